@@ -1,0 +1,38 @@
+# `make demo` and `make test` are all a stranger needs. Both set up first; a finished set-up is checked in seconds.
+PYTHON ?= python3
+VENV ?= .venv
+# Another build of torch? For example, CUDA 12.8 wheels:
+#   make TORCH_SPEC='torch==2.11.0 torchvision==0.26.0 --index-url https://download.pytorch.org/whl/cu128' demo
+TORCH_SPEC ?= torch==2.11.0 torchvision==0.26.0
+
+RUN = $(VENV)/bin/python
+DEMO_CONFIG = configs/mask_rcnn_fishnet_demo.py
+DEMO_DIR = work_dirs/demo
+
+.PHONY: setup doctor demo lint format test test-long
+
+setup:
+	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)'
+
+doctor: setup
+	@$(RUN) -m fishnet_mmdet.doctor
+
+demo: setup
+	$(RUN) tools/make_demo_data.py --out data/demo
+	$(RUN) tools/train.py $(DEMO_CONFIG) --work-dir $(DEMO_DIR)
+	$(RUN) tools/test.py $(DEMO_CONFIG) $(DEMO_DIR)/epoch_$$($(RUN) -c "from mmengine import Config; print(Config.fromfile('$(DEMO_CONFIG)').max_epochs)").pth --work-dir $(DEMO_DIR) --show-dir ../pictures
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m codespell_lib .
+
+format: setup
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+test: lint
+	$(RUN) -m pytest
+
+test-long: lint
+	$(RUN) -m pytest -m 'long or not long'

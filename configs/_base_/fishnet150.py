@@ -1,0 +1,11 @@
+"""FishNet-150 as the paper's detectors use it: pretrained, every BN fixed, the stem's convolutions fixed."""
+
+fishnet = dict(
+    type='FishNet',
+    arch='fishnet150',
+    frozen_stages=0,
+    norm_cfg=dict(type='BN', requires_grad=False),
+    norm_eval=True,
+    init_cfg=dict(type='Pretrained', checkpoint='checkpoints/fishnet150-imagenet.pth'),
+)
+fish_head_channels = [320, 832, 1600, 2112]  # FishNet.out_channels, the same for 99, 150 and 201

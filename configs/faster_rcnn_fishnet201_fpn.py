@@ -1,0 +1,8 @@
+"""Faster R-CNN on FishNet-201 + FPN, the paper's recipe."""
+
+_base_ = './faster_rcnn_fishnet150_fpn.py'
+model = dict(
+    backbone=dict(
+        arch='fishnet201', init_cfg=dict(checkpoint='checkpoints/fishnet201-imagenet.pth')
+    )
+)

@@ -1,0 +1,3 @@
+"""Faster R-CNN on ResNet-50 + FPN: the paper's baseline, under the same recipe."""
+
+_base_ = './_base_/faster_rcnn_coco.py'

@@ -1,0 +1,38 @@
+"""FishNet for MMDetection 3.x: importing the package registers the backbone, its hooks and its metric.
+
+In a config: `custom_imports=dict(imports=['fishnet_mmdet'], allow_failed_imports=False)`.
+"""
+
+import sys
+
+__version__ = '0.1.0'
+
+try:
+    from fishnet_mmdet.arch import ARCHS, FishNetArch
+    from fishnet_mmdet.classifier import FishNetClassifier, FishNetNeck
+    from fishnet_mmdet.fishnet import FishNet
+    from fishnet_mmdet.report.ap_report import APReport
+    from fishnet_mmdet.report.metric import OfficialCocoMetric
+    from fishnet_mmdet.training.checkpoints import PlainCheckpoints
+    from fishnet_mmdet.training.clipping import EarlyClipping
+    from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
+    from fishnet_mmdet.training.guards import FixedNormGuard, NonFiniteLossGuard
+except Exception:
+    # `python -m fishnet_mmdet.doctor` is there to say what is wrong with a stack on which this import fails.
+    if 'fishnet_mmdet.doctor' not in sys.orig_argv:
+        raise
+
+__all__ = [
+    'ARCHS',
+    'APReport',
+    'CPUDistributedDataParallel',
+    'EarlyClipping',
+    'FishNet',
+    'FishNetArch',
+    'FishNetClassifier',
+    'FishNetNeck',
+    'FixedNormGuard',
+    'NonFiniteLossGuard',
+    'OfficialCocoMetric',
+    'PlainCheckpoints',
+]

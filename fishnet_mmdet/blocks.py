@@ -1,0 +1,149 @@
+"""The blocks of the fish: pre-activation convolution, bottleneck, channel reduction, transfer block."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
+
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+Shortcut = Literal['iconv', 'reduction']
+
+
+def build_norm(norm_cfg: dict, width: int) -> nn.Module:
+    """Builds the norm of a config (`dict(type='BN')`, SyncBN, GN, ...) for `width` channels."""
+    return build_norm_layer(norm_cfg, width)[1]
+
+
+class PreActConv(nn.Module):
+    """Norm, ReLU, convolution, in this order; the size of the map stays.
+
+    A pre-activation norm cannot be folded into a convolution before it: in a bottleneck, its input
+    is also the shortcut's.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        out_width: int,
+        kernel_size: int,
+        norm_cfg: dict,
+        *,
+        dilation: int = 1,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        padding = dilation * (kernel_size // 2)
+        self.norm = build_norm(norm_cfg, in_width)
+        self.conv = nn.Conv2d(
+            in_width, out_width, kernel_size, padding=padding, dilation=dilation, bias=bias
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_width, H, W) -> (N, out_width, H, W)."""
+        return self.conv(F.relu(self.norm(x), inplace=True))
+
+
+def channel_reduction(x: Tensor, k: int) -> Tensor:
+    """The r(x) of eq. 8, the paper's shortcut without a convolution: sums k neighbouring channels.
+
+    Shape: (N, C, H, W) -> (N, C / k, H, W).
+    """
+    return x.unflatten(1, (-1, k)).sum(2)
+
+
+class ChannelReduction(nn.Module):
+    """`channel_reduction` as the shortcut of a UR unit."""
+
+    def __init__(self, in_width: int, out_width: int) -> None:
+        super().__init__()
+        self.k = in_width // out_width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_width, H, W) -> (N, out_width, H, W)."""
+        return channel_reduction(x, self.k)
+
+    def extra_repr(self) -> str:
+        """The k of eq. 8."""
+        return f'k={self.k}'
+
+
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Within it, live BN normalises by its batch as always but leaves its running statistics as they are."""
+    momenta = {m: m.momentum for m in module.modules() if isinstance(m, _BatchNorm) and m.training}
+    for layer in momenta:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum
+            layer.num_batches_tracked -= 1
+
+
+class Bottleneck(nn.Module):
+    """Pre-activation residual unit: 1x1, 3x3, 1x1, a quarter as wide inside, plus its shortcut.
+
+    The shortcut is the identity where the width stays. Where it changes, `shortcut` says how: 'iconv',
+    a convolution of its own (paper section 3: an "isolated convolution", which gradients cannot pass
+    unchanged), or 'reduction', the channel reduction of eq. 8, which they can.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        norm_cfg: dict,
+        *,
+        shortcut: Shortcut = 'iconv',
+        dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        inside = width // 4
+        self.with_cp = False
+        self.squeeze = PreActConv(in_width, inside, 1, norm_cfg)
+        self.conv = PreActConv(inside, inside, 3, norm_cfg, dilation=dilation)
+        self.expand = PreActConv(inside, width, 1, norm_cfg)
+        if in_width == width:
+            self.shortcut = nn.Identity()
+        elif shortcut == 'reduction':
+            self.shortcut = ChannelReduction(in_width, width)
+        else:
+            self.shortcut = PreActConv(in_width, width, 1, norm_cfg)
+
+    def _refine(self, x: Tensor) -> Tensor:
+        return self.expand(self.conv(self.squeeze(x))) + self.shortcut(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_width, H, W) -> (N, width, H, W)."""
+        if self.with_cp and self.training:
+            return checkpoint(self._refine, x, use_reentrant=False, context_fn=self._twice)
+        return self._refine(x)
+
+    def _twice(self) -> tuple[AbstractContextManager, AbstractContextManager]:
+        """Contexts of the first pass and of the recomputation in backward."""
+        return nullcontext(), statistics_kept(self)
+
+
+def bottlenecks(
+    in_width: int,
+    width: int,
+    count: int,
+    norm_cfg: dict,
+    *,
+    shortcut: Shortcut = 'iconv',
+    dilation: int = 1,
+) -> nn.Sequential:
+    """`count` bottlenecks in a row; the first one takes `in_width` to `width`."""
+    first = Bottleneck(in_width, width, norm_cfg, shortcut=shortcut, dilation=dilation)
+    rest = (Bottleneck(width, width, norm_cfg, dilation=dilation) for _ in range(count - 1))
+    return nn.Sequential(first, *rest)
+
+
+def transfer_block(width: int, count: int, norm_cfg: dict) -> nn.Sequential:
+    """The T(.) of eq. 6 and 9: bottlenecks of constant width that carry an older feature to a concatenation."""
+    return bottlenecks(width, width, count, norm_cfg)

@@ -1,0 +1,59 @@
+"""What turns the backbone into the ImageNet classifier it was pretrained as. A detector never builds it."""
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from fishnet_mmdet.arch import resolve_arch
+from fishnet_mmdet.blocks import PreActConv, build_norm
+from fishnet_mmdet.fishnet import SCRATCH_INIT, FishNet
+
+
+@MODELS.register_module()
+class FishNetNeck(BaseModule):
+    """Scores before the linear layer: norm-ReLU-1x1 convolution to half the width, norm-ReLU, global average.
+
+    Args:
+        in_channels: Channels of the backbone's last level (2112 as released).
+        norm_cfg: Norm of both layers.
+        init_cfg: Where weights come from; by default random.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
+        norm = dict(type='BN') if norm_cfg is None else norm_cfg
+        self.out_channels = in_channels // 2
+        self.squeeze = PreActConv(in_channels, self.out_channels, 1, norm)
+        self.norm = build_norm(norm, self.out_channels)
+
+    def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor]:
+        """The last level (N, in_channels, h, w) -> ((N, in_channels / 2),), as mmpretrain's heads take it."""
+        x = F.relu(self.norm(self.squeeze(levels[-1])), inplace=True)
+        return (x.mean(dim=(2, 3)),)
+
+
+class FishNetClassifier(nn.Module):
+    """Backbone, neck and linear layer: image -> logits.
+
+    Args:
+        arch: As in `FishNet`.
+        num_classes: Number of logits.
+    """
+
+    def __init__(self, arch: str = 'fishnet150', num_classes: int = 1000) -> None:
+        super().__init__()
+        width = resolve_arch(arch).out_channels[-1]
+        self.backbone = FishNet(arch, out_indices=(3,))
+        self.neck = FishNetNeck(width)
+        self.fc = nn.Linear(self.neck.out_channels, num_classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, num_classes)."""
+        (score,) = self.neck(self.backbone(image))
+        return self.fc(score)

@@ -1,0 +1,173 @@
+"""The FishNet backbone: tail, bridge, body and head in one forward that reads like figure 2 of the paper.
+
+Paper: FishNet: A Versatile Backbone for Image, Region, and Pixel Level Prediction (arXiv 1901.03495).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fishnet_mmdet.arch import STRIDES, FishNetArch, resolve_arch
+from fishnet_mmdet.blocks import Bottleneck
+from fishnet_mmdet.stages import BodyStage, Bridge, HeadStage, Stem, TailStage
+
+MIN_SIDE = 32
+"""Smallest image side in pixels: below it a stage of the tail is left with nothing to pool."""
+
+SCRATCH_INIT = [
+    dict(type='Kaiming', layer='Conv2d'),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+]
+
+
+@MODELS.register_module()
+class FishNet(BaseModule):
+    """FishNet, whose head keeps every resolution and passes gradients to all of them unchanged.
+
+    Args:
+        arch: 'fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201', or a layout of one's own (a
+            dict of the fields of `FishNetArch`).
+        in_channels: Channels of the image.
+        out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before
+            down-sampling, and the last concatenation (paper 4.4: FPN is attached to the fish head).
+        frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail
+            stages up to s. They take no gradient and their norms stay in eval mode.
+        norm_cfg: Norm of all five parts. `requires_grad=False` fixes its affine parameters.
+        norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
+        with_cp: Whether to recompute bottlenecks in backward rather than keep their activations.
+        init_cfg: Where weights come from; by default random (Kaiming), for training from scratch.
+
+    Attributes:
+        out_channels: Channels of each returned level, as a neck's `in_channels` needs them.
+        out_strides: Stride of each returned level.
+
+    Raises:
+        ValueError: An argument that cannot be built; the message names it and lists what is allowed.
+
+    Example:
+        >>> import torch
+        >>> from fishnet_mmdet import FishNet
+        >>> fish = FishNet('fishnet150').eval()
+        >>> for level in fish(torch.rand(1, 3, 224, 320)):
+        ...     print(tuple(level.shape))
+        (1, 320, 56, 80)
+        (1, 832, 28, 40)
+        (1, 1600, 14, 20)
+        (1, 2112, 7, 10)
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping | FishNetArch = 'fishnet150',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_cfg: Mapping | None = None,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: Mapping | Sequence[Mapping] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
+        norm = dict(type='BN') if norm_cfg is None else norm_cfg
+        self.arch = a = resolve_arch(arch)
+        _check_arguments(in_channels, out_indices, frozen_stages, norm)
+        self.out_indices = tuple(out_indices)
+        self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
+        self.out_strides = tuple(STRIDES[i] for i in self.out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+        tail_in = (a.stem_width, *a.tail_widths[:2])
+        self.stem = Stem(in_channels, a.stem_width, norm)
+        self.tail = nn.ModuleList(
+            TailStage(*row, norm) for row in zip(tail_in, a.tail_widths, a.tail, strict=True)
+        )
+        self.bridge = Bridge(a.tail_widths[-1], a.bridge, norm)
+        body = zip(a.body_in, a.body_widths, a.body_skips, a.body, a.body_transfer, strict=True)
+        self.body = nn.ModuleList(
+            BodyStage(*row, norm, dilation=2**step) for step, row in enumerate(body)
+        )
+        head = zip(a.out_channels[:3], a.head_skips, a.head, a.head_transfer, strict=True)
+        self.head = nn.ModuleList(HeadStage(*row, norm) for row in head)
+
+        for block in self.modules():
+            if isinstance(block, Bottleneck):
+                block.with_cp = with_cp
+        self._freeze()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """From an image batch to the levels of `out_indices`.
+
+        Args:
+            image: (N, in_channels, H, W), any H and W of at least 32.
+
+        Returns:
+            Level i as (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up to
+            1/4 and down from there.
+
+        Raises:
+            ValueError: An image too small for five halvings.
+        """
+        if min(image.shape[-2:]) < MIN_SIDE:
+            height, width = image.shape[-2:]
+            raise ValueError(f'image of {height} x {width} pixels; FishNet needs at least {MIN_SIDE} a side')
+
+        tail = [self.stem(image)]  # 64 @ 1/4
+        for stage in self.tail:
+            tail.append(stage(tail[-1]))  # 128 @ 1/8, 256 @ 1/16, 512 @ 1/32
+
+        body = [self.bridge(tail.pop())]  # 512 @ 1/32
+        for stage in self.body:
+            body.append(stage(body[-1], skip=tail.pop()))  # 768 @ 1/16, 512 @ 1/8, 320 @ 1/4
+
+        x, levels = body.pop(), []
+        for stage in self.head:
+            refined, x = stage(x, skip=body.pop())  # 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32
+            levels.append(refined)  # 320 @ 1/4, 832 @ 1/8, 1600 @ 1/16
+        levels.append(x)
+        return tuple(levels[i] for i in self.out_indices)
+
+    def train(self, mode: bool = True) -> 'FishNet':
+        """Sets the mode as torch does, but for what is frozen and, under `norm_eval`, every BN."""
+        super().train(mode)
+        self._freeze()
+        if self.norm_eval:
+            for layer in self.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages >= 0:
+            for part in (self.stem, *self.tail[: self.frozen_stages]):
+                part.eval().requires_grad_(False)
+        # What no returned level depends on takes no gradient, so that DDP need not look for it.
+        last = max(self.out_indices)
+        for level, stage in enumerate(self.head):
+            if level >= last:
+                stage.transfer.requires_grad_(False)
+            if level > last:
+                stage.refine.requires_grad_(False)
+
+
+def _check_arguments(
+    in_channels: int, out_indices: Sequence[int], frozen_stages: int, norm_cfg: Mapping
+) -> None:
+    if type(in_channels) is not int or in_channels < 1:
+        raise ValueError(f'in_channels = {in_channels!r} must be an integer of at least 1')
+    indices = list(out_indices) if isinstance(out_indices, Sequence) else []
+    if not indices or indices != sorted(set(indices) & set(range(4))):
+        raise ValueError(
+            f'out_indices = {out_indices!r} must be increasing indices out of 0, 1, 2, 3: '
+            'head stages 1-3 before down-sampling, and the last concatenation'
+        )
+    if frozen_stages not in range(-1, 4):
+        raise ValueError(
+            f'frozen_stages = {frozen_stages!r} must be -1 (nothing), 0 (the stem), or 1, 2, 3 (also '
+            'the tail stages up to that one)'
+        )
+    if not isinstance(norm_cfg, Mapping) or 'type' not in norm_cfg:
+        raise ValueError(f"norm_cfg = {norm_cfg!r} must be a dict with a type, such as dict(type='BN')")

@@ -1,0 +1,1 @@
+"""AP from pycocotools, its table beside the published figures."""

@@ -1,0 +1,157 @@
+"""COCO's twelve official figures, from pycocotools and nowhere else."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+FIGURES = (
+    'AP', 'AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L',
+    'AR_1', 'AR_10', 'AR_100', 'AR_S', 'AR_M', 'AR_L',
+)  # fmt: skip
+"""Names in the order of `COCOeval.stats`."""
+
+MAX_DETS = (1, 10, 100)
+"""Detections per image that count, as on the COCO server."""
+
+IOU_TYPES = ('bbox', 'segm')
+
+
+class ResultsError(ValueError):
+    """A results or annotation file that cannot be evaluated; the message says where and why."""
+
+
+def evaluate(
+    truth: COCO,
+    results: Sequence[Mapping],
+    iou_type: str,
+    category_ids: Sequence[int] | None = None,
+    image_ids: Sequence[int] | None = None,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Evaluates detections against annotations, none at all included.
+
+    Args:
+        truth: The annotations.
+        results: Rows of a COCO results file.
+        iou_type: 'bbox' or 'segm'.
+        category_ids: Categories to average over; all by default.
+        image_ids: Images to evaluate; all by default.
+
+    Returns:
+        The twelve `FIGURES`, and AP by category name, as fractions of 1. A figure for which there is no
+        annotation (no small objects, say) is -1, as pycocotools has it.
+
+    Raises:
+        ResultsError: A row that no annotation file could go with: see `check_results`.
+    """
+    rows = check_results(truth, results, iou_type)
+    with redirect_stdout(io.StringIO()):
+        evaluator = COCOeval(truth, _as_coco(truth, rows), iou_type)
+        if category_ids is not None:
+            evaluator.params.catIds = list(category_ids)
+        if image_ids is not None:
+            evaluator.params.imgIds = list(image_ids)
+        evaluator.params.maxDets = list(MAX_DETS)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    figures = dict(zip(FIGURES, (float(v) for v in evaluator.stats), strict=True))
+    return figures, _class_ap(truth, evaluator)
+
+
+def check_results(truth: COCO, results: Sequence[Mapping], iou_type: str) -> list[dict]:
+    """Checks result rows against the annotations and keeps of each what `iou_type` is judged by.
+
+    A segm row loses its box: pycocotools would take the object's area from it rather than from the mask, and
+    put it among the small, medium or large ones by that.
+
+    Raises:
+        ResultsError: Not a list of rows, a row without a needed field, an image or a category that the
+            annotations do not have.
+    """
+    if iou_type not in IOU_TYPES:
+        raise ResultsError(f'iou type {iou_type!r} is not known; allowed: {", ".join(IOU_TYPES)}')
+    if not isinstance(results, list):
+        raise ResultsError(f'results must be a list of detections, not {type(results).__name__}')
+    shape = 'bbox' if iou_type == 'bbox' else 'segmentation'
+    needed = ('image_id', 'category_id', shape, 'score')
+    rows = []
+    for number, row in enumerate(results):
+        if not isinstance(row, Mapping) or any(key not in row for key in needed):
+            raise ResultsError(
+                f'result {number} lacks a field: {iou_type} needs {", ".join(needed)}; got {str(row)[:200]}'
+            )
+        if row['image_id'] not in truth.imgs:
+            raise ResultsError(
+                f'result {number} is of image {row["image_id"]!r}, which the annotations do not have: '
+                'do the two files belong together?'
+            )
+        if row['category_id'] not in truth.cats:
+            raise ResultsError(
+                f'result {number} has category {row["category_id"]!r}; the annotations have '
+                f'{sorted(truth.cats)}'
+            )
+        rows.append({key: row[key] for key in needed})
+    return rows
+
+
+def load_annotations(path: Path | str) -> COCO:
+    """Reads a COCO annotation file.
+
+    Raises:
+        ResultsError: No such file, not JSON, or not COCO's layout.
+    """
+    data = _load_json(path)
+    if not isinstance(data, dict) or not {'images', 'categories', 'annotations'} <= set(data):
+        raise ResultsError(f'{path}: not COCO annotations: images, categories and annotations are needed')
+    coco = COCO()
+    coco.dataset = data
+    with redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def load_results(path: Path | str) -> list:
+    """Reads a COCO results file.
+
+    Raises:
+        ResultsError: No such file, not JSON, or not a list.
+    """
+    data = _load_json(path)
+    if not isinstance(data, list):
+        raise ResultsError(f'{path}: not a COCO results file: a list of detections is needed')
+    return data
+
+
+def _load_json(path: Path | str) -> object:
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as error:
+        raise ResultsError(f'{path}: cannot be read: {error.strerror}') from error
+    except ValueError as error:
+        raise ResultsError(f'{path}: not JSON: {error}') from error
+
+
+def _as_coco(truth: COCO, rows: list[dict]) -> COCO:
+    """Detections as a COCO object. `loadRes` fails on an empty list, which is a result like any other."""
+    if rows:
+        truth.dataset.setdefault('info', {})  # pycocotools copies it without asking
+        return truth.loadRes(rows)
+    empty = COCO()
+    empty.dataset = {**truth.dataset, 'annotations': []}
+    empty.createIndex()
+    return empty
+
+
+def _class_ap(truth: COCO, evaluator: COCOeval) -> dict[str, float]:
+    precision = evaluator.eval['precision'][:, :, :, 0, -1]  # (IoU, recall, category), all areas, 100 dets
+    per_class = {}
+    for index, category in enumerate(evaluator.params.catIds):
+        valid = precision[:, :, index][precision[:, :, index] > -1]
+        per_class[truth.cats[category]['name']] = float(np.mean(valid)) if valid.size else -1.0
+    return per_class

@@ -1,0 +1,41 @@
+"""Several processes on machines without a GPU, through MMEngine's public points."""
+
+import os
+
+import torch
+import torch.distributed
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """MMEngine's wrapper without `device_ids`, which torch does not take for modules on the CPU."""
+
+    def __init__(self, module: torch.nn.Module, device_ids: list[int] | None = None, **kwargs) -> None:
+        super().__init__(module=module, **kwargs)
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, asked of the launcher's variables: it works before any process group exists."""
+    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
+
+
+def prepare_cpu_processes(cfg: Config) -> None:
+    """Lets `torchrun ... --launcher pytorch` run without a GPU.
+
+    MMEngine's launcher would call CUDA; it leaves a process group alone that is there already, so one is made here.
+    Changes `cfg` in place; does nothing for other launchers or where CUDA is available.
+    """
+    if cfg.get('launcher', 'none') != 'pytorch' or torch.cuda.is_available():
+        return
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
+    wrapper = dict(
+        type='CPUDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.setdefault('model_wrapper_cfg', wrapper)

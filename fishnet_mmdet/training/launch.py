@@ -1,0 +1,167 @@
+"""From a config file to a run: what tools/train.py and tools/test.py call."""
+
+import argparse
+import os
+import warnings
+from copy import deepcopy
+from pathlib import Path
+
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from fishnet_mmdet.data import preflight
+from fishnet_mmdet.training.distributed import is_main_process, prepare_cpu_processes
+
+DEFAULT_TTA_MODEL = dict(
+    type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+)
+TTA_META_KEYS = (
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction',
+)  # fmt: skip
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that MMDetection's train and test tools share."""
+    parser.add_argument('--work-dir', help='where logs, checkpoints and AP tables go')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings over those of the config, as key=value; lists as key="[a,b]" or key=a,b',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher'
+    )
+    # torchrun sets LOCAL_RANK; the old torch.distributed.launch passes this flag instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config that the common arguments name, with their settings laid over it.
+
+    The work dir is, in this order, the flag's, the config's, or work_dirs/NAME_OF_THE_CONFIG.
+
+    Raises:
+        PreflightError: No such config file.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not Path(args.config).is_file():
+        raise preflight.PreflightError(f'config file not found: {Path(args.config).resolve()}')
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    register_all_modules(init_default_scope=False)
+    return cfg
+
+
+def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: str | None = None) -> None:
+    """Trains.
+
+    Args:
+        cfg: From `load_config`.
+        amp: Whether to train in mixed precision.
+        auto_scale_lr: Whether to scale the learning rate from `auto_scale_lr.base_batch_size` to the real batch.
+        resume: A checkpoint, or 'auto' for the newest one in the work dir.
+
+    Raises:
+        PreflightError: Before anything is built; see `fishnet_mmdet.data.preflight`.
+    """
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    if auto_scale_lr:
+        if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+            raise preflight.PreflightError(
+                '--auto-scale-lr: the config does not say auto_scale_lr=dict(base_batch_size=...)'
+            )
+        cfg.auto_scale_lr.enable = True
+    if resume:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+        _check_file(cfg.load_from)
+    if is_main_process():
+        splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
+        preflight.check(cfg, splits, weights=not cfg.get('load_from') and not resume)
+    build_runner(cfg).train()
+
+
+def test(
+    cfg: Config,
+    checkpoint: str,
+    out: str | None = None,
+    show_dir: str | None = None,
+    show: bool = False,
+    wait_time: float = 2,
+    tta: bool = False,
+) -> None:
+    """Tests a checkpoint, prints its AP table.
+
+    Args:
+        cfg: From `load_config`.
+        checkpoint: A file that training wrote.
+        out: A .pkl file for the raw predictions.
+        show_dir: A folder, below the run's log folder, for pictures of predictions beside the annotations.
+        show: Whether to open windows with them.
+        wait_time: Seconds that each window stays.
+        tta: Whether to average over flips.
+
+    Raises:
+        PreflightError: Before anything is built; see `fishnet_mmdet.data.preflight`.
+    """
+    from mmdet.evaluation import DumpDetResults
+
+    if out and not out.endswith(('.pkl', '.pickle')):
+        raise preflight.PreflightError(f'--out {out}: the file of predictions must end in .pkl or .pickle')
+    _check_file(checkpoint)
+    cfg.load_from = checkpoint
+    if show or show_dir:
+        cfg.default_hooks.visualization = dict(
+            cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook')),
+            draw=True,
+            show=show,
+            wait_time=wait_time,
+            test_out_dir=show_dir,
+        )
+    if tta:
+        _switch_on_tta(cfg)
+    if is_main_process():
+        preflight.check(cfg, ['test'], weights=False)
+    runner = build_runner(cfg)
+    if out:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+    runner.test()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds the runner of a config, ready for several processes on the CPU too."""
+    prepare_cpu_processes(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _check_file(path: str | None) -> None:
+    if path and '://' not in path and not Path(path).is_file():
+        raise preflight.PreflightError(f'checkpoint not found: {Path(path).resolve()}')
+
+
+def _switch_on_tta(cfg: Config) -> None:
+    """Test-time augmentation as MMDetection's own tool sets it up: the config's, or flips."""
+    if 'tta_model' not in cfg:
+        warnings.warn('the config has no tta_model: boxes of both flips are merged by NMS', stacklevel=2)
+        cfg.tta_model = DEFAULT_TTA_MODEL
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if 'tta_pipeline' not in cfg:
+        flips = [dict(type='RandomFlip', prob=p) for p in (1.0, 0.0)]
+        pack = [dict(type='PackDetInputs', meta_keys=TTA_META_KEYS)]
+        cfg.tta_pipeline = deepcopy(dataset.pipeline)
+        cfg.tta_pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, pack])
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline

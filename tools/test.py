@@ -1,0 +1,34 @@
+#!/usr/bin/env python
+"""Tests a detector and prints its COCO AP table: tools/test.py CONFIG CHECKPOINT, with MMDetection's own flags."""
+
+import argparse
+import sys
+
+from fishnet_mmdet.data.preflight import PreflightError
+from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
+
+
+def main() -> None:
+    """Parses the flags and tests."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, such as configs/mask_rcnn_fishnet150_fpn.py')
+    parser.add_argument('checkpoint', help='checkpoint that training wrote')
+    parser.add_argument('--out', help='.pkl file for the raw predictions')
+    parser.add_argument('--show', action='store_true', help='show predictions in windows')
+    parser.add_argument(
+        '--show-dir', help='folder, below WORK_DIR/TIMESTAMP, for pictures of predictions beside annotations'
+    )
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    add_common_arguments(parser)
+    args = parser.parse_args()
+    try:
+        test(
+            load_config(args), args.checkpoint, args.out, args.show_dir, args.show, args.wait_time, args.tta
+        )
+    except PreflightError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
