@@ -1,14 +1,12 @@
 """Mask R-CNN on FishNet-150 + FPN from random weights: BN live and shared by all GPUs, nothing frozen.
 
-For data without pretrained weights. On fewer GPUs raise train_dataloader.batch_size, so that BN sees enough images.
+For data without pretrained weights. FPN gets norms too: the features it attaches to are pre-activation sums, whose scale
+nothing holds before training has. On fewer GPUs raise train_dataloader.batch_size, so that BN sees enough images.
 """
 
 _base_ = './mask_rcnn_fishnet150_fpn.py'
+norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    backbone=dict(
-        frozen_stages=-1,
-        norm_cfg=dict(type='SyncBN', requires_grad=True),
-        norm_eval=False,
-        init_cfg=None,
-    )
+    backbone=dict(frozen_stages=-1, norm_cfg=norm_cfg, norm_eval=False, init_cfg=None),
+    neck=dict(norm_cfg=norm_cfg),
 )

@@ -1,6 +1,6 @@
 """Mask R-CNN on a narrow FishNet, from scratch, on drawn images: learns in minutes on two cores.
 
-The layout of one's own below is FishNet-99 at a quarter of its width. `make demo` runs it.
+The layout is one's own: fewer bottlenecks than FishNet-99 at a quarter of its width. `make demo` runs it.
 """
 
 _base_ = './mask_rcnn_fishnet150_fpn_scratch.py'
@@ -9,41 +9,53 @@ metainfo = dict(classes=('disc', 'box', 'triangle'))
 num_classes = len(metainfo['classes'])
 side = 192
 
+norm_cfg = dict(type='BN', requires_grad=True)  # SyncBN knows no CPU
 width = 64  # of FPN and of the heads
+# RoIAlign runs on one core: one sample a bin, and levels chosen so that a bin is one or two cells of its level.
+roi_extractor = dict(out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1))
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
     backbone=dict(
         arch=dict(
             _delete_=True,
-            tail=(2, 2, 6),
-            bridge=2,
+            tail=(1, 2, 2),
+            bridge=1,
             body=(1, 1, 1),
             body_transfer=(1, 1, 1),
-            head=(1, 2, 2),
-            head_transfer=(1, 1, 4),
+            head=(1, 1, 1),
+            head_transfer=(1, 1, 1),
             stem_width=16,
             tail_widths=(32, 64, 128),
             body_widths=(128, 96, 64),
         ),
-        norm_cfg=dict(type='BN'),
+        norm_cfg=norm_cfg,
     ),
-    neck=dict(in_channels=[80, 208, 400, 528], out_channels=width),
-    rpn_head=dict(
-        in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])
-    ),
+    neck=dict(in_channels=[80, 208, 400, 528], out_channels=width, norm_cfg=norm_cfg),
+    rpn_head=dict(in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=width),
-        bbox_head=dict(in_channels=width, fc_out_channels=256, num_classes=num_classes),
-        mask_roi_extractor=dict(out_channels=width),
+        bbox_roi_extractor=roi_extractor,
+        bbox_head=dict(
+            in_channels=width,
+            fc_out_channels=256,
+            num_classes=num_classes,
+            reg_class_agnostic=True,
+            loss_bbox=dict(loss_weight=2.0),
+        ),
+        mask_roi_extractor=roi_extractor,
         mask_head=dict(
-            num_convs=2, in_channels=width, conv_out_channels=width, num_classes=num_classes
+            num_convs=2,
+            in_channels=width,
+            conv_out_channels=width,
+            num_classes=num_classes,
+            class_agnostic=True,
+            norm_cfg=norm_cfg,
         ),
     ),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=96)),
+        rpn_proposal=dict(nms_pre=300, max_per_img=100),
+        rcnn=dict(sampler=dict(num=48)),
     ),
-    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)),
+    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
 
 train_pipeline = [
@@ -62,7 +74,7 @@ test_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,  # in each of two processes
     num_workers=1,
     dataset=dict(
         data_root=data_root,
@@ -87,12 +99,13 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 14
-train_cfg = dict(max_epochs=max_epochs, val_interval=7)
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.02))
+max_epochs = 9
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.02, fused=True))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=1, end=max_epochs, eta_min=1e-5, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=8)
+default_hooks = dict(logger=dict(interval=20))
 randomness = dict(seed=0)

@@ -144,15 +144,9 @@ class Published:
 
 
 PUBLISHED: dict[str, Published] = {
-    'fishnet99': Published(
-        parameters=16_628_904, convolutions=100, conv_gmacs=4.264, released_gmacs=4.31
-    ),
-    'fishnet150': Published(
-        parameters=24_959_400, convolutions=151, conv_gmacs=6.398, released_gmacs=6.45
-    ),
-    'fishnet201': Published(
-        parameters=44_584_552, convolutions=202, conv_gmacs=10.514, released_gmacs=10.58
-    ),
+    'fishnet99': Published(parameters=16_628_904, convolutions=100, conv_gmacs=4.264, released_gmacs=4.31),
+    'fishnet150': Published(parameters=24_959_400, convolutions=151, conv_gmacs=6.398, released_gmacs=6.45),
+    'fishnet201': Published(parameters=44_584_552, convolutions=202, conv_gmacs=10.514, released_gmacs=10.58),
 }
 
 
@@ -177,7 +171,9 @@ def resolve_arch(arch: 'str | Mapping | FishNetArch') -> FishNetArch:
             'or a layout as a dict of FishNetArch fields'
         )
     if not isinstance(arch, Mapping):
-        raise ValueError(f'arch = {arch!r} must be a name, a dict or a FishNetArch, not {type(arch).__name__}')
+        raise ValueError(
+            f'arch = {arch!r} must be a name, a dict or a FishNetArch, not {type(arch).__name__}'
+        )
 
     known = {field.name: field for field in fields(FishNetArch)}
     required = {name for name in known if not hasattr(FishNetArch, name)}

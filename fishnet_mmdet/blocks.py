@@ -38,9 +38,7 @@ class PreActConv(nn.Module):
         super().__init__()
         padding = dilation * (kernel_size // 2)
         self.norm = build_norm(norm_cfg, in_width)
-        self.conv = nn.Conv2d(
-            in_width, out_width, kernel_size, padding=padding, dilation=dilation, bias=bias
-        )
+        self.conv = nn.Conv2d(in_width, out_width, kernel_size, padding=padding, dilation=dilation, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, out_width, H, W)."""

@@ -62,13 +62,13 @@ def examine() -> Iterator[Finding]:
 
 def _python(name: str) -> Finding:
     text = f'{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores'
-    if sys.version_info < (3, 10):
-        return Finding(name, 'FAIL', text, 'install Python 3.10 or newer, and make the environment anew')
     return Finding(name, 'ok', text)
 
 
 def _families(name: str) -> Finding:
-    installed = {d.metadata['Name'].lower().replace('_', '-') for d in metadata.distributions() if d.metadata['Name']}
+    installed = {
+        d.metadata['Name'].lower().replace('_', '-') for d in metadata.distributions() if d.metadata['Name']
+    }
     both = [(old, new) for old, new in FAMILIES.items() if old in installed and new in installed]
     if both:
         packages = ' '.join(part for pair in both for part in pair)

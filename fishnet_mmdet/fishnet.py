@@ -87,9 +87,7 @@ class FishNet(BaseModule):
         )
         self.bridge = Bridge(a.tail_widths[-1], a.bridge, norm)
         body = zip(a.body_in, a.body_widths, a.body_skips, a.body, a.body_transfer, strict=True)
-        self.body = nn.ModuleList(
-            BodyStage(*row, norm, dilation=2**step) for step, row in enumerate(body)
-        )
+        self.body = nn.ModuleList(BodyStage(*row, norm, dilation=2**step) for step, row in enumerate(body))
         head = zip(a.out_channels[:3], a.head_skips, a.head, a.head_transfer, strict=True)
         self.head = nn.ModuleList(HeadStage(*row, norm) for row in head)
 

@@ -101,9 +101,7 @@ class BodyStage(nn.Module):
         dilation: int,
     ) -> None:
         super().__init__()
-        self.refine = bottlenecks(
-            in_width, width, blocks, norm_cfg, shortcut='reduction', dilation=dilation
-        )
+        self.refine = bottlenecks(in_width, width, blocks, norm_cfg, shortcut='reduction', dilation=dilation)
         self.transfer = transfer_block(skip_width, transfer, norm_cfg)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -121,9 +119,7 @@ class HeadStage(nn.Module):
     All widths stay, so every shortcut is the identity: no I-conv.
     """
 
-    def __init__(
-        self, width: int, skip_width: int, blocks: int, transfer: int, norm_cfg: dict
-    ) -> None:
+    def __init__(self, width: int, skip_width: int, blocks: int, transfer: int, norm_cfg: dict) -> None:
         super().__init__()
         self.refine = bottlenecks(width, width, blocks, norm_cfg)
         self.down = nn.MaxPool2d(2)

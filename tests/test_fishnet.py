@@ -59,7 +59,9 @@ class TestReleasedNetworks:
             levels = net.eval()(torch.empty(2, 3, 128, 192))
         assert net.out_channels == (320, 832, 1600, 2112)
         assert net.out_strides == STRIDES
-        expected = [(2, c, 128 // s, 192 // s) for c, s in zip(net.out_channels, net.out_strides, strict=True)]
+        expected = [
+            (2, c, 128 // s, 192 // s) for c, s in zip(net.out_channels, net.out_strides, strict=True)
+        ]
         assert [tuple(level.shape) for level in levels] == expected
 
     def test_i_convs(self, name):
@@ -87,7 +89,9 @@ def test_convolutions_of_each_part(name, parts):
         net = FishNetClassifier(name)
     fish = net.backbone
     rest = nn.ModuleList([net.neck, net.fc])
-    counted = [len(convolutions(p)) for p in (fish.stem, *fish.tail, fish.bridge, *fish.body, *fish.head, rest)]
+    counted = [
+        len(convolutions(p)) for p in (fish.stem, *fish.tail, fish.bridge, *fish.body, *fish.head, rest)
+    ]
     assert counted == parts
 
 
@@ -169,7 +173,9 @@ def test_fixed_bn():
 def test_norm_eval_alone_keeps_the_affine_part_learning():
     net = narrow(norm_eval=True).train()
     layers = [m for m in net.modules() if isinstance(m, _BatchNorm)]
-    assert not any(m.training for m in layers) and all(p.requires_grad for m in layers for p in m.parameters())
+    assert not any(m.training for m in layers) and all(
+        p.requires_grad for m in layers for p in m.parameters()
+    )
 
 
 def test_norm_cfg_reaches_every_norm():
@@ -194,7 +200,10 @@ def test_with_cp_changes_memory_only(norm):
         net = narrow(with_cp=with_cp, **norm).train()
         storages = {}
         with torch.autograd.graph.saved_tensors_hooks(
-            lambda t, s=storages: (s.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}), t)[1],
+            lambda t, s=storages: (
+                s.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}),
+                t,
+            )[1],
             lambda t: t,
         ):
             levels = net(image)

@@ -23,7 +23,9 @@ def main() -> None:
     try:
         if args.out and not args.out.resolve().parent.is_dir():
             raise ResultsError(f'--out {args.out}: the folder {args.out.resolve().parent} does not exist')
-        figures, per_class = evaluate(load_annotations(args.annotations), load_results(args.results), args.iou_type)
+        figures, per_class = evaluate(
+            load_annotations(args.annotations), load_results(args.results), args.iou_type
+        )
     except ResultsError as error:
         sys.exit(f'error: {error}')
 
@@ -33,7 +35,9 @@ def main() -> None:
         table.add_row(name, '-' if value < 0 else f'{100 * value:.1f}')
     Console().print(table)
     if args.out:
-        args.out.write_text(json.dumps({'iou_type': args.iou_type, **figures, 'AP_by_class': per_class}, indent=1))
+        args.out.write_text(
+            json.dumps({'iou_type': args.iou_type, **figures, 'AP_by_class': per_class}, indent=1)
+        )
 
 
 if __name__ == '__main__':

@@ -23,9 +23,7 @@ def main() -> None:
     add_common_arguments(parser)
     args = parser.parse_args()
     try:
-        test(
-            load_config(args), args.checkpoint, args.out, args.show_dir, args.show, args.wait_time, args.tta
-        )
+        test(load_config(args), args.checkpoint, args.out, args.show_dir, args.show, args.wait_time, args.tta)
     except PreflightError as error:
         sys.exit(f'error: {error}')
 

@@ -12,7 +12,5 @@ model = dict(backbone=dict(frozen_stages=0, norm_cfg=dict(requires_grad=False)))
 train_dataloader = dict(batch_size=1, dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='OfficialCocoMetric', ann_file=data_root + 'annotations/instances_val2017.json'
-)
+val_evaluator = dict(type='OfficialCocoMetric', ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator

@@ -108,24 +108,21 @@ class APReport(Hook):
         self._report(runner, metrics or {}, 'test', epoch=None)
 
     @master_only
-    def _report(
-        self, runner: Runner, metrics: Mapping[str, float], split: str, epoch: int | None
-    ) -> None:
+    def _report(self, runner: Runner, metrics: Mapping[str, float], split: str, epoch: int | None) -> None:
         label = 'this model' if epoch is None else f'epoch {epoch}'
         rows = rows_from_metrics(metrics, label)
         if not rows:
             return
         title = f'COCO AP, {runner.experiment_name}'
-        paper = paper_rows(runner.cfg.model.type)
+        model = runner.cfg.model
+        paper = paper_rows(model.get('module', model).type)  # test-time augmentation wraps the detector
         runner.logger.info('\n' + screen_table(rows, paper, title))
 
         stem = Path(runner.work_dir) / f'ap_{split}'
         history = _read_history(stem.with_suffix('.json')) if epoch is not None else []
         history = [entry for entry in history if entry['label'] != label]
         history += [{'label': row.label, 'type': row.iou_type, **row.figures} for row in rows]
-        own = [
-            APRow(entry['label'], entry['type'], {c: entry.get(c) for c in COLUMNS}) for entry in history
-        ]
+        own = [APRow(entry['label'], entry['type'], {c: entry.get(c) for c in COLUMNS}) for entry in history]
         published = [{'label': row.label, 'type': row.iou_type, **row.figures} for row in paper]
         record = {'title': title, 'measured': history, 'published': published}
         stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')

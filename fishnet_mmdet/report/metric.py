@@ -66,9 +66,7 @@ class OfficialCocoMetric(CocoMetric):
             MMLogger.get_current_instance().warning(NO_DETECTIONS)
         figures: dict[str, float] = {}
         for metric in self.metrics:
-            official, per_class = evaluate(
-                self._coco_api, rows[metric], metric, self.cat_ids, self.img_ids
-            )
+            official, per_class = evaluate(self._coco_api, rows[metric], metric, self.cat_ids, self.img_ids)
             figures |= {f'{metric}_{MMDET_NAMES[name]}': value for name, value in official.items()}
             if self.classwise:
                 figures |= {f'{metric}_{name}_precision': ap for name, ap in per_class.items()}

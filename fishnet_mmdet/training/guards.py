@@ -37,9 +37,7 @@ class FixedNormGuard(Hook):
         fixed = {name: layer for name, layer in model.named_modules() if is_fixed_norm(layer)}
         untouched = [name for name, layer in fixed.items() if is_initial(layer)]
         if untouched:
-            raise RuntimeError(
-                FIXED_NORM.format(count=len(untouched), fixed=len(fixed), first=untouched[0])
-            )
+            raise RuntimeError(FIXED_NORM.format(count=len(untouched), fixed=len(fixed), first=untouched[0]))
 
 
 def is_fixed_norm(layer: nn.Module) -> bool:
@@ -68,8 +66,8 @@ class NonFiniteLossGuard(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Looks at every loss of the iteration (they were copied off the device for the log already)."""
-        losses = {name: float(value) for name, value in (outputs or {}).items() if 'loss' in name}
+        """Looks at every loss of the iteration (the log copies them off the device anyhow)."""
+        losses = {k: float(v.detach()) for k, v in (outputs or {}).items() if 'loss' in k}
         if all(math.isfinite(value) for value in losses.values()):
             return
         listed = ', '.join(f'{name} = {value:g}' for name, value in losses.items())

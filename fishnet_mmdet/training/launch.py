@@ -6,6 +6,7 @@ import warnings
 from copy import deepcopy
 from pathlib import Path
 
+from mmdet.evaluation import DumpDetResults
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
@@ -88,8 +89,11 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: s
         _check_file(cfg.load_from)
     if is_main_process():
         splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
-        preflight.check(cfg, splits, weights=not cfg.get('load_from') and not resume)
-    build_runner(cfg).train()
+        # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
+        preflight.check(cfg, splits, weights=True)
+    runner = build_runner(cfg)
+    _warn_of_batch(runner)
+    runner.train()
 
 
 def test(
@@ -115,8 +119,6 @@ def test(
     Raises:
         PreflightError: Before anything is built; see `fishnet_mmdet.data.preflight`.
     """
-    from mmdet.evaluation import DumpDetResults
-
     if out and not out.endswith(('.pkl', '.pickle')):
         raise preflight.PreflightError(f'--out {out}: the file of predictions must end in .pkl or .pickle')
     _check_file(checkpoint)
@@ -143,6 +145,17 @@ def build_runner(cfg: Config) -> Runner:
     """Builds the runner of a config, ready for several processes on the CPU too."""
     prepare_cpu_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _warn_of_batch(runner: Runner) -> None:
+    """A learning rate that belongs to another batch is the commonest cause of a loss that blows up."""
+    scaling = runner.cfg.get('auto_scale_lr', {})
+    base, each = scaling.get('base_batch_size'), runner.cfg.train_dataloader.get('batch_size')
+    if base and each and not scaling.get('enable') and runner.world_size * each != base:
+        runner.logger.warning(
+            f'The batch is {runner.world_size} processes x {each} images, but the learning rate is meant for {base} '
+            f'images: --auto-scale-lr multiplies it by {runner.world_size * each / base:g}'
+        )
 
 
 def _check_file(path: str | None) -> None:

@@ -1,0 +1,53 @@
+"""What several test files share: small data, the paths of the repo, runs in subprocesses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+CONFIGS = REPO / 'configs'
+REAL_DATA = REPO.parent / 'shared' / 'data'
+
+
+@pytest.fixture(scope='session')
+def demo_data(tmp_path_factory):
+    """A demo set of a few images, drawn once per session."""
+    from fishnet_mmdet.data.demo import DemoSpec, make_demo_data
+
+    root = tmp_path_factory.mktemp('data') / 'demo'
+    make_demo_data(root, DemoSpec(train=8, val=4, side=96))
+    return root
+
+
+@pytest.fixture
+def run_tool():
+    """Runs a tool of the repo in a process of its own; returns it when it ended."""
+
+    def run(tool, *arguments, cwd=None, env=None, timeout=300):
+        command = [sys.executable, str(REPO / tool), *map(str, arguments)]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})}
+        return subprocess.run(
+            command, cwd=cwd or REPO, env=environment, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run
+
+
+def demo_options(root):
+    """--cfg-options that point the demo config to a small set and keep it to seconds."""
+    loaders = [f'{split}_dataloader.dataset.data_root={root}/' for split in ('train', 'val', 'test')]
+    evaluators = [
+        f'{split}_evaluator.ann_file={root}/annotations/instances_val.json' for split in ('val', 'test')
+    ]
+    workers = [f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')]
+    workers += [f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')]
+    return [
+        *loaders,
+        *evaluators,
+        *workers,
+        'train_dataloader.batch_size=2',
+        'default_hooks.logger.interval=1',
+    ]

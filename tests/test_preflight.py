@@ -1,0 +1,142 @@
+"""What is told before a model is built: one error, the thing, the value, the mend."""
+
+import json
+
+import pytest
+import torch
+from conftest import CONFIGS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+
+from fishnet_mmdet.data.preflight import PreflightError, check, check_classes, check_weights
+
+register_all_modules(init_default_scope=True)
+MAIN = CONFIGS / 'mask_rcnn_fishnet150_fpn.py'
+
+
+@pytest.fixture
+def demo_cfg(demo_data):
+    cfg = Config.fromfile(CONFIGS / 'mask_rcnn_fishnet_demo.py')
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.data_root = f'{demo_data}/'
+    return cfg
+
+
+def test_good_data_passes(demo_cfg):
+    check(demo_cfg, ['train', 'val', 'test'], weights=True)
+
+
+def test_missing_coco_names_the_path_the_tree_and_the_demo(tmp_path, run_tool):
+    done = run_tool('tools/train.py', MAIN, cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    for part in (
+        str(tmp_path / 'data/coco/annotations/instances_train2017.json'),
+        'val2017/*.jpg',
+        'make demo',
+    ):
+        assert part in done.stderr
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+@pytest.mark.parametrize('gone', ['annotations/instances_val.json', 'train'])
+def test_each_missing_path_is_named(demo_cfg, demo_data, gone, tmp_path):
+    root = tmp_path / 'copy'
+    root.mkdir()
+    for path in ('annotations', 'train', 'val'):
+        (root / path).mkdir()
+    for path in ('annotations/instances_train.json', 'annotations/instances_val.json'):
+        (root / path).write_text((demo_data / path).read_text())
+    target = root / gone
+    target.unlink() if target.is_file() else target.rmdir()
+    for split in ('train', 'val', 'test'):
+        demo_cfg[f'{split}_dataloader'].dataset.data_root = f'{root}/'
+    with pytest.raises(PreflightError, match=str(target)):
+        check(demo_cfg, ['train', 'val'], weights=False)
+
+
+@pytest.mark.parametrize(
+    'classes, ignored, told',
+    [
+        (('disc', 'box', 'triangle'), (), None),
+        (('disc', 'box'), ('triangle',), None),
+        (('disc', 'box'), (), r"does not know: \['triangle'\]"),
+        (('disc', 'box', 'triangel'), (), r"does not know: \['triangle'\].*lacks: \['triangel'\]"),
+        (('disc', 'box', 'triangle', 'star'), (), r"lacks: \['star'\]"),
+        (('triangle', 'disc', 'box'), (), 'another order'),
+    ],
+)
+def test_classes(demo_data, classes, ignored, told):
+    path = demo_data / 'annotations' / 'instances_train.json'
+    if told is None:
+        return check_classes(path, classes, 'train', ignored)
+    with pytest.raises(PreflightError, match=told) as error:
+        check_classes(path, classes, 'train', ignored)
+    assert "['disc', 'box', 'triangle']" in str(error.value) and str(list(classes)) in str(error.value)
+
+
+def test_coco_classes_are_the_default(demo_cfg):
+    demo_cfg.train_dataloader.dataset.pop('metainfo')
+    with pytest.raises(PreflightError, match='person'):
+        check(demo_cfg, ['train'], weights=False)
+
+
+def test_datasets_inside_wrappers_are_checked(demo_cfg):
+    inner = demo_cfg.train_dataloader.dataset
+    demo_cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    check(demo_cfg, ['train'], weights=False)
+    inner['ann_file'] = 'none.json'
+    demo_cfg.train_dataloader.dataset.dataset = inner
+    with pytest.raises(PreflightError, match='none.json'):
+        check(demo_cfg, ['train'], weights=False)
+
+
+def test_annotations_that_are_not(tmp_path):
+    path = tmp_path / 'a.json'
+    for content in ('<html>', '[]', json.dumps({'images': []})):
+        path.write_text(content)
+        with pytest.raises(PreflightError, match='a.json'):
+            check_classes(path, ('x',), 'train')
+
+
+class TestWeights:
+    def test_a_missing_file_says_where_to_get_it_and_where_to_put_it(self, tmp_path):
+        with pytest.raises(PreflightError) as error:
+            check_weights(str(tmp_path / 'fish.pth'))
+        for part in (str(tmp_path / 'fish.pth'), 'kevin-ssy/FishNet', 'init_cfg.checkpoint=', 'scratch'):
+            assert part in str(error.value)
+
+    def test_no_network_says_which_address_and_which_folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+        with pytest.raises(PreflightError) as error:
+            check_weights('http://127.0.0.1:9/fish-00000000.pth')
+        assert '127.0.0.1:9/fish' in str(error.value) and str(tmp_path / 'hub' / 'checkpoints') in str(
+            error.value
+        )
+
+    def test_a_page_saved_as_weights(self, tmp_path):
+        (tmp_path / 'fish.pth').write_text('<html>sign in</html>')
+        with pytest.raises(PreflightError, match='cannot be read'):
+            check_weights(str(tmp_path / 'fish.pth'))
+
+    def test_a_good_file_passes(self, tmp_path):
+        torch.save({'state_dict': {}}, tmp_path / 'fish.pth')
+        check_weights(str(tmp_path / 'fish.pth'))
+
+    def test_the_main_config_asks_before_it_builds(self, demo_data, tmp_path, run_tool):
+        """The paper's config with data but without weights: told at once, and nothing is left behind."""
+        options = [
+            f'train_dataloader.dataset.data_root={demo_data}/',
+            'train_dataloader.dataset.metainfo.classes=disc,box,triangle',
+        ]
+        options += ['train_dataloader.dataset.ann_file=annotations/instances_train.json']
+        options += [
+            'train_dataloader.dataset.data_prefix.img=train/',
+            'val_cfg=None',
+            'val_dataloader=None',
+            'val_evaluator=None',
+        ]
+        done = run_tool('tools/train.py', MAIN, '--cfg-options', *options, cwd=tmp_path)
+        assert done.returncode == 1 and 'Traceback' not in done.stderr
+        assert str(tmp_path / 'checkpoints/fishnet150-imagenet.pth') in done.stderr
+        assert not (tmp_path / 'work_dirs').exists()
