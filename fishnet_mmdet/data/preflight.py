@@ -1,0 +1,167 @@
+"""What can be told before a model is built: are the data and the weights there, do the classes fit."""
+
+import json
+import urllib.error
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch.hub
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+
+COCO_TREE = """\
+  {root}
+  |-- annotations/instances_train2017.json, instances_val2017.json
+  |-- train2017/*.jpg
+  `-- val2017/*.jpg"""
+
+WEIGHTS_HELP = """\
+Where to get it: the FishNet authors' release (github.com/kevin-ssy/FishNet, ImageNet models), as a state dict
+whose keys are those of fishnet_mmdet.FishNet; or any checkpoint of a FishNet trained with this package.
+Where to put it: at the path above, or name yours with
+  --cfg-options model.backbone.init_cfg.checkpoint=PATH
+No weights? Train from scratch with live BN: configs/mask_rcnn_fishnet150_fpn_scratch.py"""
+
+
+class PreflightError(RuntimeError):
+    """Something a run needs is missing or does not fit; the message names it and the mend."""
+
+
+def check(cfg: Config, splits: Sequence[str], weights: bool) -> None:
+    """Checks data, classes and, on demand, pretrained weights of a config. Nothing is built.
+
+    Args:
+        cfg: A whole MMDetection config.
+        splits: Which loaders are going to run, out of 'train', 'val', 'test'.
+        weights: Whether pretrained files are going to be loaded; missing ones that have an address are downloaded.
+
+    Raises:
+        PreflightError: A path that does not exist, classes that do not fit the annotations, or weights that cannot
+            be had.
+    """
+    for split in splits:
+        for dataset in _datasets(cfg.get(f'{split}_dataloader')):
+            check_dataset(dataset, split, cfg.get('ignored_classes', ()))
+    if weights:
+        for checkpoint in _pretrained(cfg.model):
+            check_weights(checkpoint)
+
+
+def check_dataset(dataset: Mapping, split: str, ignored_classes: Sequence[str] = ()) -> None:
+    """Checks one COCO-style dataset config: files are there, and its classes are the annotations'.
+
+    Args:
+        dataset: The config, with `data_root`, `ann_file`, `data_prefix` and perhaps `metainfo`.
+        split: What the messages call it.
+        ignored_classes: Categories of the annotations that the config leaves out on purpose.
+
+    Raises:
+        PreflightError: A missing path, or class lists that differ.
+    """
+    root = Path(dataset.get('data_root') or '')
+    annotations = root / dataset['ann_file']
+    images = root / dataset.get('data_prefix', {}).get('img', '')
+    for path in (annotations, images):
+        if '://' not in str(path) and not path.exists():
+            raise PreflightError(
+                f'{split} data not found: {path.resolve()} does not exist.\nExpected COCO layout under data_root:\n'
+                f'{COCO_TREE.format(root=root)}\nData elsewhere? Set data_root of each loader and ann_file of each '
+                'evaluator in the config.\nNo COCO at hand? `make demo` trains on images that it draws itself.'
+            )
+    check_classes(annotations, _class_names(dataset), split, ignored_classes)
+
+
+def check_classes(
+    annotations: Path, classes: Sequence[str], split: str, ignored: Sequence[str] = ()
+) -> None:
+    """Checks that a config and an annotation file mean the same classes, in the same order.
+
+    MMDetection numbers labels by the annotation file and names them by the config, and says nothing where the two
+    differ: labels shift, or carry wrong names.
+
+    Raises:
+        PreflightError: Not a COCO file, or other classes; it shows both lists.
+    """
+    try:
+        categories = json.loads(annotations.read_text())['categories']
+        names = [category['name'] for category in categories]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PreflightError(f'{annotations}: not a COCO annotation file: {error!r}') from error
+    kept = [name for name in names if name not in ignored]
+    if kept == list(classes):
+        return
+    unknown = [name for name in kept if name not in classes]
+    missing = [name for name in classes if name not in names]
+    problem = ' and '.join(
+        part
+        for part in (
+            f'{annotations} has classes that the config does not know: {unknown}' * bool(unknown),
+            f'the config has classes that {annotations} lacks: {missing}' * bool(missing),
+        )
+        if part
+    )
+    raise PreflightError(
+        f'classes of the {split} data do not fit: {problem or "the same names in another order"}.\n'
+        f'  annotations: {names}\n  config:      {list(classes)}\n'
+        'Set metainfo=dict(classes=(...)) of each loader to the names of the annotations, in their order, and '
+        "num_classes of every head to their number. To leave categories out on purpose, name them in the config's "
+        'ignored_classes=(...).'
+    )
+
+
+def check_weights(checkpoint: str) -> None:
+    """Checks that pretrained weights can be read, and downloads those that have an address.
+
+    Raises:
+        PreflightError: No such file, no network, or not a checkpoint.
+    """
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise PreflightError(
+            f'pretrained weights not found: {Path(checkpoint).resolve()} does not exist.\n{WEIGHTS_HELP}'
+        )
+    try:
+        CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    except (urllib.error.URLError, OSError) as error:
+        cache = Path(torch.hub.get_dir()) / 'checkpoints'
+        raise PreflightError(
+            f'pretrained weights {checkpoint} cannot be downloaded: {error}.\nOn a machine with a network, load them '
+            f'once and copy the file into {cache}; or name a local file with\n'
+            '  --cfg-options model.backbone.init_cfg.checkpoint=PATH'
+        ) from error
+    except Exception as error:  # torch and pickle raise a dozen kinds for a file that is no checkpoint
+        raise PreflightError(
+            f'pretrained weights {checkpoint} cannot be read as a checkpoint: {error}\n{WEIGHTS_HELP}'
+        ) from error
+
+
+def _datasets(node: object) -> Iterator[Mapping]:
+    """Every COCO-style dataset below a loader's config, through wrappers such as RepeatDataset."""
+    if isinstance(node, Mapping):
+        if 'ann_file' in node:
+            yield node
+        for value in node.values():
+            yield from _datasets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _datasets(value)
+
+
+def _pretrained(node: object) -> Iterator[str]:
+    """Every checkpoint that an `init_cfg` of the model asks for."""
+    if isinstance(node, Mapping):
+        if node.get('type') == 'Pretrained':
+            yield node['checkpoint']
+        for value in node.values():
+            yield from _pretrained(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _pretrained(value)
+
+
+def _class_names(dataset: Mapping) -> Sequence[str]:
+    """The classes that a dataset config means: its own, or those of its dataset class."""
+    own = dataset.get('metainfo', {}) or {}
+    if 'classes' in own:
+        return own['classes']
+    return DATASETS.get(dataset['type']).METAINFO['classes']
