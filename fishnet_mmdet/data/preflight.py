@@ -41,11 +41,13 @@ def check(cfg: Config, splits: Sequence[str], weights: bool) -> None:
             be had.
     """
     for split in splits:
-        for dataset in _datasets(cfg.get(f'{split}_dataloader')):
-            check_dataset(dataset, split, cfg.get('ignored_classes', ()))
+        for node in _mappings(cfg.get(f'{split}_dataloader')):  # datasets may be wrapped
+            if 'ann_file' in node:
+                check_dataset(node, split, cfg.get('ignored_classes', ()))
     if weights:
-        for checkpoint in _pretrained(cfg.model):
-            check_weights(checkpoint)
+        for node in _mappings(cfg.model):
+            if node.get('type') == 'Pretrained':
+                check_weights(node['checkpoint'])
 
 
 def check_dataset(dataset: Mapping, split: str, ignored_classes: Sequence[str] = ()) -> None:
@@ -72,9 +74,7 @@ def check_dataset(dataset: Mapping, split: str, ignored_classes: Sequence[str] =
     check_classes(annotations, _class_names(dataset), split, ignored_classes)
 
 
-def check_classes(
-    annotations: Path, classes: Sequence[str], split: str, ignored: Sequence[str] = ()
-) -> None:
+def check_classes(annotations: Path, classes: Sequence[str], split: str, ignored: Sequence[str] = ()) -> None:
     """Checks that a config and an annotation file mean the same classes, in the same order.
 
     MMDetection numbers labels by the annotation file and names them by the config, and says nothing where the two
@@ -135,28 +135,13 @@ def check_weights(checkpoint: str) -> None:
         ) from error
 
 
-def _datasets(node: object) -> Iterator[Mapping]:
-    """Every COCO-style dataset below a loader's config, through wrappers such as RepeatDataset."""
+def _mappings(node: object) -> Iterator[Mapping]:
+    """Every mapping in a piece of a config, from the outside in."""
     if isinstance(node, Mapping):
-        if 'ann_file' in node:
-            yield node
-        for value in node.values():
-            yield from _datasets(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _datasets(value)
-
-
-def _pretrained(node: object) -> Iterator[str]:
-    """Every checkpoint that an `init_cfg` of the model asks for."""
-    if isinstance(node, Mapping):
-        if node.get('type') == 'Pretrained':
-            yield node['checkpoint']
-        for value in node.values():
-            yield from _pretrained(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _pretrained(value)
+        yield node
+    if isinstance(node, Mapping | list | tuple):
+        for value in node.values() if isinstance(node, Mapping) else node:
+            yield from _mappings(value)
 
 
 def _class_names(dataset: Mapping) -> Sequence[str]:

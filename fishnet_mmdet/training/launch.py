@@ -165,6 +165,11 @@ def _check_file(path: str | None) -> None:
 
 def _switch_on_tta(cfg: Config) -> None:
     """Test-time augmentation as MMDetection's own tool sets it up: the config's, or flips."""
+    if cfg.model.get('roi_head', {}).get('mask_head'):
+        raise preflight.PreflightError(
+            "--tta: mmdet's test-time augmentation merges boxes only, and this detector predicts masks. Test it "
+            'without --tta, or take its Faster R-CNN config'
+        )
     if 'tta_model' not in cfg:
         warnings.warn('the config has no tta_model: boxes of both flips are merged by NMS', stacklevel=2)
         cfg.tta_model = DEFAULT_TTA_MODEL
