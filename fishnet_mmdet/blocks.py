@@ -19,11 +19,7 @@ def build_norm(norm_cfg: dict, width: int) -> nn.Module:
 
 
 class PreActConv(nn.Module):
-    """Norm, ReLU, convolution, in this order; the size of the map stays.
-
-    A pre-activation norm cannot be folded into a convolution before it: in a bottleneck, its input
-    is also the shortcut's.
-    """
+    """Norm, ReLU, convolution, in this order; the size of the map stays."""
 
     def __init__(
         self,

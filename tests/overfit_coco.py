@@ -6,14 +6,25 @@ COCO_ROOT names the images, OVERFIT_ANNOTATIONS their annotations; test_training
 _base_ = '../configs/mask_rcnn_fishnet99_fpn.py'
 
 annotations = '{{$OVERFIT_ANNOTATIONS:annotations/overfit.json}}'
-scale = (320, 320)
-max_epochs = 150
+scale = (256, 224)
+width = 128  # of FPN and of the heads
+roi_extractor = dict(
+    out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1)
+)  # RoIAlign runs on one core
+max_epochs = 120
 norm_cfg = dict(type='BN', requires_grad=True)
 
 model = dict(
     backbone=dict(frozen_stages=-1, norm_cfg=norm_cfg, norm_eval=False, init_cfg=None),
-    neck=dict(norm_cfg=norm_cfg),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=64))),
+    neck=dict(out_channels=width, norm_cfg=norm_cfg),
+    rpn_head=dict(in_channels=width, feat_channels=width),
+    roi_head=dict(
+        bbox_roi_extractor=roi_extractor,
+        bbox_head=dict(in_channels=width, fc_out_channels=512),
+        mask_roi_extractor=roi_extractor,
+        mask_head=dict(in_channels=width, conv_out_channels=width, num_convs=2, norm_cfg=norm_cfg),
+    ),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=48))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)),
 )
 train_pipeline = [
@@ -44,7 +55,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=annotations)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=50)
+train_cfg = dict(max_epochs=max_epochs, val_interval=60)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=5, convert_to_iter_based=True),

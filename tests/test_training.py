@@ -107,13 +107,26 @@ class TestTest:
         for ours, theirs in zip(record['measured'], validated, strict=True):
             assert {**ours, 'label': ''} == {**theirs, 'label': ''}
 
-    def test_tta(self, trained, tmp_path, run_tool):
+    def test_tta_merges_boxes(self, trained, tmp_path, run_tool):
+        """Of the same run, as a Faster R-CNN: mmdet's test-time augmentation knows no masks."""
         work_dir, options, _ = trained
-        # mmdet's TTA merges boxes only, so the evaluator is asked for boxes only.
-        arguments = ('--work-dir', tmp_path, '--tta', '--cfg-options', *options, 'test_evaluator.metric=bbox')
+        options = [
+            *options,
+            'model.type=FasterRCNN',
+            'model.roi_head.mask_head=None',
+            'test_evaluator.metric=bbox',
+        ]
+        options.append('model.roi_head.mask_roi_extractor=None')
+        arguments = ('--work-dir', tmp_path, '--tta', '--cfg-options', *options)
         log = run_ok(run_tool('tools/test.py', DEMO, work_dir / 'epoch_2.pth', *arguments))
-        assert 'not measured here' in log
-        assert (tmp_path / 'ap_test.md').is_file()
+        assert '40.6' in log  # the paper's row for the detector inside the wrapper
+        assert [r['type'] for r in json.loads((tmp_path / 'ap_test.json').read_text())['measured']] == [
+            'bbox'
+        ]
+
+    def test_tta_of_masks_is_refused(self, trained, tmp_path, run_tool):
+        done = run_tool('tools/test.py', DEMO, trained[0] / 'epoch_2.pth', '--tta', '--work-dir', tmp_path)
+        assert done.returncode == 1 and 'boxes only' in done.stderr and 'Traceback' not in done.stderr
 
     @pytest.mark.parametrize(
         'arguments, told', [(('none.pth',), 'none.pth'), ((DEMO, '--out', 'x.json'), 'pkl')]
