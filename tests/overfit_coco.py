@@ -11,7 +11,7 @@ width = 128  # of FPN and of the heads
 roi_extractor = dict(
     out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1)
 )  # RoIAlign runs on one core
-max_epochs = 120
+max_epochs = 60
 norm_cfg = dict(type='BN', requires_grad=True)
 
 model = dict(
@@ -55,7 +55,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=annotations)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=60)
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=5, convert_to_iter_based=True),

@@ -139,7 +139,9 @@ class TestRecipe:
         hook.before_train(runner)
         for epoch in range(first, 9):
             runner.train_loop._epoch = epoch
+            runner.message_hub.update_scalar('train/grad_norm', 3.0)
             hook.before_train_epoch(runner)
+            assert ('train/grad_norm' in runner.message_hub.log_scalars) == (epoch < 2)
             expected = dict(max_norm=5.0) if epoch < 2 else None
             assert runner.optim_wrapper.clip_grad_kwargs == expected, f'epoch {epoch + 1}'
 

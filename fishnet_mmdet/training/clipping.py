@@ -36,5 +36,7 @@ class EarlyClipping(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Switches clipping on or off for the epoch that starts."""
-        early = runner.epoch < self.epochs
-        runner.optim_wrapper.clip_grad_kwargs = self._clip_grad if early else None
+        wrapper, early = runner.optim_wrapper, runner.epoch < self.epochs
+        wrapper.clip_grad_kwargs = self._clip_grad if early else None
+        if not early:  # the norm is measured by clipping; without it the log would repeat the last one for ever
+            runner.message_hub.log_scalars.pop(f'train/{wrapper.grad_name}', None)
