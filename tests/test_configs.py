@@ -148,7 +148,8 @@ class TestRecipe:
     def test_guards_are_on(self, runner):
         hooks = {type(h).__name__ for h in runner.hooks}
         assert {
-            'NumClassCheckHook', 'NonFiniteLossGuard', 'FixedNormGuard', 'PlainCheckpoints', 'APReport'
+            'NumClassCheckHook', 'NonFiniteLossGuard', 'FixedNormGuard', 'PlainCheckpoints', 'APReport',
+            'SyncBuffersHook',
         } <= hooks  # fmt: skip
 
     def test_images_of_the_paper(self):

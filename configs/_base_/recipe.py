@@ -25,5 +25,6 @@ custom_hooks = [
     dict(type='NonFiniteLossGuard'),
     dict(type='mmdet.NumClassCheckHook'),
     dict(type='PlainCheckpoints'),
+    dict(type='SyncBuffersHook'),  # else each rank would validate with BN statistics of its own
     dict(type='APReport'),
 ]
