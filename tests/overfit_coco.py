@@ -8,9 +8,8 @@ _base_ = '../configs/mask_rcnn_fishnet99_fpn.py'
 annotations = '{{$OVERFIT_ANNOTATIONS:annotations/overfit.json}}'
 scale = (256, 224)
 width = 128  # of FPN and of the heads
-roi_extractor = dict(
-    out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1)
-)  # RoIAlign runs on one core
+# RoIAlign runs on one core: one sample a bin.
+roi_extractor = dict(out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1))
 max_epochs = 60
 norm_cfg = dict(type='BN', requires_grad=True)
 

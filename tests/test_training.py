@@ -154,7 +154,7 @@ def test_same_figures_on_every_run(demo_data, tmp_path, run_tool):
 
 def test_two_processes_on_the_cpu(demo_data, tmp_path):
     """torchrun with gloo: an epoch and a validation, with every trainable parameter used."""
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29617']
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     command += [str(REPO / 'tools/train.py'), str(DEMO), '--launcher', 'pytorch', '--work-dir', str(tmp_path)]
     options = [*demo_options(demo_data), 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
