@@ -76,11 +76,13 @@ def make_demo_data(root: Path | str, spec: DemoSpec | None = None) -> bool:
 
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix='.demo-') as scratch:
+        drawn = Path(scratch) / 'drawn'
+        drawn.mkdir()
         for number, split in enumerate(('train', 'val')):
-            _write_split(Path(scratch), split, (spec.seed, number), getattr(spec, split), spec.side)
-        (Path(scratch) / 'demo_spec.json').write_text(wanted)
+            _write_split(drawn, split, (spec.seed, number), getattr(spec, split), spec.side)
+        (drawn / 'demo_spec.json').write_text(wanted)
         shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(scratch, root)
+        drawn.rename(root)  # one move: the scratch folder lies on the same file system
     return True
 
 

@@ -68,8 +68,8 @@ def check_dataset(dataset: Mapping, split: str, ignored_classes: Sequence[str] =
         if '://' not in str(path) and not path.exists():
             raise PreflightError(
                 f'{split} data not found: {path.resolve()} does not exist.\nExpected COCO layout under data_root:\n'
-                f'{COCO_TREE.format(root=root)}\nData elsewhere? Set data_root of each loader and ann_file of each '
-                'evaluator in the config.\nNo COCO at hand? `make demo` trains on images that it draws itself.'
+                f'{COCO_TREE.format(root=root)}\nData elsewhere? COCO_ROOT=/path/to/coco '
+                'moves every path of our COCO configs; in others, set data_root of each loader and ann_file of each evaluator.\nNo COCO at hand? `make demo` trains on images that it draws itself.'
             )
     check_classes(annotations, _class_names(dataset), split, ignored_classes)
 
