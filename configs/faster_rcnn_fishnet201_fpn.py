@@ -2,5 +2,5 @@
 
 _base_ = './faster_rcnn_fishnet150_fpn.py'
 model = dict(
-    backbone=dict(arch='fishnet201', init_cfg=dict(checkpoint='checkpoints/fishnet201-imagenet.pth'))
+    backbone=dict(arch='fishnet201', init_cfg=dict(checkpoint='fishnet://fishnet201-imagenet-cosine'))
 )

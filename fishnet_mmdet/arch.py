@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import accumulate
 
-STRIDES = (4, 8, 16, 32)
-"""Strides of the four resolutions, "stages" 1 to 4 of the paper."""
-
 Three = tuple[int, int, int]
 
 

@@ -1,11 +1,14 @@
 """What turns the backbone into the ImageNet classifier it was pretrained as. A detector never builds it."""
 
+from collections import OrderedDict
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fishnet_mmdet.arch import resolve_arch
+from fishnet_mmdet.arch import FishNetArch
 from fishnet_mmdet.blocks import PreActConv, build_norm
 from fishnet_mmdet.fishnet import SCRATCH_INIT, FishNet
 
@@ -41,19 +44,29 @@ class FishNetNeck(BaseModule):
 class FishNetClassifier(nn.Module):
     """Backbone, neck and linear layer: image -> logits.
 
+    Its keys are those of an mmpretrain classifier of the same parts, which is what trains: this class is for counting,
+    converting and comparing, and needs torch only.
+
     Args:
-        arch: As in `FishNet`.
+        arch: As in `FishNet`, like in_channels and norm_cfg.
         num_classes: Number of logits.
+        in_channels: Channels of the image.
+        norm_cfg: Norm of backbone and neck.
     """
 
-    def __init__(self, arch: str = 'fishnet150', num_classes: int = 1000) -> None:
+    def __init__(
+        self,
+        arch: str | Mapping | FishNetArch = 'fishnet150',
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        norm_cfg: dict | None = None,
+    ) -> None:
         super().__init__()
-        width = resolve_arch(arch).out_channels[-1]
-        self.backbone = FishNet(arch, out_indices=(3,))
-        self.neck = FishNetNeck(width)
-        self.fc = nn.Linear(self.neck.out_channels, num_classes)
+        self.backbone = FishNet(arch, in_channels, out_indices=(3,), norm_cfg=norm_cfg)
+        self.neck = FishNetNeck(self.backbone.out_channels[-1], norm_cfg)
+        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(self.neck.out_channels, num_classes)))
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes)."""
         (score,) = self.neck(self.backbone(image))
-        return self.fc(score)
+        return self.head(score)

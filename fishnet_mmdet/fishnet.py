@@ -10,12 +10,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.arch import STRIDES, FishNetArch, resolve_arch
+from fishnet_mmdet.arch import FishNetArch, resolve_arch
 from fishnet_mmdet.blocks import Bottleneck
 from fishnet_mmdet.stages import BodyStage, Bridge, HeadStage, Stem, TailStage
-
-MIN_SIDE = 32
-"""Smallest image side in pixels: below it a stage of the tail is left with nothing to pool."""
+from fishnet_mmdet.weights.load import load_backbone
 
 SCRATCH_INIT = [
     dict(type='Kaiming', layer='Conv2d'),
@@ -31,6 +29,8 @@ class FishNet(BaseModule):
         arch: 'fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201', or a layout of one's own (a
             dict of the fields of `FishNetArch`).
         in_channels: Channels of the image.
+        stem_stride: Stride of the stem: 4 as released; 2 (no max-pool) or 1 (no stride either) for images so small that
+            the released stem would leave nothing to see, such as 64 x 64. Every other stride follows; weights stay.
         out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before
             down-sampling, and the last concatenation (paper 4.4: FPN is attached to the fish head).
         frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail
@@ -38,7 +38,8 @@ class FishNet(BaseModule):
         norm_cfg: Norm of all five parts. `requires_grad=False` fixes its affine parameters.
         norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
         with_cp: Whether to recompute bottlenecks in backward rather than keep their activations.
-        init_cfg: Where weights come from; by default random (Kaiming), for training from scratch.
+        init_cfg: Where weights come from; by default random (Kaiming), for training from scratch. `Pretrained` takes a
+            name (`fishnet://fishnet150-imagenet`) or any file of FishNet weights, which must fit key for key.
 
     Attributes:
         out_channels: Channels of each returned level, as a neck's `in_channels` needs them.
@@ -63,6 +64,7 @@ class FishNet(BaseModule):
         self,
         arch: str | Mapping | FishNetArch = 'fishnet150',
         in_channels: int = 3,
+        stem_stride: int = 4,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_cfg: Mapping | None = None,
@@ -73,15 +75,16 @@ class FishNet(BaseModule):
         super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
         norm = dict(type='BN') if norm_cfg is None else norm_cfg
         self.arch = a = resolve_arch(arch)
-        _check_arguments(in_channels, out_indices, frozen_stages, norm)
+        _check_arguments(in_channels, stem_stride, out_indices, frozen_stages, norm)
         self.out_indices = tuple(out_indices)
         self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
-        self.out_strides = tuple(STRIDES[i] for i in self.out_indices)
+        self.out_strides = tuple(stem_stride * 2**i for i in self.out_indices)
+        self.min_side = 8 * stem_stride  # below it a stage of the tail is left with nothing to pool
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
 
         tail_in = (a.stem_width, *a.tail_widths[:2])
-        self.stem = Stem(in_channels, a.stem_width, norm)
+        self.stem = Stem(in_channels, a.stem_width, norm, stride=stem_stride)
         self.tail = nn.ModuleList(
             TailStage(*row, norm) for row in zip(tail_in, a.tail_widths, a.tail, strict=True)
         )
@@ -100,18 +103,20 @@ class FishNet(BaseModule):
         """From an image batch to the levels of `out_indices`.
 
         Args:
-            image: (N, in_channels, H, W), any H and W of at least 32.
+            image: (N, in_channels, H, W), any H and W of at least 32 (8 x stem_stride).
 
         Returns:
             Level i as (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up to
             1/4 and down from there.
 
         Raises:
-            ValueError: An image too small for five halvings.
+            ValueError: An image too small for so many halvings.
         """
-        if min(image.shape[-2:]) < MIN_SIDE:
+        if min(image.shape[-2:]) < self.min_side:
             height, width = image.shape[-2:]
-            raise ValueError(f'image of {height} x {width} pixels; FishNet needs at least {MIN_SIDE} a side')
+            raise ValueError(
+                f'image of {height} x {width} pixels; FishNet needs at least {self.min_side} a side'
+            )
 
         tail = [self.stem(image)]  # 64 @ 1/4
         for stage in self.tail:
@@ -127,6 +132,20 @@ class FishNet(BaseModule):
             levels.append(refined)  # 320 @ 1/4, 832 @ 1/8, 1600 @ 1/16
         levels.append(x)
         return tuple(levels[i] for i in self.out_indices)
+
+    def init_weights(self) -> None:
+        """Draws random weights, or loads those of `init_cfg=dict(type='Pretrained', checkpoint=...)`.
+
+        Raises:
+            WeightsError: The file cannot be had or read, or is not of this network; MMEngine's own loading would warn
+                and train on with random weights.
+        """
+        configs = [self.init_cfg] if isinstance(self.init_cfg, Mapping) else self.init_cfg
+        pretrained = next((c for c in configs if c['type'] == 'Pretrained'), None)
+        if pretrained is None:
+            return super().init_weights()
+        state = load_backbone(pretrained['checkpoint'], self.state_dict(), pretrained.get('prefix'))
+        self.load_state_dict(state)
 
     def train(self, mode: bool = True) -> 'FishNet':
         """Sets the mode as torch does, but for what is frozen and, under `norm_eval`, every BN."""
@@ -152,10 +171,12 @@ class FishNet(BaseModule):
 
 
 def _check_arguments(
-    in_channels: int, out_indices: Sequence[int], frozen_stages: int, norm_cfg: Mapping
+    in_channels: int, stem_stride: int, out_indices: Sequence[int], frozen_stages: int, norm_cfg: Mapping
 ) -> None:
     if type(in_channels) is not int or in_channels < 1:
         raise ValueError(f'in_channels = {in_channels!r} must be an integer of at least 1')
+    if stem_stride not in (1, 2, 4):
+        raise ValueError(f'stem_stride = {stem_stride!r} must be 4 (released), 2 or 1 (for small images)')
     indices = list(out_indices) if isinstance(out_indices, Sequence) else []
     if not indices or indices != sorted(set(indices) & set(range(4))):
         raise ValueError(

@@ -24,14 +24,14 @@ class ConvNormReLU(nn.Module):
 
 
 class Stem(nn.Sequential):
-    """Three 3x3 convolutions and a max-pool: image -> 64 @ 1/4."""
+    """Three 3x3 convolutions and a max-pool: image -> 64 @ 1/4. At stride 2 without the pool, at 1 without any stride."""
 
-    def __init__(self, in_channels: int, width: int, norm_cfg: dict) -> None:
+    def __init__(self, in_channels: int, width: int, norm_cfg: dict, *, stride: int = 4) -> None:
         super().__init__(
-            ConvNormReLU(in_channels, width // 2, norm_cfg, stride=2),
+            ConvNormReLU(in_channels, width // 2, norm_cfg, stride=min(stride, 2)),
             ConvNormReLU(width // 2, width // 2, norm_cfg),
             ConvNormReLU(width // 2, width, norm_cfg),
-            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.MaxPool2d(3, stride=2, padding=1) if stride == 4 else nn.Identity(),
         )
 
 

@@ -1,4 +1,4 @@
-"""Seeded weights and the order-preserving map between our keys and the released checkpoints'."""
+"""Seeded weights, the released checkpoints' keys, and a FishNet small enough to write to disk a hundred times."""
 
 import json
 import zlib
@@ -8,7 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fishnet_mmdet import FishNetArch, FishNetClassifier
+
 REFERENCE = Path(__file__).parent / 'reference'
+
+NARROW = FishNetArch(
+    tail=(1, 2, 1),
+    bridge=1,
+    body=(1, 1, 1),
+    body_transfer=(1, 1, 1),
+    head=(1, 1, 1),
+    head_transfer=(1, 1, 2),
+    stem_width=8,
+    tail_widths=(8, 16, 32),
+    body_widths=(32, 24, 16),
+)
 
 
 def seeded_tensor(key: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -34,12 +48,34 @@ def official_keys(name: str) -> dict[str, tuple[int, ...]]:
     return {k: tuple(s) for k, s in json.loads((REFERENCE / 'official_keys.json').read_text())[name].items()}
 
 
-def load_seeded(net: torch.nn.Module, keys: Mapping[str, tuple[int, ...]]) -> None:
-    """Fills a network with seeded weights, released key by released key, in order."""
-    own = net.state_dict()
-    assert len(own) == len(keys)
-    filled = {
-        name: seeded_tensor(key, shape).reshape(own[name].shape)
-        for name, (key, shape) in zip(own, keys.items(), strict=True)
-    }
+def official_state(name: str, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """A released checkpoint's state dict with seeded weights."""
+    state = {key: seeded_tensor(key, shape) for key, shape in official_keys(name).items()}
+    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+
+
+def seeded_classifier(arch=NARROW, num_classes: int = 7) -> FishNetClassifier:
+    """A classifier with seeded weights, in eval mode."""
+    net = FishNetClassifier(arch, num_classes).eval()
+    seed(net)
+    return net
+
+
+def seed(net: torch.nn.Module) -> None:
+    """Fills a network with seeded weights by its own keys."""
+    filled = {k: seeded_tensor(k, tuple(v.shape)).to(v.dtype) for k, v in net.state_dict().items()}
     net.load_state_dict(filled)
+
+
+def load_in_order(net: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Fills a network from a released state dict, key by key in order: a map that knows no names."""
+    own = net.state_dict()
+    assert len(own) == len(state)
+    net.load_state_dict(
+        {key: value.reshape(own[key].shape) for key, value in zip(own, state.values(), strict=True)}
+    )
+
+
+def relative_error(ours, theirs) -> float:
+    theirs = torch.as_tensor(theirs, dtype=torch.float64)
+    return ((ours.double() - theirs).norm() / theirs.norm()).item()

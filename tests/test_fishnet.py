@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet import FishNet, FishNetClassifier
-from fishnet_mmdet.arch import PUBLISHED, STRIDES
+from fishnet_mmdet.arch import PUBLISHED
 from fishnet_mmdet.blocks import Bottleneck, ChannelReduction, PreActConv
 
 NARROW = dict(
@@ -58,7 +58,7 @@ class TestReleasedNetworks:
             net = FishNet(name)
             levels = net.eval()(torch.empty(2, 3, 128, 192))
         assert net.out_channels == (320, 832, 1600, 2112)
-        assert net.out_strides == STRIDES
+        assert net.out_strides == (4, 8, 16, 32)
         expected = [
             (2, c, 128 // s, 192 // s) for c, s in zip(net.out_channels, net.out_strides, strict=True)
         ]
@@ -88,7 +88,7 @@ def test_convolutions_of_each_part(name, parts):
     with torch.device('meta'):
         net = FishNetClassifier(name)
     fish = net.backbone
-    rest = nn.ModuleList([net.neck, net.fc])
+    rest = nn.ModuleList([net.neck, net.head])
     counted = [
         len(convolutions(p)) for p in (fish.stem, *fish.tail, fish.bridge, *fish.body, *fish.head, rest)
     ]
@@ -133,7 +133,7 @@ def test_a_subset_of_levels(out_indices):
     for index, level in zip(out_indices, some.eval()(image), strict=True):
         assert torch.equal(level, full(image)[index])
     assert some.out_channels == tuple(full.out_channels[i] for i in out_indices)
-    assert some.out_strides == tuple(STRIDES[i] for i in out_indices)
+    assert some.out_strides == tuple(4 * 2**i for i in out_indices)
 
     sum(level.square().mean() for level in some.train()(torch.rand(2, 3, 64, 64))).backward()
     assert all(p.grad is not None for p in some.parameters() if p.requires_grad)

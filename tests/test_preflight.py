@@ -8,7 +8,14 @@ from conftest import CONFIGS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from fishnet_mmdet.data.preflight import PreflightError, check, check_classes, check_weights
+from fishnet_mmdet import FishNet
+from fishnet_mmdet.data.preflight import (
+    PreflightError,
+    check,
+    check_classes,
+    check_fishnet_weights,
+    check_weights,
+)
 
 register_all_modules(init_default_scope=True)
 MAIN = CONFIGS / 'mask_rcnn_fishnet150_fpn.py'
@@ -100,43 +107,52 @@ def test_annotations_that_are_not(tmp_path):
 
 
 class TestWeights:
-    def test_a_missing_file_says_where_to_get_it_and_where_to_put_it(self, tmp_path):
+    def test_a_missing_file_is_named_with_the_mend(self, tmp_path):
+        init = dict(type='Pretrained', checkpoint=str(tmp_path / 'fish.pth'))
         with pytest.raises(PreflightError) as error:
-            check_weights(str(tmp_path / 'fish.pth'))
-        for part in (str(tmp_path / 'fish.pth'), 'kevin-ssy/FishNet', 'init_cfg.checkpoint=', 'scratch'):
+            check_fishnet_weights(dict(type='FishNet'), init)
+        for part in (str(tmp_path / 'fish.pth'), 'init_cfg.checkpoint=', 'scratch'):
             assert part in str(error.value)
 
-    def test_no_network_says_which_address_and_which_folder(self, tmp_path, monkeypatch):
+    def test_weights_of_another_fishnet_are_told(self, tmp_path):
+        torch.save(FishNet('fishnet99').state_dict(), tmp_path / 'fish.pth')
+        init = dict(type='Pretrained', checkpoint=str(tmp_path / 'fish.pth'))
+        check_fishnet_weights(dict(type='FishNet', arch='fishnet99', out_indices=(0, 1)), init)
+        cfg = Config(dict(model=dict(backbone=dict(type='FishNet', arch='fishnet150', init_cfg=init))))
+        with pytest.raises(PreflightError, match=r'fishnet99\) does not fit fishnet150'):
+            check(cfg, [], weights=True)
+
+    def test_other_networks_are_left_to_mmengine(self, tmp_path, monkeypatch):
         monkeypatch.setenv('TORCH_HOME', str(tmp_path))
         with pytest.raises(PreflightError) as error:
-            check_weights('http://127.0.0.1:9/fish-00000000.pth')
-        assert '127.0.0.1:9/fish' in str(error.value) and str(tmp_path / 'hub' / 'checkpoints') in str(
-            error.value
-        )
-
-    def test_a_page_saved_as_weights(self, tmp_path):
-        (tmp_path / 'fish.pth').write_text('<html>sign in</html>')
+            check_weights('http://127.0.0.1:9/resnet-00000000.pth')
+        assert '127.0.0.1:9/resnet' in str(error.value)
+        assert str(tmp_path / 'hub' / 'checkpoints') in str(error.value)
+        (tmp_path / 'resnet.pth').write_text('<html>sign in</html>')
         with pytest.raises(PreflightError, match='cannot be read'):
-            check_weights(str(tmp_path / 'fish.pth'))
-
-    def test_a_good_file_passes(self, tmp_path):
-        torch.save({'state_dict': {}}, tmp_path / 'fish.pth')
-        check_weights(str(tmp_path / 'fish.pth'))
+            check_weights(str(tmp_path / 'resnet.pth'))
+        torch.save({'state_dict': {}}, tmp_path / 'resnet.pth')
+        check_weights(str(tmp_path / 'resnet.pth'))
 
     def test_the_main_config_asks_before_it_builds(self, demo_data, tmp_path, run_tool):
-        """The paper's config with data but without weights: told at once, and nothing is left behind."""
+        """The paper's config with data but without a network: told at once, and nothing is left behind."""
         options = [
             f'train_dataloader.dataset.data_root={demo_data}/',
             'train_dataloader.dataset.metainfo.classes=disc,box,triangle',
-        ]
-        options += ['train_dataloader.dataset.ann_file=annotations/instances_train.json']
-        options += [
+            'train_dataloader.dataset.ann_file=annotations/instances_train.json',
             'train_dataloader.dataset.data_prefix.img=train/',
             'val_cfg=None',
             'val_dataloader=None',
             'val_evaluator=None',
         ]
-        done = run_tool('tools/train.py', MAIN, '--cfg-options', *options, cwd=tmp_path)
+        nowhere = {'TORCH_HOME': str(tmp_path / 'torch'), 'https_proxy': 'http://127.0.0.1:9'}
+        done = run_tool('tools/train.py', MAIN, '--cfg-options', *options, cwd=tmp_path, env=nowhere)
         assert done.returncode == 1 and 'Traceback' not in done.stderr
-        assert str(tmp_path / 'checkpoints/fishnet150-imagenet.pth') in done.stderr
+        for part in (
+            'https://www.dropbox.com/s/hjadcef18ln3o2v/fishnet150_ckpt.tar',
+            str(tmp_path / 'torch/hub/checkpoints/fishnet150_ckpt.tar'),
+            'Expected checksum: none is known',
+            'scratch',
+        ):
+            assert part in done.stderr
         assert not (tmp_path / 'work_dirs').exists()

@@ -6,6 +6,7 @@ import sys
 
 from fishnet_mmdet.data.preflight import PreflightError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
+from fishnet_mmdet.weights.files import WeightsError
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         test(load_config(args), args.checkpoint, args.out, args.show_dir, args.show, args.wait_time, args.tta)
-    except PreflightError as error:
+    except (PreflightError, WeightsError) as error:
         sys.exit(f'error: {error}')
 
 

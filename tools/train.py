@@ -6,6 +6,7 @@ import sys
 
 from fishnet_mmdet.data.preflight import PreflightError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
+from fishnet_mmdet.weights.files import WeightsError
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         train(load_config(args), args.amp, args.auto_scale_lr, args.resume)
-    except PreflightError as error:
+    except (PreflightError, WeightsError) as error:
         sys.exit(f'error: {error}')
 
 

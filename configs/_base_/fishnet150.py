@@ -6,6 +6,6 @@ fishnet = dict(
     frozen_stages=0,
     norm_cfg=dict(type='BN', requires_grad=False),
     norm_eval=True,
-    init_cfg=dict(type='Pretrained', checkpoint='checkpoints/fishnet150-imagenet.pth'),
+    init_cfg=dict(type='Pretrained', checkpoint='fishnet://fishnet150-imagenet'),
 )
 fish_head_channels = [320, 832, 1600, 2112]  # FishNet.out_channels, the same for 99, 150 and 201

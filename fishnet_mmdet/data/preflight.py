@@ -5,10 +5,15 @@ import urllib.error
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
 import torch.hub
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
+
+from fishnet_mmdet.fishnet import FishNet
+from fishnet_mmdet.weights.files import WeightsError
+from fishnet_mmdet.weights.load import load_backbone
 
 COCO_TREE = """\
   {root}
@@ -17,9 +22,7 @@ COCO_TREE = """\
   `-- val2017/*.jpg"""
 
 WEIGHTS_HELP = """\
-Where to get it: the FishNet authors' release (github.com/kevin-ssy/FishNet, ImageNet models), as a state dict
-whose keys are those of fishnet_mmdet.FishNet; or any checkpoint of a FishNet trained with this package.
-Where to put it: at the path above, or name yours with
+Weights of your own, of any known layout? Name the file with
   --cfg-options model.backbone.init_cfg.checkpoint=PATH
 No weights? Train from scratch with live BN: configs/mask_rcnn_fishnet150_fpn_scratch.py"""
 
@@ -46,8 +49,11 @@ def check(cfg: Config, splits: Sequence[str], weights: bool) -> None:
                 check_dataset(node, split, cfg.get('ignored_classes', ()))
     if weights:
         for node in _mappings(cfg.model):
-            if node.get('type') == 'Pretrained':
-                check_weights(node['checkpoint'])
+            for init in _pretrained(node):
+                if str(node.get('type')).endswith('FishNet'):
+                    check_fishnet_weights(node, init)
+                else:
+                    check_weights(init['checkpoint'])
 
 
 def check_dataset(dataset: Mapping, split: str, ignored_classes: Sequence[str] = ()) -> None:
@@ -110,8 +116,27 @@ def check_classes(annotations: Path, classes: Sequence[str], split: str, ignored
     )
 
 
+def check_fishnet_weights(backbone: Mapping, init: Mapping) -> None:
+    """Checks that pretrained weights of a FishNet can be had and fit it key by key; downloads those that have a name.
+
+    Args:
+        backbone: Config of the FishNet.
+        init: The `Pretrained` of its `init_cfg`.
+
+    Raises:
+        PreflightError: Weights that cannot be had, read or fitted.
+    """
+    arguments = {key: value for key, value in backbone.items() if key not in ('type', 'init_cfg')}
+    with torch.device('meta'):
+        target = FishNet(**arguments).state_dict()
+    try:
+        load_backbone(init['checkpoint'], target, init.get('prefix'))
+    except WeightsError as error:
+        raise PreflightError(f'pretrained weights: {error}\n{WEIGHTS_HELP}') from error
+
+
 def check_weights(checkpoint: str) -> None:
-    """Checks that pretrained weights can be read, and downloads those that have an address.
+    """Checks that pretrained weights of another network can be read, and downloads those that have an address.
 
     Raises:
         PreflightError: No such file, no network, or not a checkpoint.
@@ -142,6 +167,12 @@ def _mappings(node: object) -> Iterator[Mapping]:
     if isinstance(node, Mapping | list | tuple):
         for value in node.values() if isinstance(node, Mapping) else node:
             yield from _mappings(value)
+
+
+def _pretrained(node: Mapping) -> list[Mapping]:
+    """The `Pretrained` of a module's config, as a list of at most one."""
+    init = node.get('init_cfg') or []
+    return [i for i in ([init] if isinstance(init, Mapping) else init) if i.get('type') == 'Pretrained'][:1]
 
 
 def _class_names(dataset: Mapping) -> Sequence[str]:

@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from fishnet_mmdet.weights.fitting import fit
 
 WEIGHTS = 'state_dict'
 
@@ -49,6 +52,25 @@ class PlainCheckpoints(Hook):
                 scalars[name] = HistoryBuffer(
                     value['values'].tolist(), value['counts'].tolist(), value['max_length']
                 )
+
+
+class StrictLoading(Hook):
+    """Refuses a checkpoint that does not fill the model key by key; MMEngine would warn, and test a half-random model.
+
+    `tools/test.py` puts it in; fine-tuning, where heads may differ, goes without.
+
+    Raises:
+        WeightsError: With a table of what is missing, unexpected or mis-shaped.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares keys and shapes, before anything is copied."""
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        fit(
+            checkpoint[WEIGHTS], model.state_dict(), f'the checkpoint does not fit the {type(model).__name__}'
+        )
 
 
 def to_plain(value: Any, place: str, left_out: list[str]) -> Any:

@@ -13,7 +13,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from fishnet_mmdet.data import preflight
+from fishnet_mmdet.training.checkpoints import StrictLoading
 from fishnet_mmdet.training.distributed import is_main_process, prepare_cpu_processes
+from fishnet_mmdet.weights.load import SCHEME
 
 DEFAULT_TTA_MODEL = dict(
     type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
@@ -109,7 +111,7 @@ def test(
 
     Args:
         cfg: From `load_config`.
-        checkpoint: A file that training wrote.
+        checkpoint: A file that training wrote, or any other that fits the model key by key; `fishnet://NAME` too.
         out: A .pkl file for the raw predictions.
         show_dir: A folder, below the run's log folder, for pictures of predictions beside the annotations.
         show: Whether to open windows with them.
@@ -122,7 +124,8 @@ def test(
     if out and not out.endswith(('.pkl', '.pickle')):
         raise preflight.PreflightError(f'--out {out}: the file of predictions must end in .pkl or .pickle')
     _check_file(checkpoint)
-    cfg.load_from = checkpoint
+    # Through our own reader: any layout and container, and nothing unpickled.
+    cfg.load_from = checkpoint if '://' in checkpoint else f'{SCHEME}{checkpoint}'
     if show or show_dir:
         cfg.default_hooks.visualization = dict(
             cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook')),
@@ -136,6 +139,7 @@ def test(
     if is_main_process():
         preflight.check(cfg, ['test'], weights=False)
     runner = build_runner(cfg)
+    runner.register_hook(StrictLoading())
     if out:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
     runner.test()

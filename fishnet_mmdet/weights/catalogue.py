@@ -1,0 +1,116 @@
+"""Every released set of FishNet weights by name: where it comes from and what is known of it.
+
+The authors published no checksums, and nobody here could download their files: those names carry none. Loading one prints
+the SHA-256 that it saw.
+"""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import urlparse
+
+AUTHORS = 'the FishNet authors, github.com/kevin-ssy/FishNet (no licence is stated there)'
+PYTORCHCV = 'pytorchcv, github.com/osmr/imgclsmob (MIT)'
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedWeights:
+    """One released set of ImageNet-1k weights.
+
+    Attributes:
+        arch: The network, a name of `ARCHS`.
+        urls: Addresses, tried in turn.
+        checksum: 'ALGORITHM:DIGITS' of the file (unpacked, where the source is a zip); None where none is known.
+        layout: The layout that the file is expected in; loading goes by its keys, whatever they are.
+        schedule: How it was trained.
+        top1: Published top-1 accuracy on ImageNet val in percent, single 224 crop; None where none is stated.
+        top5: The same of top-5.
+        origin: Whose weights these are, and under which licence.
+    """
+
+    arch: str
+    urls: tuple[str, ...]
+    checksum: str | None
+    layout: str
+    schedule: str
+    top1: float | None
+    top5: float
+    origin: str
+
+    @property
+    def packed(self) -> bool:
+        """Whether the source is a zip of the file."""
+        return urlparse(self.urls[0]).path.endswith('.zip')
+
+    @property
+    def file(self) -> str:
+        """Name of the file, as it lies in the cache."""
+        return PurePosixPath(urlparse(self.urls[0]).path.removesuffix('.zip')).name
+
+
+CATALOGUE: dict[str, NamedWeights] = {
+    'fishnet99-imagenet': NamedWeights(
+        arch='fishnet99',
+        urls=('https://www.dropbox.com/s/hvojbdsad5ue7yb/fishnet99_ckpt.tar?dl=1',),
+        checksum=None,
+        layout='official',
+        schedule='100 epochs, step',
+        top1=77.41,
+        top5=93.59,
+        origin=AUTHORS,
+    ),
+    'fishnet150-imagenet': NamedWeights(
+        arch='fishnet150',
+        urls=('https://www.dropbox.com/s/hjadcef18ln3o2v/fishnet150_ckpt.tar?dl=1',),
+        checksum=None,
+        layout='official',
+        schedule='100 epochs, step',
+        top1=78.14,
+        top5=93.95,
+        origin=AUTHORS,
+    ),
+    'fishnet150-imagenet-cosine': NamedWeights(
+        arch='fishnet150',
+        urls=('https://www.dropbox.com/s/ajy9p6f97y45f1r/fishnet150_ckpt_welltrained.tar?dl=1',),
+        checksum=None,
+        layout='official, well-trained 150',
+        schedule='200 epochs, cosine, label smoothing',
+        top1=79.35,
+        top5=94.75,
+        origin=AUTHORS,
+    ),
+    'fishnet201-imagenet-cosine': NamedWeights(
+        arch='fishnet201',
+        urls=('https://www.dropbox.com/s/kvz2dmxe3fzn10m/fishnet201_ckpt_welltrain.tar?dl=1',),
+        checksum=None,
+        layout='official, well-trained 201',
+        schedule='200 epochs, cosine, label smoothing',
+        top1=79.71,
+        top5=94.79,
+        origin=AUTHORS,
+    ),
+    'fishnet150-imagenet-pytorchcv': NamedWeights(
+        arch='fishnet150',
+        urls=(
+            'https://github.com/osmr/imgclsmob/releases/download/v0.0.502/fishnet150-0475-93e26daa.pth.zip',
+        ),
+        checksum='sha1:93e26daaf570bc92b58f7421ab28c22ca405ad93',
+        layout='pytorchcv',
+        schedule='not stated',
+        top1=None,
+        top5=95.25,  # the 0475 of the file's name is its top-5 error
+        origin=PYTORCHCV,
+    ),
+}
+
+
+def markdown_table() -> str:
+    """The catalogue as docs/weights.md shows it."""
+    lines = ['| name | schedule | top-1 / top-5, published | checksum | file |', '|---|---|---|---|---|']
+    for name, weights in CATALOGUE.items():
+        top1 = '-' if weights.top1 is None else f'{weights.top1:.2f}'
+        checksum = f'`{weights.checksum}`' if weights.checksum else 'none known'
+        lines.append(
+            f'| `{name}` | {weights.schedule} | {top1} / {weights.top5:.2f} | {checksum} | '
+            f'[`{weights.file}`]({weights.urls[0]}) |'
+        )
+    return '\n'.join(lines) + '\n'
