@@ -8,9 +8,12 @@ TORCH_SPEC ?= torch==2.11.0 torchvision==0.26.0
 RUN = $(VENV)/bin/python
 DEMO_CONFIG = configs/mask_rcnn_fishnet_demo.py
 DEMO_DIR = work_dirs/demo
+CHAIN_CONFIG = configs/mask_rcnn_fishnet_demo_pretrained.py
+CHAIN_DIR = work_dirs/demo_chain
 # Two processes of one thread each: on maps as small as the demo's, a second thread within a process gains nothing.
+TWO = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per_node=2
 
-.PHONY: setup doctor demo lint format test test-long
+.PHONY: setup doctor demo demo-chain lint format test test-long
 
 setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)'
@@ -20,10 +23,18 @@ doctor: setup
 
 demo: setup
 	$(RUN) tools/make_demo_data.py --out data/demo
-	$(RUN) -m torch.distributed.run --standalone --nproc_per_node=2 tools/train.py $(DEMO_CONFIG) \
-	    --launcher pytorch --work-dir $(DEMO_DIR)
+	$(TWO) tools/train.py $(DEMO_CONFIG) --launcher pytorch --work-dir $(DEMO_DIR)
 	$(RUN) tools/test.py $(DEMO_CONFIG) $$(cat $(DEMO_DIR)/last_checkpoint) --work-dir $(DEMO_DIR) --show-dir ../pictures
 	@echo 'AP table: $(DEMO_DIR)/ap_test.md   pictures (annotations left, predictions right): $(DEMO_DIR)/pictures'
+
+demo-chain: setup
+	$(RUN) tools/make_demo_data.py --classes --out data/demo_classes
+	$(RUN) tools/make_demo_data.py --out data/demo
+	$(TWO) tools/train.py configs/classifier_fishnet_demo.py --launcher pytorch --work-dir work_dirs/demo_classifier
+	$(TWO) tools/train.py $(CHAIN_CONFIG) --launcher pytorch --work-dir $(CHAIN_DIR) --cfg-options \
+	    model.backbone.init_cfg.checkpoint=$$(cat work_dirs/demo_classifier/last_checkpoint)
+	$(RUN) tools/test.py $(CHAIN_CONFIG) $$(cat $(CHAIN_DIR)/last_checkpoint) --work-dir $(CHAIN_DIR) --show-dir ../pictures
+	@echo 'accuracy: work_dirs/demo_classifier/accuracy_val.md   AP: $(CHAIN_DIR)/ap_test.md   pictures: $(CHAIN_DIR)/pictures'
 
 lint: setup
 	$(RUN) -m ruff check .

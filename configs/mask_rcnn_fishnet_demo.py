@@ -1,9 +1,9 @@
 """Mask R-CNN on a narrow FishNet, from scratch, on drawn images: learns in minutes on two cores.
 
-The layout is one's own: fewer bottlenecks than FishNet-99 at a quarter of its width. `make demo` runs it.
+`make demo` runs it.
 """
 
-_base_ = './mask_rcnn_fishnet150_fpn_scratch.py'
+_base_ = ['./mask_rcnn_fishnet150_fpn_scratch.py', './_base_/fishnet_narrow.py']
 data_root = 'data/demo/'
 metainfo = dict(classes=('disc', 'box', 'triangle'))
 num_classes = len(metainfo['classes'])
@@ -16,21 +16,10 @@ roi_extractor = dict(out_channels=width, finest_scale=28, roi_layer=dict(samplin
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
     backbone=dict(
-        arch=dict(
-            _delete_=True,
-            tail=(1, 2, 2),
-            bridge=1,
-            body=(1, 1, 1),
-            body_transfer=(1, 1, 1),
-            head=(1, 1, 1),
-            head_transfer=(1, 1, 1),
-            stem_width=16,
-            tail_widths=(32, 64, 128),
-            body_widths=(128, 96, 64),
-        ),
+        arch=dict(_delete_=True, **_base_.narrow),
         norm_cfg=norm_cfg,
     ),
-    neck=dict(in_channels=[80, 208, 400, 528], out_channels=width, norm_cfg=norm_cfg),
+    neck=dict(in_channels=_base_.narrow_head_channels, out_channels=width, norm_cfg=norm_cfg),
     rpn_head=dict(in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])),
     roi_head=dict(
         bbox_roi_extractor=roi_extractor,

@@ -10,7 +10,9 @@ __version__ = '0.1.0'
 try:
     from fishnet_mmdet.arch import ARCHS, FishNetArch
     from fishnet_mmdet.classifier import FishNetClassifier, FishNetNeck
+    from fishnet_mmdet.data.tiny_imagenet import TinyImageNet
     from fishnet_mmdet.fishnet import FishNet
+    from fishnet_mmdet.report.accuracy_report import AccuracyReport
     from fishnet_mmdet.report.ap_report import APReport
     from fishnet_mmdet.report.metric import OfficialCocoMetric
     from fishnet_mmdet.training.checkpoints import PlainCheckpoints
@@ -25,6 +27,7 @@ except Exception:
 __all__ = [
     'ARCHS',
     'APReport',
+    'AccuracyReport',
     'CPUDistributedDataParallel',
     'EarlyClipping',
     'FishNet',
@@ -35,4 +38,5 @@ __all__ = [
     'NonFiniteLossGuard',
     'OfficialCocoMetric',
     'PlainCheckpoints',
+    'TinyImageNet',
 ]

@@ -8,15 +8,27 @@ from conftest import CONFIGS, demo_options
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, DictAction
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
-ALL = sorted(path.stem for path in CONFIGS.glob('*.py'))
+from fishnet_mmdet import ARCHS
+from fishnet_mmdet.weights.catalogue import CATALOGUE
+
+EVERY = sorted(path.stem for path in CONFIGS.glob('*.py'))
 DETECTORS = {'mask_rcnn': 'MaskRCNN', 'faster_rcnn': 'FasterRCNN'}
 BACKBONES = {
     'fishnet99': 'FishNet', 'fishnet150': 'FishNet', 'fishnet201': 'FishNet',
     'r50': 'ResNet', 'x50': 'ResNeXt',
 }  # fmt: skip
+ALL = [name for name in EVERY if name.startswith(tuple(DETECTORS))]
+CLASSIFIERS = {
+    'imagenet_fishnet99': ('fishnet99', 1000), 'imagenet_fishnet99_cosine': ('fishnet99', 1000),
+    'imagenet_fishnet150': ('fishnet150', 1000), 'imagenet_fishnet150_cosine': ('fishnet150', 1000),
+    'imagenet_fishnet201': ('fishnet201', 1000), 'imagenet_fishnet201_cosine': ('fishnet201', 1000),
+    'tiny_imagenet_fishnet99': ('fishnet99', 200), 'classifier_fishnet_demo': (None, 9),
+}  # fmt: skip
+LIVE = [name for name in ALL if 'scratch' in name or name.endswith('demo')]
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -59,7 +71,7 @@ def test_builds_as_named(name):
         assert tuple(cfg.model.roi_head.bbox_roi_extractor.featmap_strides) == model.backbone.out_strides
 
 
-@pytest.mark.parametrize('name', [n for n in ALL if 'scratch' not in n and 'demo' not in n])
+@pytest.mark.parametrize('name', [n for n in ALL if n not in LIVE])
 def test_every_bn_is_fixed_and_the_stem_too(name):
     with torch.device('meta'):
         model = MODELS.build(load(name).model).train()
@@ -76,12 +88,38 @@ def test_every_bn_is_fixed_and_the_stem_too(name):
     assert frozen == stem
 
 
-@pytest.mark.parametrize('name', [n for n in ALL if 'scratch' in n or 'demo' in n])
+@pytest.mark.parametrize('name', LIVE)
 def test_from_scratch_everything_is_live(name):
     with torch.device('meta'):
         model = MODELS.build(load(name).model).train()
     assert all(m.training for m in model.modules() if isinstance(m, _BatchNorm))
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_no_config_is_left_out():
+    assert set(EVERY) == set(ALL) | set(CLASSIFIERS)
+
+
+@pytest.mark.parametrize('name', CLASSIFIERS)
+def test_classifiers_build_as_named(name):
+    arch, classes = CLASSIFIERS[name]
+    cfg = load(name)
+    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build({**cfg.model, 'type': 'mmpretrain.ImageClassifier'})
+        logits = model(torch.zeros(2, 3, 64, 64), mode='tensor')
+    assert logits[0].shape == (2, model.neck.out_channels) or logits.shape == (2, classes)
+    assert model.head.fc.weight.shape == (classes, model.neck.out_channels)
+    assert cfg.data_preprocessor.num_classes == classes
+    if arch:
+        assert model.backbone.arch == ARCHS[arch]
+
+
+@pytest.mark.parametrize('name', ['mask_rcnn', 'faster_rcnn'])
+@pytest.mark.parametrize('arch', ARCHS)
+def test_the_papers_configs_load_weights_by_name(name, arch):
+    init = load(f'{name}_{arch}_fpn').model.backbone.init_cfg
+    assert init.type == 'Pretrained' and init.checkpoint.startswith('fishnet://')
+    assert CATALOGUE[init.checkpoint.removeprefix('fishnet://')].arch == arch
 
 
 def build_runner(cfg, work_dir):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from fishnet_mmdet.data.demo import CLASSES, DemoSpec, draw_image, make_demo_data
+from fishnet_mmdet.data.demo import DemoSpec, draw_image, make_demo_data
+from fishnet_mmdet.data.drawing import CLASSES
 
 
 @pytest.fixture(scope='module')

@@ -15,7 +15,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from fishnet_mmdet.report.ap_report import markdown_table, paper_rows, rows_from_metrics, screen_table
+from fishnet_mmdet.report.accuracy_report import AccuracyReport
+from fishnet_mmdet.report.ap_report import APReport
 from fishnet_mmdet.report.coco_eval import FIGURES, ResultsError, evaluate, load_annotations, load_results
 from fishnet_mmdet.report.metric import OfficialCocoMetric
 
@@ -190,7 +191,7 @@ class TestMetric:
         logger.removeHandler(handler)
         assert metrics['coco/bbox_mAP'] == metrics['coco/segm_mAP'] == 0
         assert any('Likely causes' in line for line in told)
-        assert [row.iou_type for row in rows_from_metrics(metrics, 'x')] == ['bbox', 'segm']
+        assert [row.kind for row in APReport().measured(metrics, 'x')] == ['bbox', 'segm']
 
     def test_other_metrics_are_left_to_mmdet(self):
         with pytest.raises(ValueError, match='proposal.*CocoMetric'):
@@ -205,17 +206,29 @@ class TestTable:
     }  # fmt: skip
 
     def test_percent_with_one_decimal(self):
-        (row,) = rows_from_metrics(self.METRICS, 'epoch 3')
-        assert row.cells() == ['epoch 3', 'bbox', '41.5', '60.0', '45.0', '-', '44.9', '55.0']
+        (row,) = APReport().measured(self.METRICS, 'epoch 3')
+        assert APReport.style.cells(row) == ['epoch 3', 'bbox', '41.5', '60.0', '45.0', '-', '44.9', '55.0']
 
     @pytest.mark.parametrize('detector, count', [('MaskRCNN', 8), ('FasterRCNN', 4), ('RetinaNet', 0)])
     def test_the_papers_rows_say_so(self, detector, count):
-        rows = paper_rows(detector)
+        rows = APReport().published(dict(type=detector))
         assert len(rows) == count
         assert all('paper' in row.label and 'not measured here' in row.label for row in rows)
 
     def test_both_renderings_hold_every_figure(self):
-        own, paper = rows_from_metrics(self.METRICS, 'epoch 3'), paper_rows('FasterRCNN')
-        for text in (screen_table(own, paper, 'T'), markdown_table([*own, *paper], 'T')):
+        report = APReport()
+        own, paper = report.measured(self.METRICS, 'epoch 3'), report.published(dict(type='FasterRCNN'))
+        for text in (report.style.on_screen(own, paper, 'T'), report.style.markdown([*own, *paper], 'T')):
             for cell in ('41.5', '60.0', '40.6', '53.7', 'AP_S', 'FishNet-150'):
                 assert cell in text
+
+    def test_accuracy_beside_the_released_files(self):
+        report = AccuracyReport()
+        (row,) = report.measured({'accuracy/top1': 77.5, 'accuracy/top5': 93.125, 'time': 1}, 'this model')
+        assert report.style.cells(row) == ['this model', '', '77.50', '93.12']
+        model = dict(backbone=dict(arch='fishnet150'), head=dict(num_classes=1000))
+        rows = [report.style.cells(row) for row in report.published(model)]
+        assert [row[2:] for row in rows] == [['78.14', '93.95'], ['79.35', '94.75'], ['-', '95.25']]
+        assert all('not measured here' in row[0] for row in rows)
+        assert report.published(dict(backbone=dict(arch='fishnet150'), head=dict(num_classes=9))) == []
+        assert report.measured({'coco/bbox_mAP': 1.0}, 'x') == []

@@ -1,27 +1,36 @@
 #!/usr/bin/env python
-"""Draws the demo data set in COCO's layout; does nothing where it is there already."""
+"""Draws a demo data set, in COCO's layout or (--classes) of image classes; does nothing where it is there already."""
 
 import argparse
 import sys
 
-from fishnet_mmdet.data.demo import DemoSpec, make_demo_data
+from fishnet_mmdet.data.demo import ClassesSpec, DemoSpec, make_demo_classes, make_demo_data
 
 
 def main() -> None:
     """Parses the flags and draws."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', default='data/demo', help='folder to write (default: %(default)s)')
-    parser.add_argument('--train', type=int, default=DemoSpec.train, help='training images (%(default)s)')
-    parser.add_argument('--val', type=int, default=DemoSpec.val, help='validation images (%(default)s)')
-    parser.add_argument('--side', type=int, default=DemoSpec.side, help='side in pixels (%(default)s)')
-    parser.add_argument('--seed', type=int, default=DemoSpec.seed, help='seed (%(default)s)')
+    parser.add_argument('--classes', action='store_true', help='a classification set')
+    parser.add_argument('--out', help='folder to write (default: data/demo, or data/demo_classes)')
+    for name, what in (
+        ('train', 'training images'),
+        ('val', 'validation images'),
+        ('side', 'side in pixels'),
+    ):
+        both = f'{getattr(DemoSpec, name)}, or {getattr(ClassesSpec, name)} with --classes'
+        parser.add_argument(f'--{name}', type=int, help=f'{what} (default: {both})')
+    parser.add_argument('--seed', type=int, help='seed (default: 0)')
     args = parser.parse_args()
-    spec = DemoSpec(train=args.train, val=args.val, side=args.side, seed=args.seed)
+    given = {k: v for k, v in vars(args).items() if k not in ('classes', 'out') and v is not None}
+    out = args.out or ('data/demo_classes' if args.classes else 'data/demo')
     try:
-        drawn = make_demo_data(args.out, spec)
+        if args.classes:
+            drawn = make_demo_classes(out, ClassesSpec(**given))
+        else:
+            drawn = make_demo_data(out, DemoSpec(**given))
     except FileExistsError as error:
         sys.exit(f'error: {error}')
-    print(f'demo data in {args.out}: {"drawn" if drawn else "already there"}')
+    print(f'demo data in {out}: {"drawn" if drawn else "already there"}')
 
 
 if __name__ == '__main__':

@@ -43,10 +43,15 @@ def check(cfg: Config, splits: Sequence[str], weights: bool) -> None:
         PreflightError: A path that does not exist, classes that do not fit the annotations, or weights that cannot
             be had.
     """
+    of_classes = {}
     for split in splits:
         for node in _mappings(cfg.get(f'{split}_dataloader')):  # datasets may be wrapped
-            if 'ann_file' in node:
+            kind = str(node.get('type')).split('.')[-1]
+            if kind in ('ImageNet', 'CustomDataset', 'TinyImageNet'):
+                of_classes[split] = check_images_of_classes(node, split, cfg.model.head.num_classes)
+            elif 'ann_file' in node:
                 check_dataset(node, split, cfg.get('ignored_classes', ()))
+    _check_same_classes({split: names for split, names in of_classes.items() if names})
     if weights:
         for node in _mappings(cfg.model):
             for init in _pretrained(node):
@@ -78,6 +83,55 @@ def check_dataset(dataset: Mapping, split: str, ignored_classes: Sequence[str] =
                 'moves every path of our COCO configs; in others, set data_root of each loader and ann_file of each evaluator.\nNo COCO at hand? `make demo` trains on images that it draws itself.'
             )
     check_classes(annotations, _class_names(dataset), split, ignored_classes)
+
+
+def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> list[str]:
+    """Checks one classification dataset config: images are there, and there are as many classes as the head has.
+
+    Args:
+        dataset: The config of mmpretrain's `ImageNet` or `CustomDataset`, or of our `TinyImageNet`.
+        split: What the messages call it.
+        num_classes: Of the head.
+
+    Returns:
+        The names of the classes, in order of their labels; none where a file of annotations holds them.
+
+    Raises:
+        PreflightError: A missing folder, or another number of classes.
+    """
+    root = Path(dataset.get('data_root') or '')
+    if str(dataset['type']).endswith('TinyImageNet'):
+        place = root / 'wnids.txt'
+        classes = sorted(place.read_text().split()) if place.is_file() else []
+    else:
+        place = root / (dataset.get('data_prefix') or dataset.get('split') or '')
+        if dataset.get('ann_file') or (root / 'meta' / f'{dataset.get("split")}.txt').is_file():
+            return []
+        classes = sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+    if not place.exists():
+        raise PreflightError(
+            f'{split} images not found: {place.resolve()} does not exist. Expected one folder for each class in it. Data '
+            'elsewhere? IMAGENET_ROOT=/path/to/imagenet (TINY_IMAGENET_ROOT) moves the paths of our configs; in others, '
+            'set data_root of each loader. No images at hand? `make demo-chain` draws its own.'
+        )
+    if len(classes) != num_classes:
+        raise PreflightError(
+            f'{place.resolve()} has {len(classes)} classes ({", ".join(classes[:5])}, ...), the head has {num_classes}: '
+            f'set model.head.num_classes={len(classes)} and data_preprocessor.num_classes, or mend the folder'
+        )
+    return classes
+
+
+def _check_same_classes(by_split: Mapping[str, list[str]]) -> None:
+    """Labels are numbered by the names of folders, in each split for itself."""
+    (first, classes), *others = by_split.items() or [('', [])]
+    for split, names in others:
+        if names != classes:
+            odd = sorted(set(names) ^ set(classes))
+            raise PreflightError(
+                f'{first} and {split} images have other classes ({", ".join(odd[:5])}): their labels would not mean '
+                'the same'
+            )
 
 
 def check_classes(annotations: Path, classes: Sequence[str], split: str, ignored: Sequence[str] = ()) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -47,12 +48,18 @@ def load_config(args: argparse.Namespace) -> Config:
     The work dir is, in this order, the flag's, the config's, or work_dirs/NAME_OF_THE_CONFIG.
 
     Raises:
-        PreflightError: No such config file.
+        PreflightError: No such config file, or one that builds on a package which is not installed.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not Path(args.config).is_file():
         raise preflight.PreflightError(f'config file not found: {Path(args.config).resolve()}')
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except ModuleNotFoundError as error:
+        raise preflight.PreflightError(
+            f'{args.config} builds on a package that is not installed: {error}. For classifiers: pip install '
+            "'mmpretrain>=1.2,<1.3'; then look at `python -m fishnet_mmdet.doctor`"
+        ) from error
     cfg.launcher = args.launcher
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
@@ -107,7 +114,7 @@ def test(
     wait_time: float = 2,
     tta: bool = False,
 ) -> None:
-    """Tests a checkpoint, prints its AP table.
+    """Tests a checkpoint, prints its AP table (a classifier's accuracy).
 
     Args:
         cfg: From `load_config`.
@@ -127,13 +134,7 @@ def test(
     # Through our own reader: any layout and container, and nothing unpickled.
     cfg.load_from = checkpoint if '://' in checkpoint else f'{SCHEME}{checkpoint}'
     if show or show_dir:
-        cfg.default_hooks.visualization = dict(
-            cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook')),
-            draw=True,
-            show=show,
-            wait_time=wait_time,
-            test_out_dir=show_dir,
-        )
+        _switch_on_pictures(cfg, show, show_dir, wait_time)
     if tta:
         _switch_on_tta(cfg)
     if is_main_process():
@@ -141,7 +142,8 @@ def test(
     runner = build_runner(cfg)
     runner.register_hook(StrictLoading())
     if out:
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+        dump = DumpResults if is_classifier(cfg) else DumpDetResults
+        runner.test_evaluator.metrics.append(dump(out_file_path=out))
     runner.test()
 
 
@@ -167,8 +169,24 @@ def _check_file(path: str | None) -> None:
         raise preflight.PreflightError(f'checkpoint not found: {Path(path).resolve()}')
 
 
+def is_classifier(cfg: Config) -> bool:
+    """Whether a config is mmpretrain's, not mmdet's."""
+    return cfg.get('default_scope') == 'mmpretrain'
+
+
+def _switch_on_pictures(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    if is_classifier(cfg):
+        hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=show_dir)
+    else:
+        hook = cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook'))
+        hook = dict(hook, draw=True, test_out_dir=show_dir)
+    cfg.default_hooks.visualization = dict(hook, show=show, wait_time=wait_time)
+
+
 def _switch_on_tta(cfg: Config) -> None:
     """Test-time augmentation as MMDetection's own tool sets it up: the config's, or flips."""
+    if is_classifier(cfg):
+        raise preflight.PreflightError('--tta: test-time augmentation is for detectors')
     if cfg.model.get('roi_head', {}).get('mask_head'):
         raise preflight.PreflightError(
             "--tta: mmdet's test-time augmentation merges boxes only, and this detector predicts masks. Test it "

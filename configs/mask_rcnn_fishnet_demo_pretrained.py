@@ -1,0 +1,16 @@
+"""Mask R-CNN on a narrow FishNet that was pretrained as a classifier, on drawn images: the paper's chain in small.
+
+As in the paper every BN is fixed, and the stem too; neck and heads have no norm. `make demo-chain` runs it.
+"""
+
+_base_ = './mask_rcnn_fishnet_demo.py'
+model = dict(
+    backbone=dict(
+        frozen_stages=0,
+        norm_cfg=dict(requires_grad=False),
+        norm_eval=True,
+        init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='work_dirs/demo_classifier/epoch_8.pth'),
+    ),
+    neck=dict(norm_cfg=None),
+    roi_head=dict(mask_head=dict(norm_cfg=None)),
+)

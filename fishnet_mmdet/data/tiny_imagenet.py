@@ -1,0 +1,53 @@
+"""Tiny ImageNet as its archive holds it: 200 classes, 100,000 training and 10,000 validation images of 64 x 64."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+TREE = """\
+  {root}
+  |-- wnids.txt
+  |-- train/WNID/images/*.JPEG
+  `-- val/images/*.JPEG, val/val_annotations.txt"""
+
+
+@DATASETS.register_module()
+class TinyImageNet(BaseDataset):
+    """Images and labels for mmpretrain's pipelines. Classes are the words of `wnids.txt`, in alphabetical order.
+
+    Args:
+        data_root: The unpacked folder `tiny-imagenet-200`.
+        split: 'train' or 'val'. The archive's test images have no labels.
+        pipeline: Transforms, as in any data set of MMEngine.
+        more: As in MMEngine's `BaseDataset`.
+
+    Raises:
+        FileNotFoundError: A folder without the archive's files; it shows what is expected.
+        ValueError: Another split.
+    """
+
+    def __init__(self, data_root: str, split: str, pipeline: Sequence = (), **more) -> None:
+        if split not in ('train', 'val'):
+            raise ValueError(f"split = {split!r} must be 'train' or 'val'")
+        self.split = split
+        names = Path(data_root) / 'wnids.txt'
+        if not names.is_file():
+            raise FileNotFoundError(
+                f'Tiny ImageNet not found: {names.resolve()} does not exist. Expected:\n{TREE.format(root=data_root)}'
+            )
+        classes = tuple(sorted(names.read_text().split()))
+        super().__init__(data_root=data_root, metainfo=dict(classes=classes), pipeline=pipeline, **more)
+
+    def load_data_list(self) -> list[dict]:
+        """Every image as {'img_path', 'gt_label'}."""
+        root = Path(self.data_root)
+        labels = {name: label for label, name in enumerate(self.metainfo['classes'])}
+        if self.split == 'train':
+            paths = sorted((root / 'train').glob('*/images/*'))
+            named = [(path, path.parent.parent.name) for path in paths]
+        else:
+            lines = (root / 'val' / 'val_annotations.txt').read_text().splitlines()
+            named = [(root / 'val' / 'images' / line.split('\t')[0], line.split('\t')[1]) for line in lines]
+        return [{'img_path': str(path), 'gt_label': labels[name]} for path, name in named]

@@ -1,0 +1,127 @@
+"""A table of measured figures above published ones, after every validation and test: on screen, as Markdown and JSON."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass
+class Row:
+    """One line of a table; `figures` are fractions of 1, None where there is none."""
+
+    label: str
+    kind: str
+    figures: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """What a table looks like.
+
+    Attributes:
+        columns: Names of the figures.
+        decimals: Of the percentages: as many as the published ones have.
+    """
+
+    columns: Sequence[str]
+    decimals: int
+
+    def cells(self, row: Row) -> list[str]:
+        """A row in percent."""
+        values = (row.figures.get(column) for column in self.columns)
+        return [row.label, row.kind, *('-' if v is None else f'{100 * v:.{self.decimals}f}' for v in values)]
+
+    def on_screen(self, own: Iterable[Row], published: Iterable[Row], title: str) -> str:
+        """The table as text, the published rows under a line of their own."""
+        table = Table('', 'type', title=title, title_justify='left')
+        for column in self.columns:
+            table.add_column(column, justify='right')
+        for row in own:
+            table.add_row(*self.cells(row))
+        table.add_section()
+        for row in published:
+            table.add_row(*self.cells(row))
+        console = Console(width=120, color_system=None)
+        with console.capture() as capture:
+            console.print(table)
+        return capture.get()
+
+    def markdown(self, rows: Iterable[Row], title: str) -> str:
+        """The table as Markdown."""
+        head = ['', 'type', *self.columns]
+        align = ['---', '---', *('---:' for _ in self.columns)]
+        lines = [f'# {title}', '', *(f'| {" | ".join(cells)} |' for cells in (head, align))]
+        lines += (f'| {" | ".join(self.cells(row))} |' for row in rows)
+        return '\n'.join(lines) + '\n'
+
+
+class TableReport(Hook):
+    """Prints a table of figures and keeps it in the work dir.
+
+    After each validation `NAME_val.md` and `NAME_val.json` hold all epochs so far (a resumed run goes on with them); a
+    test writes `NAME_test.md` and `NAME_test.json`. Under the own rows stand the published ones.
+
+    Attributes:
+        name: Begins the files' names.
+        title: Of the table.
+        style: Of the table.
+    """
+
+    name: str
+    title: str
+    style: Style
+
+    @abstractmethod
+    def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
+        """Rows from an evaluator's output; keys of other metrics are passed over."""
+
+    @abstractmethod
+    def published(self, model: Mapping) -> list[Row]:
+        """Published rows that belong beside a model's, from its config."""
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Reports an epoch of training."""
+        self._report(runner, metrics or {}, 'val', epoch=runner.epoch)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Reports a test."""
+        self._report(runner, metrics or {}, 'test', epoch=None)
+
+    @master_only
+    def _report(self, runner: Runner, metrics: Mapping[str, float], split: str, epoch: int | None) -> None:
+        label = 'this model' if epoch is None else f'epoch {epoch}'
+        rows = self.measured(metrics, label)
+        if not rows:
+            return
+        title = f'{self.title}, {runner.experiment_name}'
+        model = runner.cfg.model
+        published = self.published(model.get('module', model))  # test-time augmentation wraps the model
+        runner.logger.info('\n' + self.style.on_screen(rows, published, title))
+
+        stem = Path(runner.work_dir) / f'{self.name}_{split}'
+        history = _read_history(stem.with_suffix('.json')) if epoch is not None else []
+        history = [entry for entry in history if entry['label'] != label] + [_entry(row) for row in rows]
+        own = [Row(e['label'], e['type'], {c: e.get(c) for c in self.style.columns}) for e in history]
+        record = {'title': title, 'measured': history, 'published': [_entry(row) for row in published]}
+        stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
+        stem.with_suffix('.md').write_text(self.style.markdown([*own, *published], title))
+
+
+def _entry(row: Row) -> dict:
+    return {'label': row.label, 'type': row.kind, **row.figures}
+
+
+def _read_history(path: Path) -> list[dict]:
+    """Rows of earlier epochs; a file cut short by a crash is started anew rather than stopping a run."""
+    try:
+        return list(json.loads(path.read_text())['measured'])
+    except (OSError, ValueError, KeyError):
+        return []
