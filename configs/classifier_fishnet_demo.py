@@ -17,14 +17,14 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
-    batch_size=16,  # in each of two processes
+    batch_size=8,  # in each of two processes
     num_workers=1,
     persistent_workers=True,
     dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
-    batch_size=16,  # in each of two processes
+    batch_size=16,
     num_workers=1,
     persistent_workers=True,
     dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='val', pipeline=test_pipeline),
@@ -32,7 +32,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-max_epochs = 8
+max_epochs = 5
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, fused=True)
@@ -41,6 +41,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=1, end=max_epochs, eta_min=1e-5, convert_to_iter_based=True),
 ]
-auto_scale_lr = dict(enable=False, base_batch_size=32)
+auto_scale_lr = dict(enable=False, base_batch_size=16)
 default_hooks = dict(logger=dict(interval=20))
 randomness = dict(seed=0)

@@ -9,8 +9,15 @@ model = dict(
         frozen_stages=0,
         norm_cfg=dict(requires_grad=False),
         norm_eval=True,
-        init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='work_dirs/demo_classifier/epoch_8.pth'),
+        init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='work_dirs/demo_classifier/epoch_5.pth'),
     ),
     neck=dict(norm_cfg=None),
     roi_head=dict(mask_head=dict(norm_cfg=None)),
 )
+
+max_epochs = 5  # half of what the demo takes from scratch
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=1, end=max_epochs, eta_min=1e-5, convert_to_iter_based=True),
+]

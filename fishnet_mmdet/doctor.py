@@ -129,6 +129,17 @@ def _mmdet(name: str) -> Finding:
     return Finding(name, 'ok', mmdet.__version__)
 
 
+def _mmpretrain(name: str) -> Finding:
+    try:
+        import mmpretrain
+        import mmpretrain.models  # noqa: F401  (the import is the check)
+    except ModuleNotFoundError as error:
+        return Finding(
+            name, 'note', f'{error}: needed to train classifiers only', "pip install 'mmpretrain>=1.2,<1.3'"
+        )
+    return Finding(name, 'ok', mmpretrain.__version__)
+
+
 def _pycocotools(name: str) -> Finding:
     import numpy as np
     from pycocotools import mask
@@ -180,6 +191,7 @@ CHECKS: dict[str, Callable[[str], Finding]] = {
     'mmengine': _mmengine,
     'mmcv operators': _mmcv,
     'mmdet': _mmdet,
+    'mmpretrain': _mmpretrain,
     'pycocotools': _pycocotools,
     'fishnet_mmdet': _fishnet,
     'gpu': _gpu,

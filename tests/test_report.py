@@ -5,6 +5,7 @@ import io
 import json
 import logging
 from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -232,3 +233,21 @@ class TestTable:
         assert all('not measured here' in row[0] for row in rows)
         assert report.published(dict(backbone=dict(arch='fishnet150'), head=dict(num_classes=9))) == []
         assert report.measured({'coco/bbox_mAP': 1.0}, 'x') == []
+
+    def test_a_new_run_begins_its_table_anew_and_a_resumed_one_goes_on(self, tmp_path):
+        def run(first, last):
+            runner = SimpleNamespace(
+                work_dir=tmp_path, epoch=first, experiment_name='x', logger=logging.getLogger('quiet'),
+                cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
+            )  # fmt: skip
+            report = APReport()
+            report.before_train(runner)
+            for runner.epoch in range(first + 1, last + 1):
+                report.after_val_epoch(runner, self.METRICS)
+            return [row['label'] for row in json.loads((tmp_path / 'ap_val.json').read_text())['measured']]
+
+        assert run(0, 3) == ['epoch 1', 'epoch 2', 'epoch 3']
+        assert run(2, 4) == ['epoch 1', 'epoch 2', 'epoch 3', 'epoch 4']
+        assert run(0, 1) == ['epoch 1']
+        (tmp_path / 'ap_val.json').write_text('{"measured": [{')  # cut short by a crash
+        assert run(1, 2) == ['epoch 2']

@@ -176,6 +176,18 @@ NOT_WEIGHTS = {
     'no weights': (lambda p: torch.save({'state_dict': {}}, p), 'no weights'),
     'an optimizer': (lambda p: torch.save({'optimizer': {'lr': 1}, 'epoch': 3}, p), 'not a tensor'),
     'a sparse tensor': (lambda p: torch.save({'a': torch.ones(2).to_sparse()}, p), 'dense'),
+    'a tensor larger than its bytes': (
+        lambda p: torch.save({'a': torch.ones(1).expand(2**20, 2**20)}, p),
+        'dense',
+    ),
+    'a key that clears the screen': (
+        lambda p: torch.save({'a\x1b[2J': torch.ones(2), 'b': torch.ones(1)}, p),
+        r'\\x1b\[2J',
+    ),
+    'a key of many digits': (
+        lambda p: torch.save({f'fish.fish.0.0.{"9" * 5000}.bn1.weight': torch.ones(1)}, p),
+        'no known layout',
+    ),
     'not a number': (lambda p: torch.save({'a': torch.tensor([float('nan')])}, p), 'not finite'),
     'a negative variance': (lambda p: torch.save({'a.running_var': -torch.ones(2)}, p), 'negative'),
     'another network': (

@@ -66,8 +66,9 @@ class Style:
 class TableReport(Hook):
     """Prints a table of figures and keeps it in the work dir.
 
-    After each validation `NAME_val.md` and `NAME_val.json` hold all epochs so far (a resumed run goes on with them); a
-    test writes `NAME_test.md` and `NAME_test.json`. Under the own rows stand the published ones.
+    After each validation `NAME_val.md` and `NAME_val.json` hold all epochs so far (a resumed run goes on with those it
+    stands on, a new one begins anew); a test writes `NAME_test.md` and `NAME_test.json`. Under the own rows stand the
+    published ones.
 
     Attributes:
         name: Begins the files' names.
@@ -79,6 +80,9 @@ class TableReport(Hook):
     title: str
     style: Style
 
+    def __init__(self) -> None:
+        self._history: list[dict] = []
+
     @abstractmethod
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
         """Rows from an evaluator's output; keys of other metrics are passed over."""
@@ -86,6 +90,11 @@ class TableReport(Hook):
     @abstractmethod
     def published(self, model: Mapping) -> list[Row]:
         """Published rows that belong beside a model's, from its config."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Takes up the rows of the epochs that a resumed run has behind it."""
+        entries = _read_history(Path(runner.work_dir) / f'{self.name}_val.json')
+        self._history = [entry for entry in entries if int(entry['label'].split()[-1]) <= runner.epoch]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Reports an epoch of training."""
@@ -107,10 +116,9 @@ class TableReport(Hook):
         runner.logger.info('\n' + self.style.on_screen(rows, published, title))
 
         stem = Path(runner.work_dir) / f'{self.name}_{split}'
-        history = _read_history(stem.with_suffix('.json')) if epoch is not None else []
-        history = [entry for entry in history if entry['label'] != label] + [_entry(row) for row in rows]
-        own = [Row(e['label'], e['type'], {c: e.get(c) for c in self.style.columns}) for e in history]
-        record = {'title': title, 'measured': history, 'published': [_entry(row) for row in published]}
+        self._history += [_entry(row) for row in rows]
+        own = [Row(e['label'], e['type'], {c: e.get(c) for c in self.style.columns}) for e in self._history]
+        record = {'title': title, 'measured': self._history, 'published': [_entry(row) for row in published]}
         stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
         stem.with_suffix('.md').write_text(self.style.markdown([*own, *published], title))
 
@@ -122,6 +130,8 @@ def _entry(row: Row) -> dict:
 def _read_history(path: Path) -> list[dict]:
     """Rows of earlier epochs; a file cut short by a crash is started anew rather than stopping a run."""
     try:
-        return list(json.loads(path.read_text())['measured'])
-    except (OSError, ValueError, KeyError):
+        return [
+            entry for entry in json.loads(path.read_text())['measured'] if entry['label'].startswith('epoch ')
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -1,5 +1,6 @@
 """Downloads into torch's hub cache: HTTPS only, resumed where it was cut, checked before anybody sees the file."""
 
+import hashlib
 import http.client
 import os
 import shutil
@@ -44,19 +45,20 @@ def obtain(weights: NamedWeights) -> Path:
 
 
 def obtain_url(url: str) -> Path:
-    """The file at an HTTPS address, downloaded if one of its name is not in the cache; its SHA-256 is printed.
+    """The file at an HTTPS address, downloaded if it is not in the cache; its SHA-256 is printed.
 
     Raises:
         WeightsError: As `obtain`.
     """
-    return _obtain((url,), cache_folder() / PurePosixPath(urlparse(url).path).name, None)
+    mark = hashlib.sha256(url.encode()).hexdigest()[:8]  # many addresses end in the same name
+    return _obtain((url,), cache_folder() / f'{mark}-{PurePosixPath(urlparse(url).path).name}', None)
 
 
 def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{path}.lock'):
         if path.exists():
-            _verify(path, checksum, f'delete or replace {path}')
+            _verify(path, checksum, f'delete or replace {path} (its source: {", ".join(urls)})')
             return path
         reasons = []
         for url in urls:

@@ -52,7 +52,6 @@ REFUSED_GLOBAL = re.compile(r'unsupported (?:global: )?(?:global|class) ([\w.]+)
 """What torch calls an object that is neither a tensor nor a container of its list."""
 
 Take = Literal['average', 'live']
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 class WeightsError(RuntimeError):
@@ -235,9 +234,7 @@ def _read_torch(path: Path, container: str) -> Mapping:
         _check_zip_sums(path)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except (
-        Exception
-    ) as error:  # torch raises a dozen kinds for what is damaged, and one for what is not allowed
+    except Exception as error:  # a dozen kinds for what is damaged, one for what is not allowed
         if refused := REFUSED_GLOBAL.search(str(error)):
             raise WeightsError(
                 f'{path} holds more than weights: unpickling it would call {refused[1]}. Refused, nothing was '
@@ -309,7 +306,8 @@ def _check_state(file: WeightFile) -> None:
         if not isinstance(value, Tensor):
             raise WeightsError(f'{file.path}: {key} is a {type(value).__name__}, not a tensor')
         plain = value.layout == torch.strided and not value.is_quantized and not value.is_complex()
-        if not plain or value.device.type != 'cpu':
+        # A few bytes may say that they are a tensor of any size: nothing is computed with such a one.
+        if not plain or value.device.type != 'cpu' or value.nbytes > value.untyped_storage().nbytes():
             raise WeightsError(f'{file.path}: {key} is no plain dense tensor')
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise WeightsError(f'{file.path} is damaged, or of a run that broke: {key} is not finite')

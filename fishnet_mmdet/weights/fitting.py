@@ -75,10 +75,10 @@ def misfit_table(misfits: list[Misfit]) -> str:
     """The misfits as a table of at most MAX_ROWS rows."""
     table = Table('problem', 'key', 'shape and type')
     for misfit in misfits[:MAX_ROWS]:
-        table.add_row(misfit.problem, misfit.key, misfit.detail)
+        table.add_row(misfit.problem, misfit.key[:100], misfit.detail[:60])
     if len(misfits) > MAX_ROWS:
         table.add_row('...', f'and {len(misfits) - MAX_ROWS} more', '')
-    console = Console(width=140, color_system=None, highlight=False, markup=False)
+    console = Console(width=140, color_system=None, highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get()

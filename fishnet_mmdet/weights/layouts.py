@@ -62,7 +62,7 @@ class Layout:
         if path in self.layers:
             return f'{self.layers[path]}.{tensor}'
         for stage, ours in self.stages.items():
-            match = re.fullmatch(rf'{re.escape(stage)}\.{self.block}(\d+)\.(.+)', path)
+            match = re.fullmatch(rf'{re.escape(stage)}\.{self.block}(\d{{1,4}})\.(.+)', path)
             if match and match[2] in self.inside and int(match[1]) >= self.first:
                 return f'{ours}.{int(match[1]) - self.first}.{self.inside[match[2]]}.{tensor}'
         return None
@@ -80,6 +80,21 @@ class Layout:
             if stage and layer:
                 return f'{stage}.{self.block}{int(match["index"]) + self.first}.{layer}.{tensor}'
         return None
+
+
+BARE_BACKBONE = re.compile(r'(stem|tail|bridge|body|head)\.(\d|squeeze|expand|refine|attention)')
+
+
+class OwnLayout(Layout):
+    """Our own layout, in which a bare backbone's keys may lack their `backbone.`."""
+
+    def own(self, key: str) -> str:
+        """The key itself, under `backbone.` where it is one of a bare backbone."""
+        return f'backbone.{key}' if BARE_BACKBONE.match(key) else key
+
+    def theirs(self, key: str) -> str:
+        """The key itself."""
+        return key
 
 
 @dataclass
@@ -101,13 +116,13 @@ class OwnWeights:
     notes: list[str] = field(default_factory=list)
 
 
-def _official(name: str, score: Mapping[str, str], **more) -> Layout:
+def _official(name: str, score: Mapping[str, str], bare_shortcut: bool = False) -> Layout:
     """The authors' network: ten numbered stages, of which each holds numbered children.
 
     Args:
         name: For messages.
         score: The layers of the two "scores" (theirs: of the bridge and of the classifier), whose numbers changed.
-        more: Other fields of `Layout`.
+        bare_shortcut: Whether the first shortcut of the tail is a convolution alone, without norm and ReLU before it.
     """
     fish = 'fish.fish'
     stages = {f'{fish}.{s}.0': f'backbone.tail.{s}.refine' for s in range(3)}
@@ -128,14 +143,18 @@ def _official(name: str, score: Mapping[str, str], **more) -> Layout:
         f'{fish}.3.3.0.3': 'backbone.bridge.attention.squeeze',
         f'{fish}.3.3.0.5': 'backbone.bridge.attention.excite',
     }
+    identity_norms: tuple[str, ...] = ()
+    if bare_shortcut:
+        layers[f'{fish}.0.0.0.shortcut'] = 'backbone.tail.0.refine.0.shortcut.conv'
+        identity_norms = ('backbone.tail.0.refine.0.shortcut.norm',)
     return Layout(
         name=name,
         block='',
         first=0,
         stages=stages,
         inside=inside,
-        layers=layers | more.pop('layers', {}),
-        **more,
+        layers=layers,
+        identity_norms=identity_norms,
     )
 
 
@@ -181,14 +200,13 @@ OFFICIAL_WELL_TRAINED_201 = _official(
         '9.3.1': 'neck.norm',
         '9.3.4': 'head.fc',
     },
-    layers={'fish.fish.0.0.0.shortcut': 'backbone.tail.0.refine.0.shortcut.conv'},
-    identity_norms=('backbone.tail.0.refine.0.shortcut.norm',),
+    bare_shortcut=True,
 )
-"""As above; besides, the first shortcut of the tail is a convolution without norm and ReLU before it."""
+"""As above, but for one thing in which the network differs: see `to_own`."""
 
 
 def _pytorchcv() -> Layout:
-    features, graph = 'features', 'features.hg'
+    features, graph, kinds = 'features', 'features.hg', {'bn': 'norm', 'conv': 'conv'}
     stages = {f'{graph}.down1_seq.unit{s + 1}.blocks': f'backbone.tail.{s}.refine' for s in range(3)}
     stages[f'{graph}.skip1_seq.unit4.blocks'] = 'backbone.bridge.refine'
     for step in range(3):
@@ -200,9 +218,9 @@ def _pytorchcv() -> Layout:
         }
     inside = {'identity_conv.bn': 'shortcut.norm', 'identity_conv.conv': 'shortcut.conv'}
     for number, layer in enumerate(CONVOLUTIONS, start=1):
-        inside |= {f'body.conv{number}.{kind}': f'{layer}.{ours}' for kind, ours in _KINDS.items()}
+        inside |= {f'body.conv{number}.{kind}': f'{layer}.{ours}' for kind, ours in kinds.items()}
     layers = {}
-    for kind, ours in _KINDS.items():
+    for kind, ours in kinds.items():
         layers |= {f'{features}.init_block.conv{i + 1}.{kind}': f'backbone.stem.{i}.{ours}' for i in range(3)}
         layers |= {
             f'{graph}.skip1_seq.unit4.conv1.{kind}': f'backbone.bridge.squeeze.{ours}',
@@ -216,32 +234,24 @@ def _pytorchcv() -> Layout:
         f'{features}.final_block.preactiv.bn': 'neck.norm',
         'output.final_conv': 'head.fc',
     }
-    return Layout(
-        name='pytorchcv',
-        block='block',
-        first=1,
-        stages=stages,
-        inside=inside,
-        layers=layers,
-    )
+    return Layout(name='pytorchcv', block='block', first=1, stages=stages, inside=inside, layers=layers)
 
 
-_KINDS = {'bn': 'norm', 'conv': 'conv'}
 PYTORCHCV = _pytorchcv()
-"""pytorchcv 0.0.74, whose classifier cannot be had without its 1x1 convolution as the last layer."""
+"""pytorchcv 0.0.74."""
 
 FOREIGN = (OFFICIAL, OFFICIAL_WELL_TRAINED_150, OFFICIAL_WELL_TRAINED_201, PYTORCHCV)
-OWN = 'fishnet_mmdet'
+OWN = OwnLayout(name='fishnet_mmdet', block='', first=0, stages={}, inside={}, layers={})
 
 EXAMPLES = {
-    OWN: 'backbone.bridge.squeeze.conv.weight, or bridge.squeeze.conv.weight',
+    OWN.name: 'backbone.bridge.squeeze.conv.weight, or bridge.squeeze.conv.weight',
     'official': 'conv1.0.weight, fish.fish.0.0.0.conv1.weight',
     'pytorchcv': 'features.init_block.conv1.conv.weight',
 }
 """What keys of each family look like, for the message where none fits."""
 
 
-def recognise(keys: Iterable[str]) -> Layout | str | None:
+def recognise(keys: Iterable[str]) -> Layout | None:
     """The layout of some keys: one of FOREIGN, or OWN, or None.
 
     A foreign layout is told by how many keys it explains, so that one key too few or too many does not hide it.
@@ -254,7 +264,7 @@ def recognise(keys: Iterable[str]) -> Layout | str | None:
     return best if 2 * explained[best.name] > len(keys) else None
 
 
-def to_own(state: Mapping[str, Tensor], layout: Layout | str) -> OwnWeights:
+def to_own(state: Mapping[str, Tensor], layout: Layout) -> OwnWeights:
     """Renames weights into our own layout. Values are passed through, but for the classifier's last layer.
 
     That layer is a 1x1 convolution elsewhere and linear here: (classes, C, 1, 1) becomes (classes, C). The counters
@@ -266,24 +276,18 @@ def to_own(state: Mapping[str, Tensor], layout: Layout | str) -> OwnWeights:
         state: Tensors by the layout's keys.
         layout: From `recognise`.
     """
-    if isinstance(layout, str):
-        bare = not any(key.startswith('backbone.') for key in state)
-        renamed = {('backbone.' + key if bare else key): key for key in state}
-        own = OwnWeights(OWN, {}, renamed, [])
-    else:
-        pairs = [(layout.own(key), key) for key in state]
-        own = OwnWeights(layout.name, {}, {}, [])
-        for ours, key in pairs:
-            if ours is None or ours in own.source_keys:
-                own.unexplained.append(key)
-            else:
-                own.source_keys[ours] = key
+    own = OwnWeights(layout.name, {}, {}, [])
+    for key in state:
+        ours = layout.own(key)
+        if ours is None or ours in own.source_keys:
+            own.unexplained.append(key)
+        else:
+            own.source_keys[ours] = key
     own.state = {ours: state[key] for ours, key in own.source_keys.items()}
     last = own.state.get('head.fc.weight')
     if last is not None and tuple(last.shape[2:]) == (1, 1):
         own.state['head.fc.weight'] = last.reshape(last.shape[:2])
-    if not isinstance(layout, str):
-        _fill_identity_norms(own, layout)
+    _fill_identity_norms(own, layout)
     _fill_counters(own)
     return own
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
@@ -35,7 +34,7 @@ class Weights:
 
     source: str
     file: WeightFile
-    layout: Layout | str | None
+    layout: Layout | None
     own: OwnWeights
     arch: FishNetArch | None
 
@@ -54,7 +53,7 @@ class Weights:
         """The source's own name of one of our keys, where it has one."""
         if key in self.own.source_keys:
             return self.own.source_keys[key]
-        theirs = self.layout.theirs(key) if isinstance(self.layout, Layout) else None
+        theirs = self.layout.theirs(key) if self.layout else None
         return theirs or key
 
 
@@ -62,16 +61,14 @@ def load(source: str, take: Take | None = None, prefix: str | None = None) -> We
     """Loads weights, whatever layout they are in.
 
     Args:
-        source: `fishnet://NAME` with a name of the catalogue, `fishnet://PATH`, an https address, the path of a file, or
-            any other address that MMEngine's file backends know.
+        source: `fishnet://NAME` with a name of the catalogue, `fishnet://PATH`, an https address, or the path of a file.
         take: As in `files.read`.
         prefix: Use only the keys that begin so, without it (MMEngine's `prefix='backbone.'`).
 
     Raises:
         WeightsError: An unknown name, or a file that cannot be had or read.
     """
-    with _located(source) as path:
-        file = files.read(path, take)
+    file = files.read(locate(source), take)
     state = file.state
     if prefix:
         state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -83,22 +80,26 @@ def load(source: str, take: Take | None = None, prefix: str | None = None) -> We
     return Weights(source, file, layout, own, arch)
 
 
-def _located(source: str) -> Any:
-    """A context that holds the local path of a source."""
+def locate(source: str) -> Path:
+    """The local path of a source, downloaded if it has an address.
+
+    Raises:
+        WeightsError: An unknown name or scheme, or a file that cannot be had.
+    """
     name = source.removeprefix(SCHEME)
     if name in CATALOGUE:
-        return get_local_path(download.obtain(CATALOGUE[name]))
+        return download.obtain(CATALOGUE[name])
     if name.startswith(('https://', 'http://')):
-        return get_local_path(download.obtain_url(name))
+        return download.obtain_url(name)
     if '://' in name:
-        return get_local_path(name)
+        raise WeightsError(f'{source}: FishNet weights come by {SCHEME}NAME, by https://, or from a file')
     if not Path(name).exists() and not Path(name).suffix and '/' not in name:
         near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.3)
         hint = f' Did you mean {SCHEME}{near[0]}?' if near else ''
         raise WeightsError(
             f'{source}: no weights of this name, and no such file.{hint} Names: {", ".join(CATALOGUE)}'
         )
-    return get_local_path(name)
+    return Path(name)
 
 
 def load_backbone(source: str, target: Mapping[str, Tensor], prefix: str | None = None) -> dict[str, Tensor]:
@@ -163,7 +164,7 @@ def summary_line(weights: Weights, count: int, left_out: list[str]) -> str:
 def _check_recognised(weights: Weights) -> None:
     if weights.layout is None:
         known = '\n'.join(f'  {name}: {example}' for name, example in EXAMPLES.items())
-        seen = ', '.join(list(weights.file.state)[:3])
+        seen = ', '.join(key[:60] for key in list(weights.file.state)[:3])
         raise WeightsError(
             f'{weights.source} holds no FishNet: its keys ({seen}, ...) are of no known layout. Known are:\n{known}'
         )
