@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from seeded import (
     REFERENCE,
     load_in_order,
@@ -138,7 +139,7 @@ def test_the_classifier_has_mmpretrains_keys():
         neck=dict(type='FishNetNeck', in_channels=2112),
         head=dict(type='mmpretrain.LinearClsHead', num_classes=1000, in_channels=1056),
     )
-    with torch.device('meta'):
+    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmpretrain'):
         theirs, ours = MODELS.build(cfg).state_dict(), FishNetClassifier('fishnet99').state_dict()
     assert {k: v.shape for k, v in theirs.items()} == {k: v.shape for k, v in ours.items()}
     assert seeded_classifier().head.fc.out_features == 7

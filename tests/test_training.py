@@ -118,7 +118,15 @@ class TestTest:
         ]
         options.append('model.roi_head.mask_roi_extractor=None')
         arguments = ('--work-dir', tmp_path, '--tta', '--cfg-options', *options)
-        log = run_ok(run_tool('tools/test.py', DEMO, work_dir / 'epoch_2.pth', *arguments))
+        done = run_tool('tools/test.py', DEMO, work_dir / 'epoch_2.pth', *arguments)
+        assert (
+            done.returncode == 1 and 'roi_head.mask_head' in done.stderr
+        )  # told: it is not of this detector
+        checkpoint = torch.load(work_dir / 'epoch_2.pth', weights_only=True)
+        for key in [key for key in checkpoint['state_dict'] if 'mask_head' in key]:
+            del checkpoint['state_dict'][key]
+        torch.save(checkpoint, tmp_path / 'boxes.pth')
+        log = run_ok(run_tool('tools/test.py', DEMO, tmp_path / 'boxes.pth', *arguments))
         assert '40.6' in log  # the paper's row for the detector inside the wrapper
         assert [r['type'] for r in json.loads((tmp_path / 'ap_test.json').read_text())['measured']] == [
             'bbox'
