@@ -234,7 +234,6 @@ class TestTinyImageNet:
     @pytest.fixture
     def tiny(self, tmp_path):
         names = ['n03', 'n01', 'n02']
-        (tmp_path / 'wnids.txt').write_text('\n'.join(names))
         for name in names:
             (tmp_path / 'train' / name / 'images').mkdir(parents=True)
             for index in range(2):

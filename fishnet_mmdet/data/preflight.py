@@ -100,14 +100,11 @@ def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> l
         PreflightError: A missing folder, or another number of classes.
     """
     root = Path(dataset.get('data_root') or '')
-    if str(dataset['type']).endswith('TinyImageNet'):
-        place = root / 'wnids.txt'
-        classes = sorted(place.read_text().split()) if place.is_file() else []
-    else:
-        place = root / (dataset.get('data_prefix') or dataset.get('split') or '')
-        if dataset.get('ann_file') or (root / 'meta' / f'{dataset.get("split")}.txt').is_file():
-            return []
-        classes = sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+    is_tiny = str(dataset['type']).endswith('TinyImageNet')
+    place = root / ('train' if is_tiny else dataset.get('data_prefix') or dataset.get('split') or '')
+    if not is_tiny and (dataset.get('ann_file') or (root / 'meta' / f'{dataset.get("split")}.txt').is_file()):
+        return []
+    classes = sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
     if not place.exists():
         raise PreflightError(
             f'{split} images not found: {place.resolve()} does not exist. Expected one folder for each class in it. Data '

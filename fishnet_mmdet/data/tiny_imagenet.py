@@ -8,14 +8,13 @@ from mmengine.registry import DATASETS
 
 TREE = """\
   {root}
-  |-- wnids.txt
   |-- train/WNID/images/*.JPEG
   `-- val/images/*.JPEG, val/val_annotations.txt"""
 
 
 @DATASETS.register_module()
 class TinyImageNet(BaseDataset):
-    """Images and labels for mmpretrain's pipelines. Classes are the words of `wnids.txt`, in alphabetical order.
+    """Images and labels for mmpretrain's pipelines. Classes are the folders of `train`, in alphabetical order.
 
     Args:
         data_root: The unpacked folder `tiny-imagenet-200`.
@@ -32,12 +31,12 @@ class TinyImageNet(BaseDataset):
         if split not in ('train', 'val'):
             raise ValueError(f"split = {split!r} must be 'train' or 'val'")
         self.split = split
-        names = Path(data_root) / 'wnids.txt'
-        if not names.is_file():
+        train = Path(data_root) / 'train'
+        if not train.is_dir():
             raise FileNotFoundError(
-                f'Tiny ImageNet not found: {names.resolve()} does not exist. Expected:\n{TREE.format(root=data_root)}'
+                f'Tiny ImageNet not found: {train.resolve()} does not exist. Expected:\n{TREE.format(root=data_root)}'
             )
-        classes = tuple(sorted(names.read_text().split()))
+        classes = tuple(sorted(path.name for path in train.iterdir() if path.is_dir()))
         super().__init__(data_root=data_root, metainfo=dict(classes=classes), pipeline=pipeline, **more)
 
     def load_data_list(self) -> list[dict]:
