@@ -8,7 +8,7 @@ _base_ = './_base_/classifier.py'
 data_root = '{{$TINY_IMAGENET_ROOT:data/tiny-imagenet-200}}/'
 
 model = dict(
-    backbone=dict(arch='fishnet99', stem_stride=2),
+    backbone=dict(arch=dict(_delete_=True, base='fishnet99', stem_stride=2)),
     head=dict(
         num_classes=200,
         loss=dict(_delete_=True, type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),

@@ -19,7 +19,7 @@ def build_norm(norm_cfg: dict, width: int) -> nn.Module:
 
 
 class PreActConv(nn.Module):
-    """Norm, ReLU, convolution, in this order; the size of the map stays."""
+    """Norm, ReLU, convolution, in this order; without a stride the size of the map stays."""
 
     def __init__(
         self,
@@ -28,16 +28,20 @@ class PreActConv(nn.Module):
         kernel_size: int,
         norm_cfg: dict,
         *,
+        stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         bias: bool = False,
     ) -> None:
         super().__init__()
         padding = dilation * (kernel_size // 2)
         self.norm = build_norm(norm_cfg, in_width)
-        self.conv = nn.Conv2d(in_width, out_width, kernel_size, padding=padding, dilation=dilation, bias=bias)
+        self.conv = nn.Conv2d(
+            in_width, out_width, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=bias
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_width, H, W) -> (N, out_width, H, W)."""
+        """(N, in_width, H, W) -> (N, out_width, H / stride, W / stride), rounded up."""
         return self.conv(F.relu(self.norm(x), inplace=True))
 
 
@@ -82,6 +86,8 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 class Bottleneck(nn.Module):
     """Pre-activation residual unit: 1x1, 3x3, 1x1, a quarter as wide inside, plus its shortcut.
 
+    With a `group_width` it is FishNeXt's: half as wide inside, its 3x3 in groups of that many channels.
+
     The shortcut is the identity where the width stays. Where it changes, `shortcut` says how: 'iconv',
     a convolution of its own (paper section 3: an "isolated convolution", which gradients cannot pass
     unchanged), or 'reduction', the channel reduction of eq. 8, which they can.
@@ -95,12 +101,14 @@ class Bottleneck(nn.Module):
         *,
         shortcut: Shortcut = 'iconv',
         dilation: int = 1,
+        group_width: int = 0,
     ) -> None:
         super().__init__()
-        inside = width // 4
+        inside = width // 2 if group_width else width // 4
+        groups = inside // group_width if group_width else 1
         self.with_cp = False
         self.squeeze = PreActConv(in_width, inside, 1, norm_cfg)
-        self.conv = PreActConv(inside, inside, 3, norm_cfg, dilation=dilation)
+        self.conv = PreActConv(inside, inside, 3, norm_cfg, dilation=dilation, groups=groups)
         self.expand = PreActConv(inside, width, 1, norm_cfg)
         if in_width == width:
             self.shortcut = nn.Identity()
@@ -131,13 +139,15 @@ def bottlenecks(
     *,
     shortcut: Shortcut = 'iconv',
     dilation: int = 1,
+    group_width: int = 0,
 ) -> nn.Sequential:
     """`count` bottlenecks in a row; the first one takes `in_width` to `width`."""
-    first = Bottleneck(in_width, width, norm_cfg, shortcut=shortcut, dilation=dilation)
-    rest = (Bottleneck(width, width, norm_cfg, dilation=dilation) for _ in range(count - 1))
+    alike = dict(dilation=dilation, group_width=group_width)
+    first = Bottleneck(in_width, width, norm_cfg, shortcut=shortcut, **alike)
+    rest = (Bottleneck(width, width, norm_cfg, **alike) for _ in range(count - 1))
     return nn.Sequential(first, *rest)
 
 
-def transfer_block(width: int, count: int, norm_cfg: dict) -> nn.Sequential:
+def transfer_block(width: int, count: int, norm_cfg: dict, group_width: int = 0) -> nn.Sequential:
     """The T(.) of eq. 6 and 9: bottlenecks of constant width that carry an older feature to a concatenation."""
-    return bottlenecks(width, width, count, norm_cfg)
+    return bottlenecks(width, width, count, norm_cfg, group_width=group_width)

@@ -26,11 +26,10 @@ class FishNet(BaseModule):
     """FishNet, whose head keeps every resolution and passes gradients to all of them unchanged.
 
     Args:
-        arch: 'fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201', or a layout of one's own (a
-            dict of the fields of `FishNetArch`).
+        arch: A name of `ARCHS` ('fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201'; 'fishnext150', ...), or
+            a layout of one's own: a dict of the fields of `FishNetArch`, or of those in which it differs from a named
+            one: `dict(base='fishnet150', down='avg2')`.
         in_channels: Channels of the image.
-        stem_stride: Stride of the stem: 4 as released; 2 (no max-pool) or 1 (no stride either) for images so small that
-            the released stem would leave nothing to see, such as 64 x 64. Every other stride follows; weights stay.
         out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before
             down-sampling, and the last concatenation (paper 4.4: FPN is attached to the fish head).
         frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail
@@ -64,7 +63,6 @@ class FishNet(BaseModule):
         self,
         arch: str | Mapping | FishNetArch = 'fishnet150',
         in_channels: int = 3,
-        stem_stride: int = 4,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_cfg: Mapping | None = None,
@@ -75,24 +73,31 @@ class FishNet(BaseModule):
         super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
         norm = dict(type='BN') if norm_cfg is None else norm_cfg
         self.arch = a = resolve_arch(arch)
-        _check_arguments(in_channels, stem_stride, out_indices, frozen_stages, norm)
+        _check_arguments(in_channels, out_indices, frozen_stages, norm)
         self.out_indices = tuple(out_indices)
         self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
-        self.out_strides = tuple(stem_stride * 2**i for i in self.out_indices)
-        self.min_side = 8 * stem_stride  # below it a stage of the tail is left with nothing to pool
+        self.out_strides = tuple(a.strides[i] for i in self.out_indices)
+        self.min_side = a.strides[-1]  # below it a stage of the tail is left with nothing to pool
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
 
-        tail_in = (a.stem_width, *a.tail_widths[:2])
-        self.stem = Stem(in_channels, a.stem_width, norm, stride=stem_stride)
+        one, two, three, four = a.group_widths
+        self.stem = Stem(in_channels, a.stem_width, norm, kind=a.stem, stride=a.stem_stride)
+        tail = zip((a.stem_width, *a.tail_widths), a.tail_widths, a.tail, (one, two, three), strict=False)
         self.tail = nn.ModuleList(
-            TailStage(*row, norm) for row in zip(tail_in, a.tail_widths, a.tail, strict=True)
+            TailStage(*row, norm, down=a.down, group_width=group) for *row, group in tail
         )
-        self.bridge = Bridge(a.tail_widths[-1], a.bridge, norm)
+        self.bridge = Bridge(a.tail_widths[-1], a.bridge, norm, attention=a.attention, group_width=four)
         body = zip(a.body_in, a.body_widths, a.body_skips, a.body, a.body_transfer, strict=True)
-        self.body = nn.ModuleList(BodyStage(*row, norm, dilation=2**step) for step, row in enumerate(body))
+        self.body = nn.ModuleList(
+            BodyStage(*row, norm, dilation=dilation, up=a.up, group_width=group)
+            for row, dilation, group in zip(body, a.body_dilations, (four, three, two), strict=True)
+        )
         head = zip(a.out_channels[:3], a.head_skips, a.head, a.head_transfer, strict=True)
-        self.head = nn.ModuleList(HeadStage(*row, norm) for row in head)
+        self.head = nn.ModuleList(
+            HeadStage(*row, norm, dilation=dilation, down=a.down, group_width=group)
+            for row, dilation, group in zip(head, a.head_dilations, (one, two, three), strict=True)
+        )
 
         for block in self.modules():
             if isinstance(block, Bottleneck):
@@ -103,7 +108,7 @@ class FishNet(BaseModule):
         """From an image batch to the levels of `out_indices`.
 
         Args:
-            image: (N, in_channels, H, W), any H and W of at least 32 (8 x stem_stride).
+            image: (N, in_channels, H, W), any H and W of at least 32 (the last stride).
 
         Returns:
             Level i as (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up to
@@ -171,12 +176,10 @@ class FishNet(BaseModule):
 
 
 def _check_arguments(
-    in_channels: int, stem_stride: int, out_indices: Sequence[int], frozen_stages: int, norm_cfg: Mapping
+    in_channels: int, out_indices: Sequence[int], frozen_stages: int, norm_cfg: Mapping
 ) -> None:
     if type(in_channels) is not int or in_channels < 1:
         raise ValueError(f'in_channels = {in_channels!r} must be an integer of at least 1')
-    if stem_stride not in (1, 2, 4):
-        raise ValueError(f'stem_stride = {stem_stride!r} must be 4 (released), 2 or 1 (for small images)')
     indices = list(out_indices) if isinstance(out_indices, Sequence) else []
     if not indices or indices != sorted(set(indices) & set(range(4))):
         raise ValueError(

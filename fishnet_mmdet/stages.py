@@ -11,11 +11,14 @@ from fishnet_mmdet.blocks import PreActConv, bottlenecks, build_norm, transfer_b
 
 
 class ConvNormReLU(nn.Module):
-    """3x3 convolution, norm, ReLU: the post-activation order, in the stem only."""
+    """Convolution, norm, ReLU: the post-activation order, in the stem only."""
 
-    def __init__(self, in_width: int, out_width: int, norm_cfg: dict, *, stride: int = 1) -> None:
+    def __init__(
+        self, in_width: int, out_width: int, norm_cfg: dict, *, stride: int = 1, kernel_size: int = 3
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_width, out_width, 3, stride=stride, padding=1, bias=False)
+        padding = kernel_size // 2
+        self.conv = nn.Conv2d(in_width, out_width, kernel_size, stride, padding, bias=False)
         self.norm = build_norm(norm_cfg, out_width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -24,27 +27,62 @@ class ConvNormReLU(nn.Module):
 
 
 class Stem(nn.Sequential):
-    """Three 3x3 convolutions and a max-pool: image -> 64 @ 1/4. At stride 2 without the pool, at 1 without any stride."""
+    """Image -> 64 @ 1/4, as released by three 3x3 convolutions and a max-pool.
 
-    def __init__(self, in_channels: int, width: int, norm_cfg: dict, *, stride: int = 4) -> None:
-        super().__init__(
-            ConvNormReLU(in_channels, width // 2, norm_cfg, stride=min(stride, 2)),
-            ConvNormReLU(width // 2, width // 2, norm_cfg),
-            ConvNormReLU(width // 2, width, norm_cfg),
-            nn.MaxPool2d(3, stride=2, padding=1) if stride == 4 else nn.Identity(),
-        )
+    At stride 2 the pool is left out, at stride 1 the stride of the first convolution too. Other kinds: one 7x7
+    convolution, or one 3x3 and two residual blocks (the paper names both and gives no details).
+    """
+
+    def __init__(
+        self, in_channels: int, width: int, norm_cfg: dict, *, kind: str = 'conv3x3', stride: int = 4
+    ) -> None:
+        first = dict(norm_cfg=norm_cfg, stride=min(stride, 2))
+        if kind == 'conv7x7':
+            layers = [ConvNormReLU(in_channels, width, kernel_size=7, **first)]
+        elif kind == 'residual':
+            layers = [ConvNormReLU(in_channels, width // 2, **first)]
+            layers += bottlenecks(width // 2, width, 2, norm_cfg)
+        else:
+            layers = [
+                ConvNormReLU(in_channels, width // 2, **first),
+                ConvNormReLU(width // 2, width // 2, norm_cfg),
+                ConvNormReLU(width // 2, width, norm_cfg),
+            ]
+        pool = nn.MaxPool2d(3, stride=2, padding=1) if stride == 4 else nn.Identity()
+        super().__init__(*layers, pool)
+
+
+def down_sampling(kind: str, width: int, norm_cfg: dict) -> nn.Module:
+    """Halves the sides: (N, width, H, W) -> (N, width, H / 2, W / 2).
+
+    Odd sides are rounded down by 2x2 pools, up by 'max3' and 'conv'. The strided convolution is 1x1, which is what fits the
+    3.8 million parameters by which the paper's network grows with it; it stands on the trunk, an I-conv.
+    """
+    if kind == 'conv':
+        return PreActConv(width, width, 1, norm_cfg, stride=2)
+    pools = {'max2': nn.MaxPool2d(2), 'max3': nn.MaxPool2d(3, 2, padding=1), 'avg2': nn.AvgPool2d(2)}
+    return pools[kind]
 
 
 class TailStage(nn.Module):
-    """One step down the tail: bottlenecks, of which the first widens (an I-conv), then 2x2 max-pool."""
+    """One step down the tail: bottlenecks, of which the first widens (an I-conv), then down-sampling."""
 
-    def __init__(self, in_width: int, width: int, blocks: int, norm_cfg: dict) -> None:
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        blocks: int,
+        norm_cfg: dict,
+        *,
+        down: str = 'max2',
+        group_width: int = 0,
+    ) -> None:
         super().__init__()
-        self.refine = bottlenecks(in_width, width, blocks, norm_cfg)
-        self.down = nn.MaxPool2d(2)
+        self.refine = bottlenecks(in_width, width, blocks, norm_cfg, group_width=group_width)
+        self.down = down_sampling(down, width, norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_width, H, W) -> (N, width, H / 2, W / 2), rounded down."""
+        """(N, in_width, H, W) -> (N, width, H / 2, W / 2)."""
         return self.down(self.refine(x))
 
 
@@ -69,18 +107,23 @@ class Bridge(nn.Module):
     Its first bottleneck holds the last of the network's four I-convs.
     """
 
-    def __init__(self, width: int, blocks: int, norm_cfg: dict) -> None:
+    def __init__(
+        self, width: int, blocks: int, norm_cfg: dict, *, attention: str = 'se', group_width: int = 0
+    ) -> None:
         super().__init__()
         self.squeeze = PreActConv(width, width // 2, 1, norm_cfg)
         self.expand = PreActConv(width // 2, 2 * width, 1, norm_cfg, bias=True)
-        self.refine = bottlenecks(2 * width, width, blocks, norm_cfg)
-        self.attention = SqueezeExcitation(2 * width, width, norm_cfg)
+        self.refine = bottlenecks(2 * width, width, blocks, norm_cfg, group_width=group_width)
+        self.attention = SqueezeExcitation(2 * width, width, norm_cfg) if attention == 'se' else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) -> (N, width, H, W)."""
         z = self.expand(self.squeeze(x))
+        y = self.refine(z)
+        if self.attention is None:
+            return y
         a = self.attention(z)
-        return self.refine(z) * a + a
+        return y * a + a
 
 
 class BodyStage(nn.Module):
@@ -98,35 +141,61 @@ class BodyStage(nn.Module):
         transfer: int,
         norm_cfg: dict,
         *,
-        dilation: int,
+        dilation: int = 1,
+        up: str = 'nearest',
+        group_width: int = 0,
     ) -> None:
         super().__init__()
-        self.refine = bottlenecks(in_width, width, blocks, norm_cfg, shortcut='reduction', dilation=dilation)
-        self.transfer = transfer_block(skip_width, transfer, norm_cfg)
+        self.up = up
+        self.refine = bottlenecks(
+            in_width,
+            width,
+            blocks,
+            norm_cfg,
+            shortcut='reduction',
+            dilation=dilation,
+            group_width=group_width,
+        )
+        self.transfer = transfer_block(
+            skip_width, transfer, norm_cfg, group_width // 2
+        )  # at twice the resolution
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """(N, in_width, h, w) and skip (N, skip_width, H, W) -> (N, width + skip_width, H, W).
 
         The trunk is up-sampled to the size of `skip`, which is x2 wherever the sides are even.
         """
-        trunk = F.interpolate(self.refine(x), size=skip.shape[-2:], mode='nearest')
+        trunk = F.interpolate(self.refine(x), size=skip.shape[-2:], mode=self.up)
         return torch.cat([trunk, self.transfer(skip)], dim=1)
 
 
 class HeadStage(nn.Module):
-    """One step down the head, a DR-block (eq. 9): refine, 2x2 max-pool, join the body's feature.
+    """One step down the head, a DR-block (eq. 9): refine, down-sample, join the body's feature.
 
     All widths stay, so every shortcut is the identity: no I-conv.
     """
 
-    def __init__(self, width: int, skip_width: int, blocks: int, transfer: int, norm_cfg: dict) -> None:
+    def __init__(
+        self,
+        width: int,
+        skip_width: int,
+        blocks: int,
+        transfer: int,
+        norm_cfg: dict,
+        *,
+        dilation: int = 1,
+        down: str = 'max2',
+        group_width: int = 0,
+    ) -> None:
         super().__init__()
-        self.refine = bottlenecks(width, width, blocks, norm_cfg)
-        self.down = nn.MaxPool2d(2)
-        self.transfer = transfer_block(skip_width, transfer, norm_cfg)
+        self.refine = bottlenecks(width, width, blocks, norm_cfg, dilation=dilation, group_width=group_width)
+        self.down = down_sampling(down, width, norm_cfg)
+        self.transfer = transfer_block(
+            skip_width, transfer, norm_cfg, 2 * group_width
+        )  # at half the resolution
 
     def forward(self, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, width, H, W) and skip (N, skip_width, H / 2, W / 2), sides rounded down.
+        """(N, width, H, W) and skip (N, skip_width, H / 2, W / 2).
 
         Returns:
             The refined feature before down-sampling, (N, width, H, W), which is what a neck gets, and

@@ -24,7 +24,7 @@ def test_names_long_short_and_own():
 
 @pytest.mark.parametrize('arch', ['fishnet100', '', 'resnet50', 'fishnet'])
 def test_unknown_name_lists_the_known(arch):
-    with pytest.raises(ValueError, match='fishnet99, fishnet150, fishnet201'):
+    with pytest.raises(ValueError, match='fishnet99, fishnet150, fishnet201, fishnext99'):
         resolve_arch(arch)
 
 

@@ -270,7 +270,7 @@ class TestTinyImageNet:
 
 @pytest.mark.parametrize('stride', [4, 2, 1])
 def test_a_stem_for_small_images_changes_sizes_not_weights(stride):
-    released, small = FishNet('fishnet99'), FishNet('fishnet99', stem_stride=stride)
+    released, small = FishNet('fishnet99'), FishNet(dict(base='fishnet99', stem_stride=stride))
     small.load_state_dict(released.state_dict())
     sides = [level.shape[-1] for level in small.eval()(torch.zeros(1, 3, 64, 64))]
     assert sides == [64 // s for s in small.out_strides] and small.out_strides[0] == stride
@@ -280,4 +280,4 @@ def test_a_stem_for_small_images_changes_sizes_not_weights(stride):
 
 def test_other_strides_are_refused():
     with pytest.raises(ValueError, match='stem_stride = 8'):
-        FishNet('fishnet99', stem_stride=8)
+        FishNet(dict(base='fishnet99', stem_stride=8))

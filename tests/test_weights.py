@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -143,6 +144,23 @@ class TestAnyFile:
         architecture = json.loads(file.meta['architecture'])
         assert architecture['classes'] == 7 and architecture['tail'] == list(NARROW.tail)
         assert file.meta['source_sha256'] == read(tmp_path / 'source.pth').sha256 and file.meta['licence']
+
+    @pytest.mark.parametrize(
+        'options',
+        [
+            dict(group_width=1),
+            dict(stem='conv7x7'),
+            dict(stem='residual'),
+            dict(down='conv', attention='none'),
+        ],
+    )
+    def test_alternatives(self, tmp_path, options):
+        """FishNeXt and the paper's other networks come back from their weights alone."""
+        state = seeded_classifier(replace(NARROW, **options)).state_dict()
+        torch.save(state, tmp_path / 'fish.pth')
+        path, _ = convert(str(tmp_path / 'fish.pth'), tmp_path / 'out.safetensors')
+        assert same(read(path).state, state)
+        assert load(str(path)).arch == replace(NARROW, **options)
 
     def test_group_norm(self, tmp_path):
         net = FishNet(NARROW, norm_cfg=dict(type='GN', num_groups=2))
