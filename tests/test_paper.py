@@ -299,10 +299,11 @@ class TestTool:
         runpy.run_path(str(TOOL), run_name='__main__')
 
     def test_prints_and_writes(self, monkeypatch, capsys, tmp_path, detector):
-        monkeypatch.setenv('COLUMNS', '160')
+        monkeypatch.setenv('COLUMNS', '80')
         self.run(monkeypatch, '--work-dirs', detector, '--parts', '150', '--out', tmp_path / 'out')
         printed = capsys.readouterr().out
         assert 'my_detector' in printed and '24,959,400' in printed and 'Table 2' in printed
+        assert '…' not in printed  # nothing is cut, however narrow the terminal
         names = {path.name for path in (tmp_path / 'out').iterdir()}
         assert {'figure4.png', 'figure4.svg', 'parts_fishnet150.md', 'table3_coco.json'} <= names
 

@@ -12,6 +12,8 @@ from fishnet_mmdet.report.paper import all_tables, check_arguments
 from fishnet_mmdet.report.paper_table import write_tables
 from fishnet_mmdet.report.runs import ReportError, read_runs
 
+WIDTH = 140  # at least, or the numbers would be cut
+
 
 def main() -> None:
     """Parses the flags, prints, writes."""
@@ -33,7 +35,7 @@ def main() -> None:
         sys.exit(f'error: {error}')
 
     tables = all_tables(runs, args.parts)
-    console = Console()
+    console = Console(width=max(Console().width, WIDTH))
     for table in tables:
         console.print(table.on_screen(), '')
     if args.out:
