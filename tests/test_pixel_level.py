@@ -351,6 +351,9 @@ class TestPreflight:
         monkeypatch.setenv('ADE20K_ROOT', str(ade20k))
         cfg = load(SEMANTIC)
         check(cfg, ['train', 'val'], weights=False)
+        wrapped = cfg.copy()  # as test-time augmentation does
+        wrapped.model = dict(type='SegTTAModel', module=cfg.model)
+        check(wrapped, ['test'], weights=False)
         cfg.model.decode_head.num_classes = 19
         with pytest.raises(PreflightError, match='150 classes .*decode head has 19'):
             check(cfg, ['train'], weights=False)

@@ -56,13 +56,14 @@ def check(cfg: Config, splits: Sequence[str], weights: bool) -> None:
             be had.
     """
     of_classes = {}
+    model = cfg.model.get('module', cfg.model)  # test-time augmentation wraps the model
     for split in splits:
         for node in _mappings(cfg.get(f'{split}_dataloader')):  # datasets may be wrapped
             kind = str(node.get('type')).split('.')[-1]
             if kind in ('ImageNet', 'CustomDataset', 'TinyImageNet'):
-                of_classes[split] = check_images_of_classes(node, split, cfg.model.head.num_classes)
+                of_classes[split] = check_images_of_classes(node, split, model.head.num_classes)
             elif 'seg_map_path' in (node.get('data_prefix') or {}):
-                check_label_maps(node, split, cfg.model.decode_head.num_classes)
+                check_label_maps(node, split, model.decode_head)
             elif 'ann_file' in node:
                 check_dataset(node, split, cfg.get('ignored_classes', ()))
     _check_same_classes({split: names for split, names in of_classes.items() if names})
@@ -138,7 +139,7 @@ def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> l
     return classes
 
 
-def check_label_maps(dataset: Mapping, split: str, num_classes: int) -> None:
+def check_label_maps(dataset: Mapping, split: str, decode_head: Mapping | Sequence[Mapping]) -> None:
     """Checks one dataset config of mmsegmentation: images and maps are there, and there are as many classes as the head has.
 
     mmsegmentation takes a missing folder for an empty one.
@@ -146,7 +147,7 @@ def check_label_maps(dataset: Mapping, split: str, num_classes: int) -> None:
     Args:
         dataset: The config, with `data_root` and `data_prefix=dict(img_path=..., seg_map_path=...)`.
         split: What the messages call it.
-        num_classes: Of the decode head.
+        decode_head: Its config, or those of a cascade, whose last one counts.
 
     Raises:
         PreflightError: A missing or empty folder, or another number of classes.
@@ -160,8 +161,9 @@ def check_label_maps(dataset: Mapping, split: str, num_classes: int) -> None:
                 f'data_root:\n{ADE_TREE.format(root=root)}\nData elsewhere? ADE20K_ROOT=/path/to/ADEChallengeData2016 '
                 'moves every path of our configs; in others, set data_root of each loader.'
             )
-    classes = _class_names(dataset, 'mmseg')
-    if classes and len(classes) != num_classes:
+    last = decode_head if isinstance(decode_head, Mapping) else decode_head[-1]
+    classes, num_classes = _class_names(dataset, 'mmseg'), last.get('num_classes')
+    if classes and num_classes and len(classes) != num_classes:
         raise PreflightError(
             f'the {split} data have {len(classes)} classes ({", ".join(classes[:5])}, ...), the decode head has '
             f'{num_classes}: set num_classes={len(classes)} in model.decode_head and model.auxiliary_head'
