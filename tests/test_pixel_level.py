@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import logging
 from argparse import Namespace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -371,3 +373,20 @@ def test_reports_pass_over_other_metrics():
     assert MIoUReport().measured({'coco/bbox_mAP': 0.3}, 'x') == PQReport().measured({'mIoU': 3.0}, 'x') == []
     (row,) = MIoUReport().measured({'mIoU': 40.5, 'aAcc': 80.0, 'mAcc': 50.0, 'time': 1.0}, 'iteration 8000')
     assert MIoUReport.style.cells(row) == ['iteration 8000', '', '40.50', '50.00', '80.00']
+
+
+def test_a_table_counts_iterations_where_the_loop_does_and_goes_on_with_them(tmp_path):
+    def run(first, last):
+        runner = SimpleNamespace(
+            work_dir=tmp_path, epoch=0, iter=first, experiment_name='x', logger=logging.getLogger('quiet'),
+            cfg=SimpleNamespace(model=dict(type='EncoderDecoder')),
+        )  # fmt: skip
+        report = MIoUReport()
+        report.before_train(runner)
+        for runner.iter in range(first + 8000, last + 1, 8000):
+            report.after_val_epoch(runner, {'mIoU': 40.0})
+        return [row['label'] for row in json.loads((tmp_path / 'miou_val.json').read_text())['measured']]
+
+    assert run(0, 24000) == ['iteration 8000', 'iteration 16000', 'iteration 24000']
+    assert run(16000, 24000) == ['iteration 8000', 'iteration 16000', 'iteration 24000']
+    assert run(0, 8000) == ['iteration 8000']

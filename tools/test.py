@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Tests a model and prints its table of AP, accuracy, IoU or PQ: tools/test.py CONFIG CHECKPOINT, with MMDetection's own flags."""
+"""Tests a model, prints its AP, accuracy, IoU or PQ: tools/test.py CONFIG CHECKPOINT, with MMDetection's flags."""
 
 import argparse
 import sys

@@ -140,7 +140,7 @@ def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> l
 
 
 def check_label_maps(dataset: Mapping, split: str, decode_head: Mapping | Sequence[Mapping]) -> None:
-    """Checks one dataset config of mmsegmentation: images and maps are there, and there are as many classes as the head has.
+    """Checks one dataset config of mmsegmentation: images and maps are there, and classes as many as the head has.
 
     mmsegmentation takes a missing folder for an empty one.
 
