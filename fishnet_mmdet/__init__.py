@@ -10,11 +10,14 @@ __version__ = '0.1.0'
 try:
     from fishnet_mmdet.arch import ARCHS, FishNetArch
     from fishnet_mmdet.classifier import FishNetClassifier, FishNetNeck
+    from fishnet_mmdet.data.panoptic import LoadPanopticMaps
     from fishnet_mmdet.data.tiny_imagenet import TinyImageNet
     from fishnet_mmdet.fishnet import FishNet
     from fishnet_mmdet.report.accuracy_report import AccuracyReport
     from fishnet_mmdet.report.ap_report import APReport
     from fishnet_mmdet.report.metric import OfficialCocoMetric
+    from fishnet_mmdet.report.panoptic import PanopticQuality
+    from fishnet_mmdet.report.pixel_reports import MIoUReport, PQReport
     from fishnet_mmdet.training.checkpoints import PlainCheckpoints
     from fishnet_mmdet.training.clipping import EarlyClipping
     from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
@@ -35,8 +38,12 @@ __all__ = [
     'FishNetClassifier',
     'FishNetNeck',
     'FixedNormGuard',
+    'LoadPanopticMaps',
+    'MIoUReport',
     'NonFiniteLossGuard',
     'OfficialCocoMetric',
+    'PQReport',
+    'PanopticQuality',
     'PlainCheckpoints',
     'TinyImageNet',
 ]

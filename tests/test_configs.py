@@ -30,6 +30,12 @@ CLASSIFIERS = {
     'imagenet_fishnext150': ('fishnext150', 1000),
     'tiny_imagenet_fishnet99': ('fishnet99', 200), 'classifier_fishnet_demo': (None, 9),
 }  # fmt: skip
+# method_backbone, and the data set where it is not COCO; tests/test_pixel_level.py builds and runs them
+PIXEL_LEVEL = {
+    'semantic_fpn_fishnet150_ade20k': ('EncoderDecoder', 'FPNHead'),
+    'upernet_fishnet150_ade20k': ('EncoderDecoder', 'UPerHead'),
+    'panoptic_fpn_fishnet150': ('PanopticFPN', 'PanopticFPNHead'),
+}
 LIVE = [name for name in ALL if 'scratch' in name or name.endswith('demo')]
 
 
@@ -100,7 +106,7 @@ def test_from_scratch_everything_is_live(name):
 
 
 def test_no_config_is_left_out():
-    assert set(EVERY) == set(ALL) | set(CLASSIFIERS)
+    assert set(EVERY) == set(ALL) | set(CLASSIFIERS) | set(PIXEL_LEVEL)
 
 
 @pytest.mark.parametrize('name', CLASSIFIERS)

@@ -237,7 +237,7 @@ class TestTable:
     def test_a_new_run_begins_its_table_anew_and_a_resumed_one_goes_on(self, tmp_path):
         def run(first, last):
             runner = SimpleNamespace(
-                work_dir=tmp_path, epoch=first, experiment_name='x', logger=logging.getLogger('quiet'),
+                work_dir=tmp_path, epoch=first, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
                 cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
             )  # fmt: skip
             report = APReport()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Tests a detector and prints its COCO AP table: tools/test.py CONFIG CHECKPOINT, with MMDetection's own flags."""
+"""Tests a model, prints its AP, accuracy, IoU or PQ: tools/test.py CONFIG CHECKPOINT, with MMDetection's flags."""
 
 import argparse
 import sys
@@ -17,7 +17,8 @@ def main() -> None:
     parser.add_argument('--out', help='.pkl file for the raw predictions')
     parser.add_argument('--show', action='store_true', help='show predictions in windows')
     parser.add_argument(
-        '--show-dir', help='folder, below WORK_DIR/TIMESTAMP, for pictures of predictions beside annotations'
+        '--show-dir',
+        help='folder, below WORK_DIR/TIMESTAMP (of segmentors: WORK_DIR), for pictures of predictions beside annotations',
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')

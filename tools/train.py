@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Trains a detector: tools/train.py CONFIG, with MMDetection's own flags."""
+"""Trains a detector, classifier or segmentor: tools/train.py CONFIG, with MMDetection's own flags."""
 
 import argparse
 import sys

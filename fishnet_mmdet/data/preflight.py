@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 import torch.hub
-from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from mmengine.runner import CheckpointLoader
 
 from fishnet_mmdet.fishnet import FishNet
@@ -20,6 +20,18 @@ COCO_TREE = """\
   |-- annotations/instances_train2017.json, instances_val2017.json
   |-- train2017/*.jpg
   `-- val2017/*.jpg"""
+
+PANOPTIC_TREE = """\
+  {root}
+  |-- annotations/panoptic_train2017.json, panoptic_val2017.json
+  |-- annotations/panoptic_train2017/*.png, annotations/panoptic_val2017/*.png (zipped in COCO's own download)
+  |-- train2017/*.jpg
+  `-- val2017/*.jpg"""
+
+ADE_TREE = """\
+  {root}
+  |-- images/training/*.jpg, images/validation/*.jpg
+  `-- annotations/training/*.png, annotations/validation/*.png"""
 
 WEIGHTS_HELP = """\
 Weights of your own, of any known layout? Name the file with
@@ -44,11 +56,14 @@ def check(cfg: Config, splits: Sequence[str], weights: bool) -> None:
             be had.
     """
     of_classes = {}
+    model = cfg.model.get('module', cfg.model)  # test-time augmentation wraps the model
     for split in splits:
         for node in _mappings(cfg.get(f'{split}_dataloader')):  # datasets may be wrapped
             kind = str(node.get('type')).split('.')[-1]
             if kind in ('ImageNet', 'CustomDataset', 'TinyImageNet'):
-                of_classes[split] = check_images_of_classes(node, split, cfg.model.head.num_classes)
+                of_classes[split] = check_images_of_classes(node, split, model.head.num_classes)
+            elif 'seg_map_path' in (node.get('data_prefix') or {}):
+                check_label_maps(node, split, model.decode_head)
             elif 'ann_file' in node:
                 check_dataset(node, split, cfg.get('ignored_classes', ()))
     _check_same_classes({split: names for split, names in of_classes.items() if names})
@@ -74,12 +89,14 @@ def check_dataset(dataset: Mapping, split: str, ignored_classes: Sequence[str] =
     """
     root = Path(dataset.get('data_root') or '')
     annotations = root / dataset['ann_file']
-    images = root / dataset.get('data_prefix', {}).get('img', '')
-    for path in (annotations, images):
+    prefix = dataset.get('data_prefix', {})
+    folders = [root / prefix[key] for key in ('img', 'seg') if prefix.get(key)]
+    tree = PANOPTIC_TREE if prefix.get('seg') else COCO_TREE
+    for path in (annotations, *(folders or [root])):
         if '://' not in str(path) and not path.exists():
             raise PreflightError(
                 f'{split} data not found: {path.resolve()} does not exist.\nExpected COCO layout under data_root:\n'
-                f'{COCO_TREE.format(root=root)}\nData elsewhere? COCO_ROOT=/path/to/coco '
+                f'{tree.format(root=root)}\nData elsewhere? COCO_ROOT=/path/to/coco '
                 'moves every path of our COCO configs; in others, set data_root of each loader and ann_file of each evaluator.\nNo COCO at hand? `make demo` trains on images that it draws itself.'
             )
     check_classes(annotations, _class_names(dataset), split, ignored_classes)
@@ -117,6 +134,37 @@ def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> l
             f'set model.head.num_classes={len(classes)} and data_preprocessor.num_classes, or mend the folder'
         )
     return classes
+
+
+def check_label_maps(dataset: Mapping, split: str, decode_head: Mapping | Sequence[Mapping]) -> None:
+    """Checks one dataset config of mmsegmentation: images and maps are there, and classes as many as the head has.
+
+    mmsegmentation takes a missing folder for an empty one.
+
+    Args:
+        dataset: The config, with `data_root` and `data_prefix=dict(img_path=..., seg_map_path=...)`.
+        split: What the messages call it.
+        decode_head: Its config, or those of a cascade, whose last one counts.
+
+    Raises:
+        PreflightError: A missing or empty folder, or another number of classes.
+    """
+    root = Path(dataset.get('data_root') or '')
+    for key in ('img_path', 'seg_map_path'):
+        folder = root / dataset['data_prefix'][key]
+        if not folder.is_dir() or not any(folder.iterdir()):
+            raise PreflightError(
+                f'{split} data not found: {folder.resolve()} does not exist or is empty.\nExpected ADE20K layout under '
+                f'data_root:\n{ADE_TREE.format(root=root)}\nData elsewhere? ADE20K_ROOT=/path/to/ADEChallengeData2016 '
+                'moves every path of our configs; in others, set data_root of each loader.'
+            )
+    last = decode_head if isinstance(decode_head, Mapping) else decode_head[-1]
+    classes, num_classes = _class_names(dataset, 'mmseg'), last.get('num_classes')
+    if classes and num_classes and len(classes) != num_classes:
+        raise PreflightError(
+            f'the {split} data have {len(classes)} classes ({", ".join(classes[:5])}, ...), the decode head has '
+            f'{num_classes}: set num_classes={len(classes)} in model.decode_head and model.auxiliary_head'
+        )
 
 
 def _check_same_classes(by_split: Mapping[str, list[str]]) -> None:
@@ -226,9 +274,10 @@ def _pretrained(node: Mapping) -> list[Mapping]:
     return [i for i in ([init] if isinstance(init, Mapping) else init) if i.get('type') == 'Pretrained'][:1]
 
 
-def _class_names(dataset: Mapping) -> Sequence[str]:
-    """The classes that a dataset config means: its own, or those of its dataset class."""
+def _class_names(dataset: Mapping, scope: str = 'mmdet') -> Sequence[str]:
+    """The classes that a dataset config means: its own, or those of its dataset class, which `scope` registers."""
     own = dataset.get('metainfo', {}) or {}
     if 'classes' in own:
         return own['classes']
-    return DATASETS.get(dataset['type']).METAINFO['classes']
+    kind = dataset['type']
+    return DATASETS.get(kind if '.' in kind else f'{scope}.{kind}').METAINFO.get('classes', ())

@@ -66,7 +66,7 @@ class Style:
 class TableReport(Hook):
     """Prints a table of figures and keeps it in the work dir.
 
-    After each validation `NAME_val.md` and `NAME_val.json` hold all epochs so far (a resumed run goes on with those it
+    After each validation `NAME_val.md` and `NAME_val.json` hold all so far (a resumed run goes on with those it
     stands on, a new one begins anew); a test writes `NAME_test.md` and `NAME_test.json`. Under the own rows stand the
     published ones.
 
@@ -92,21 +92,22 @@ class TableReport(Hook):
         """Published rows that belong beside a model's, from its config."""
 
     def before_train(self, runner: Runner) -> None:
-        """Takes up the rows of the epochs that a resumed run has behind it."""
+        """Takes up the rows of the validations that a resumed run has behind it."""
         entries = _read_history(Path(runner.work_dir) / f'{self.name}_val.json')
-        self._history = [entry for entry in entries if int(entry['label'].split()[-1]) <= runner.epoch]
+        _, done = _progress(runner)
+        self._history = [entry for entry in entries if int(entry['label'].split()[-1]) <= done]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Reports an epoch of training."""
-        self._report(runner, metrics or {}, 'val', epoch=runner.epoch)
+        """Reports a validation of a training."""
+        unit, count = _progress(runner)
+        self._report(runner, metrics or {}, 'val', f'{unit} {count}')
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Reports a test."""
-        self._report(runner, metrics or {}, 'test', epoch=None)
+        self._report(runner, metrics or {}, 'test', 'this model')
 
     @master_only
-    def _report(self, runner: Runner, metrics: Mapping[str, float], split: str, epoch: int | None) -> None:
-        label = 'this model' if epoch is None else f'epoch {epoch}'
+    def _report(self, runner: Runner, metrics: Mapping[str, float], split: str, label: str) -> None:
         rows = self.measured(metrics, label)
         if not rows:
             return
@@ -127,11 +128,15 @@ def _entry(row: Row) -> dict:
     return {'label': row.label, 'type': row.kind, **row.figures}
 
 
+def _progress(runner: Runner) -> tuple[str, int]:
+    """How far a training is; a loop that counts iterations leaves the epoch at 0."""
+    return ('iteration', runner.iter) if runner.epoch == 0 and runner.iter else ('epoch', runner.epoch)
+
+
 def _read_history(path: Path) -> list[dict]:
-    """Rows of earlier epochs; a file cut short by a crash is started anew rather than stopping a run."""
+    """Rows of earlier validations; a file cut short by a crash is started anew rather than stopping a run."""
     try:
-        return [
-            entry for entry in json.loads(path.read_text())['measured'] if entry['label'].startswith('epoch ')
-        ]
+        entries = json.loads(path.read_text())['measured']
+        return [entry for entry in entries if entry['label'].startswith(('epoch ', 'iteration '))]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -58,7 +58,8 @@ def load_config(args: argparse.Namespace) -> Config:
     except ModuleNotFoundError as error:
         raise preflight.PreflightError(
             f'{args.config} builds on a package that is not installed: {error}. For classifiers: pip install '
-            "'mmpretrain>=1.2,<1.3'; then look at `python -m fishnet_mmdet.doctor`"
+            "'mmpretrain>=1.2,<1.3'; for semantic segmentation: pip install 'mmsegmentation>=1.2,<1.3' ftfy regex; "
+            'then look at `python -m fishnet_mmdet.doctor`'
         ) from error
     cfg.launcher = args.launcher
     if args.cfg_options:
@@ -114,13 +115,14 @@ def test(
     wait_time: float = 2,
     tta: bool = False,
 ) -> None:
-    """Tests a checkpoint, prints its AP table (a classifier's accuracy).
+    """Tests a checkpoint, prints its table: AP, accuracy, mean IoU or PQ.
 
     Args:
         cfg: From `load_config`.
         checkpoint: A file that training wrote, or any other that fits the model key by key; `fishnet://NAME` too.
         out: A .pkl file for the raw predictions.
-        show_dir: A folder, below the run's log folder, for pictures of predictions beside the annotations.
+        show_dir: A folder, below the run's log folder, for pictures of predictions beside the annotations; a
+            segmentor's lies below the work dir.
         show: Whether to open windows with them.
         wait_time: Seconds that each window stays.
         tta: Whether to average over flips.
@@ -142,7 +144,7 @@ def test(
     runner = build_runner(cfg)
     runner.register_hook(StrictLoading())
     if out:
-        dump = DumpResults if is_classifier(cfg) else DumpDetResults
+        dump = DumpResults if is_classifier(cfg) or is_segmentor(cfg) else DumpDetResults
         runner.test_evaluator.metrics.append(dump(out_file_path=out))
     runner.test()
 
@@ -170,13 +172,22 @@ def _check_file(path: str | None) -> None:
 
 
 def is_classifier(cfg: Config) -> bool:
-    """Whether a config is mmpretrain's, not mmdet's."""
+    """Whether a config is mmpretrain's."""
     return cfg.get('default_scope') == 'mmpretrain'
+
+
+def is_segmentor(cfg: Config) -> bool:
+    """Whether a config is mmsegmentation's; panoptic ones are mmdet's."""
+    return cfg.get('default_scope') == 'mmseg'
 
 
 def _switch_on_pictures(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
     if is_classifier(cfg):
         hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=show_dir)
+    elif is_segmentor(cfg):
+        hook = dict(type='SegVisualizationHook', draw=True, interval=1)
+        if show_dir:  # the hook knows no folder; the visualizer writes to vis_data/vis_image below its own
+            cfg.visualizer.save_dir = str(Path(cfg.work_dir) / show_dir)
     else:
         hook = cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook'))
         hook = dict(hook, draw=True, test_out_dir=show_dir)

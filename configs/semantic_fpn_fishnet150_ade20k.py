@@ -1,0 +1,10 @@
+"""Semantic FPN of mmsegmentation on FishNet-150, on ADE20K; the backbone as in the paper's detectors."""
+
+_base_ = ['mmseg::_base_/models/fpn_r50.py', './_base_/ade20k.py', './_base_/fishnet150.py']
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    pretrained=None,
+    backbone=dict(_delete_=True, **_base_.fishnet),
+    neck=dict(in_channels=_base_.fish_head_channels),
+    decode_head=dict(num_classes=150),
+)
