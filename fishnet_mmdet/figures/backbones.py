@@ -33,7 +33,8 @@ def read_backbone(what: str) -> tuple[str, dict[str, Any]]:
         FigureError: There is no such name or file, or the file has no backbone.
     """
     if what in RESNETS:
-        return what, dict(type='ResNet', depth=RESNETS[what])
+        # as first published: mmdet's would begin with every residual branch switched off
+        return what, dict(type='ResNet', depth=RESNETS[what], zero_init_residual=False)
     if not what.endswith('.py'):
         try:
             resolve_arch(what)
