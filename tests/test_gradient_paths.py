@@ -175,6 +175,13 @@ def test_one_convolution_cuts_off_what_no_transfer_block_carries_past_it():
     assert arrived == ['tail 2', 'bridge', 'body 1', 'head 2', 'head 3']
 
 
+def test_a_weight_without_a_convolution_is_named_too():
+    net = narrow()
+    net.head[2].refine[0].shortcut = nn.BatchNorm2d(100)
+    cells = list(table('', analyse(net)).columns[-1].cells)
+    assert cells[-3] == 'through head.2.refine.0.shortcut' and cells[-1] == 'directly'
+
+
 def test_average_pooling_is_no_weight():
     net = narrow()
     for stage in net.head:
@@ -216,13 +223,20 @@ def test_the_table_names_every_stage():
 
 def test_gradient_norms_are_those_of_the_loss():
     plan = Plan(steps=2, batch=2)
-    measured = gradient_norms(narrow, plan)
+    seen = []
+
+    def watched():
+        net = narrow()
+        note = lambda grad: seen.append(grad.norm().item())  # noqa: E731
+        net.tail[1].refine.register_forward_hook(lambda _, __, out: out.register_hook(note) and None)
+        return net
+
+    measured = gradient_norms(watched, plan)
     assert measured.stages == tuple(p.name for p in places(narrow()))
     assert measured.values.shape == (2, 11) and (measured.values > 0).all()
+    assert measured.values[:, 2] == pytest.approx(seen) and seen[0] != seen[1]
     assert np.isfinite(measured.losses).all() and len(measured.losses) == 2
-    assert not np.allclose(measured.values[0], measured.values[1])
-    again = gradient_norms(narrow, plan)
-    assert np.allclose(measured.values, again.values)
+    assert np.allclose(measured.values, gradient_norms(narrow, plan).values)
 
 
 def test_a_short_training_learns():

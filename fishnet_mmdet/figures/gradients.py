@@ -16,7 +16,8 @@ round it: on the trunk's most direct path, and without it the stage's end still 
 has four: the first bottleneck of each tail stage, and of the bridge. A convolution that nothing goes round is counted
 apart, as *plain*: the stem, and the two 1x1 convolutions by which the bridge squeezes and expands before its bottlenecks.
 These two, and the product with the channel attention at its end, are why the bridge is not free even but for its I-conv,
-and why the last tail stage, which only the bridge takes on, is the one stage that no gradient reaches unchanged.
+and why the last tail stage, which only the bridge takes on, is the one stage that no gradient reaches unchanged. (As the
+bridge's own refined feature counts its output, behind the attention.)
 """
 
 import copy
@@ -406,4 +407,6 @@ def verdict(finding: Finding) -> str:
         return 'directly'
     route = finding.to_output
     counted = {'I-conv': len(route.i_convs), 'plain convolution': len(route.plain)}
+    if not any(counted.values()):
+        return f'through {", ".join(route.others)}'
     return 'through ' + ', '.join(f'{n} {kind}{"s" * (n > 1)}' for kind, n in counted.items() if n)

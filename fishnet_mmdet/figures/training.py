@@ -55,7 +55,7 @@ class Plan:
     steps: int = 25
     batch: int = 8
     side: int = 64
-    lr: float = 0.005
+    lr: float = 0.003
     seed: int = 0
 
     def __post_init__(self) -> None:
