@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Checks the paper's claim about gradients on built networks: where I-convs stand, which stages gradients reach directly.
+"""Checks the claim about gradients on built networks: where I-convs stand, which stages gradients reach directly.
 
 Exit status 1 if the claim does not hold for a FishNet: a weight on the trunk of body or head (as with strided
 convolutions), or a stage that gradients do not reach as they should.

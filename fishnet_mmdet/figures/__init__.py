@@ -1,1 +1,1 @@
-"""Pictures and proofs about a network: the fish of figure 2 drawn from a layout, and what its gradients pass."""
+"""Pictures and proofs: the fish of figure 2 drawn from a layout, and what gradients pass in a network."""

@@ -75,7 +75,7 @@ def read_layout(what: str) -> tuple[str, FishNetArch, int]:
 
 
 def build_backbone(config: Mapping) -> nn.Module:
-    """Builds FishNet or mmdet's ResNet from a config, every weight free to learn (a figure shows the network, not a recipe).
+    """Builds FishNet or mmdet's ResNet from a config, every weight free to learn: the network, not the recipe.
 
     Raises:
         FigureError: Another kind of network, or one that cannot be built.

@@ -1,8 +1,8 @@
 """Figure 2 of the paper from the layout data: tail, bridge, body and head as one fish.
 
-Height is resolution, from 1/32 (low) to 1/4 (high), so the outline narrows along the tail, widens along the body and
-narrows along the head. A box is a stage with what its bottlenecks put out; a bar is a feature between two stages, in
-two colours where a transfer block's output is concatenated to the trunk.
+Height is resolution, from 1/32 (low) to 1/4 (high), so the outline narrows along the tail, widens along the
+body and narrows along the head. A box is a stage with what its bottlenecks put out; a bar is a feature
+between two stages, in two colours where a transfer block's output is concatenated to the trunk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -102,7 +102,7 @@ def stages(arch: FishNetArch) -> list[Stage]:
 
 
 def transfers(arch: FishNetArch) -> list[Transfer]:
-    """The transfer blocks of a layout: three from stem and tail to the body, three from bridge and body to the head."""
+    """The transfer blocks: three from stem and tail to the body, three from bridge and body to the head."""
     to_body = zip(('tail 2', 'tail 1', 'stem'), arch.body_skips, (2, 1, 0), arch.body_transfer, strict=True)
     to_head = zip(('body 2', 'body 1', 'bridge'), arch.head_skips, (1, 2, 3), arch.head_transfer, strict=True)
     return [
@@ -211,7 +211,7 @@ class _Picture:
             self._text(middle, -0.23, f'{stage.blocks} bottleneck{"s" if stage.blocks > 1 else ""}', 7.8)
 
     def _bar(self, left: float, half: float, stage: Stage) -> None:
-        """The feature behind a stage; the transferred channels take their share of it, on the side they come from."""
+        """The feature behind a stage; transferred channels take their share, on the side they come from."""
         total = stage.width + stage.joined
         share = 2 * half * stage.joined / total
         bottom = -half + (share if stage.part == 'head' else 0)

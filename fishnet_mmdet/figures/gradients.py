@@ -1,30 +1,31 @@
-"""The paper's claim about gradients, checked on a built network: which stages they reach without passing a weight.
+"""The claim about gradients, checked on a built network: which stages they reach without passing a weight.
 
 Two proofs that know nothing of each other:
 
-* The walk. Autograd's graph of one forward pass holds every operation that ran. An operation counts as free only if it
-  is one of `FREE`: it adds, concatenates, pools, up-samples, sums channels or masks, and has no learnt weight. Anything
-  else (convolution, norm, product with an attention) counts as weighted, whatever its module is called. Among all paths
-  between two features the most direct one is that with the fewest convolutions, then the fewest other weights.
-* The numbers. The weights of all convolutions and norms are set to zero (their biases to random values), so that only
-  what avoids every one of them remains. A gradient of whole numbers is sent in at the output. Where it arrives in every channel and still
-  in whole numbers (or in the fractions 1/2^n of average pooling and bilinear up-sampling), it came by copying, adding
-  and choosing alone.
+* The walk. Autograd's graph of one forward pass holds every operation that ran. An operation counts as free
+  only if it is one of `graph.FREE`: it adds, concatenates, pools, up-samples, sums channels or masks, and has
+  no learnt weight. Anything else (convolution, norm, product with an attention) counts as weighted, whatever
+  its module is called. Among all paths between two features the most direct one is that with the fewest
+  convolutions, then the fewest other weights.
+* The numbers. The weights of all convolutions and norms are set to zero (their biases to random values), so
+  that only what avoids every one of them remains. A gradient of whole numbers is sent in at the output. Where
+  it arrives in every channel and still in whole numbers (or in the fractions 1/2^n of average pooling and
+  bilinear up-sampling), it came by copying, adding and choosing alone.
 
-What is counted (paper section 3): an *isolated convolution*, I-conv, stands on a shortcut while a residual branch goes
-round it: on the trunk's most direct path, and without it the stage's end still leads back to the stage's beginning. FishNet
-has four: the first bottleneck of each tail stage, and of the bridge. A convolution that nothing goes round is counted
-apart, as *plain*: the stem, and the two 1x1 convolutions by which the bridge squeezes and expands before its bottlenecks.
-These two, and the product with the channel attention at its end, are why the bridge is not free even but for its I-conv,
-and why the last tail stage, which only the bridge takes on, is the one stage that no gradient reaches unchanged. (As the
-bridge's own refined feature counts its output, behind the attention.)
+What is counted (paper section 3): an *isolated convolution*, I-conv, stands on a shortcut while a residual
+branch goes round it: on the trunk's most direct path, and without it the stage's end still leads back to the
+stage's beginning. FishNet has four: the first bottleneck of each tail stage, and of the bridge. A convolution
+that nothing goes round is counted apart, as *plain*: the stem, and the two 1x1 convolutions by which the
+bridge squeezes and expands before its bottlenecks. These two, and the product with the channel attention at
+its end, are why the bridge is not free even but for its I-conv, and why the last tail stage, which only the
+bridge takes on, is the one stage that no gradient reaches unchanged. (As the bridge's own refined feature
+counts its output, behind the attention.)
 """
 
 import copy
-import heapq
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,35 +34,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from fishnet_mmdet.figures.backbones import FigureError
+from fishnet_mmdet.figures.graph import Graph, Route
 from fishnet_mmdet.fishnet import FishNet
-
-FREE = {
-    'Add': 'identity',
-    'Cat': 'concatenation',
-    'MaxPool2DWithIndices': 'max-pool',
-    'AvgPool2D': 'average pool',
-    'Mean': 'average pool',
-    'AdaptiveAvgPool2D': 'average pool',
-    'UpsampleNearest2D': 'up-sampling',
-    'UpsampleBilinear2D': 'up-sampling',
-    'Sum': 'channel reduction',
-    'Relu': 'ReLU',
-}
-"""Operations without a learnt weight, as autograd names them, and as the paper does."""
-
-SILENT = {
-    'View',
-    'UnsafeView',
-    'Unflatten',
-    'Reshape',
-    'Alias',
-    'Clone',
-    'Slice',
-    'Expand',
-    'Squeeze',
-    'Unsqueeze',
-}
-"""Operations that only look at the same numbers in another shape."""
 
 SIDE = 64
 """Side of the square image in pixels: 2 x 2 remains at 1/32."""
@@ -84,28 +58,6 @@ class Place:
     entry: nn.Module
     exit: nn.Module
     refined: nn.Module
-
-
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    """The most direct path between two features.
-
-    Attributes:
-        free: How many operations of each kind without a weight are on it.
-        i_convs: Convolutions on it round which a residual branch goes.
-        plain: Convolutions on it that nothing goes round.
-        others: Other weighted operations on it, such as norms.
-    """
-
-    free: Counter[str]
-    i_convs: tuple[str, ...]
-    plain: tuple[str, ...]
-    others: tuple[str, ...]
-
-    @property
-    def is_free(self) -> bool:
-        """Whether no weight is on it."""
-        return not (self.i_convs or self.plain or self.others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +123,7 @@ def analyse(net: nn.Module) -> list[Finding]:
     net.requires_grad_(True)  # what takes no gradient would have no name in the graph
     stages = places(net)
     output, nodes = _run(net, stages)
-    graph = _Graph(net)
+    graph = Graph(net)
     findings = []
     arrived = _arrivals(net)
     for stage in stages:
@@ -222,85 +174,6 @@ def _run(net: nn.Module, stages: list[Place]) -> tuple[Tensor, dict[str, tuple[N
         handle.remove()
     kinds = ('entry', 'exit', 'refined')
     return output, {s.name: tuple(seen[s.name, kind] for kind in kinds) for s in stages}
-
-
-class _Graph:
-    """Autograd's graph, from the output back to the image, and the paths in it."""
-
-    def __init__(self, net: nn.Module) -> None:
-        self.names = {id(p): name.rsplit('.', 1)[0] for name, p in net.named_parameters()}
-
-    def route(self, start: Node, end: Node, stage: str) -> Route:
-        path = self.path(start, end)
-        if path is None:
-            raise FigureError(f'{stage}: no path leads from its end back to its beginning')
-        free: Counter[str] = Counter()
-        i_convs, plain, others = [], [], []
-        for node, after in zip(path, [*path[1:], None], strict=False):
-            if _operation(node) == 'Convolution':
-                bypassed = self.path(start, end, avoid=node) is not None
-                (i_convs if bypassed else plain).append(self.module(node))
-            elif _weight(node):
-                others.append(self.module(node))
-            elif not _is_plain_addition(node, after):
-                continue
-            elif _operation(node) in FREE:
-                free[FREE[_operation(node)]] += 1
-        return Route(free=free, i_convs=tuple(i_convs), plain=tuple(plain), others=tuple(others))
-
-    def path(self, start: Node, end: Node, avoid: Node | None = None) -> list[Node] | None:
-        """The most direct path, without its end; None where there is none (Dijkstra's algorithm)."""
-        count = 0  # breaks ties, for nodes have no order
-        queue = [(_cost(start) if start is not end else (0, 0, 0), count, start, None)]
-        previous: dict[Node, Node | None] = {}
-        while queue:
-            cost, _, node, before = heapq.heappop(queue)
-            if node in previous or node is avoid:
-                continue
-            previous[node] = before
-            if node is end:
-                return list(_backwards(previous, before))[::-1]
-            for following, _ in node.next_functions:
-                if following is not None and following not in previous:
-                    count += 1
-                    step = (0, 0, 0) if following is end else _cost(following)
-                    total = tuple(a + b for a, b in zip(cost, step, strict=True))
-                    heapq.heappush(queue, (total, count, following, node))
-        return None
-
-    def module(self, node: Node) -> str:
-        """Where the weights of an operation lie; an operation between features, such as a product, has none."""
-        for following, _ in node.next_functions:
-            variable = getattr(following, 'variable', None)
-            if variable is not None and id(variable) in self.names:
-                return self.names[id(variable)]
-        return {'Mul': 'product'}.get(_operation(node), _operation(node).lower())
-
-
-def _backwards(previous: dict[Node, Node | None], node: Node | None) -> Iterator[Node]:
-    while node is not None:
-        yield node
-        node = previous[node]
-
-
-def _operation(node: Node) -> str:
-    return re.sub(r'Backward\d*$', '', node.name().split('::')[-1])
-
-
-def _weight(node: Node) -> bool:
-    return _operation(node) not in FREE and _operation(node) not in SILENT
-
-
-def _cost(node: Node) -> tuple[int, int, int]:
-    """Convolutions, then other weights, then steps."""
-    return int(_operation(node) == 'Convolution'), int(_weight(node)), 1
-
-
-def _is_plain_addition(node: Node, after: Node | None) -> bool:
-    """False for an addition whose shortcut is a channel reduction or has weights: that is counted there."""
-    if _operation(node) != 'Add' or after is None:
-        return True
-    return not _weight(after) and _operation(after) != 'Sum'
 
 
 def _arrivals(net: nn.Module) -> dict[str, bool]:
@@ -354,8 +227,8 @@ def i_convs(findings: Sequence[Finding]) -> list[str]:
 def claim_fails(findings: Sequence[Finding]) -> list[str]:
     """What speaks against the paper's claim, in words; an empty list where it holds.
 
-    The claim: body and head have only identity, channel reduction, concatenation, pooling and up-sampling on the trunk, and
-    gradients reach every stage of tail, body and head on such a path, unless an I-conv of tail
+    The claim: body and head have only identity, channel reduction, concatenation, pooling and up-sampling on
+    the trunk, and gradients reach every stage of tail, body and head on such a path, unless an I-conv of tail
     or bridge stands there.
     """
     wrong = []

@@ -1,4 +1,4 @@
-"""How large the gradient is that reaches each stage: at initialisation, and while a network learns drawn images."""
+"""How large a gradient reaches each stage: at initialisation, and while a network learns drawn images."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ class _Classifier(nn.Module):
 
 
 def batch_of(plan: Plan, step: int) -> tuple[Tensor, Tensor]:
-    """The drawn images of a step, (batch, 3, side, side) of about zero mean and unit variance, and their classes."""
+    """The drawn images of a step, (batch, 3, side, side) of about unit variance, and their classes."""
     labels = [(step * plan.batch + i) % len(OBJECT_CLASSES) for i in range(plan.batch)]
     pictures = [
         draw_object(np.random.default_rng((plan.seed, step, i)), label, plan.side)
