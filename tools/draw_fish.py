@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Draws a FishNet layout as the fish of the paper's figure 2, as SVG and PNG."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fishnet_mmdet.figures.backbones import FigureError, read_layout
+from fishnet_mmdet.figures.fish import draw, save
+
+
+def main() -> None:
+    """Parses the flags and draws."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('arch', help='layout, such as fishnet150, or a config file with a FishNet backbone')
+    parser.add_argument('--out', type=Path, help='files to write, without .svg and .png (default: ARCH)')
+    args = parser.parse_args()
+    try:
+        name, arch, stem_stride = read_layout(args.arch)
+        out = args.out or Path(name)
+        out = out.with_suffix('') if out.suffix in ('.svg', '.png') else out
+        if not out.resolve().parent.is_dir():
+            raise FigureError(
+                f'--out {args.out}: the folder {out.resolve().parent} does not exist; make it first'
+            )
+    except FigureError as error:
+        sys.exit(f'error: {error}')
+    for file in save(draw(arch, name, stem_stride), out):
+        print(file)
+
+
+if __name__ == '__main__':
+    main()

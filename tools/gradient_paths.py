@@ -1,0 +1,99 @@
+#!/usr/bin/env python
+"""Checks the claim about gradients on built networks: where I-convs stand, which stages gradients reach directly.
+
+Exit status 1 if the claim does not hold for a FishNet: a weight on the trunk of body or head (as with strided
+convolutions), or a stage that gradients do not reach as they should.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from fishnet_mmdet.figures.backbones import FigureError, build_backbone, read_backbone
+from fishnet_mmdet.figures.gradients import analyse, claim_fails, i_convs, parts, table
+from fishnet_mmdet.figures.training import Norms, Plan, gradient_norms, plot, save_plot
+
+
+def main() -> None:
+    """Parses the flags, analyses, prints, plots."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'arch',
+        nargs='*',
+        default=['fishnet150', 'resnet50'],
+        help='layouts (fishnet150), ResNets (resnet50) or config files (default: fishnet150 resnet50)',
+    )
+    parser.add_argument(
+        '--plot', type=Path, metavar='OUT.png', help='train a little, and plot gradient norms'
+    )
+    for name, what in (
+        ('steps', 'steps of training'),
+        ('batch', 'images a step'),
+        ('side', 'side of the images in pixels'),
+        ('lr', 'learning rate'),
+        ('seed', 'seed of weights and images'),
+    ):
+        default = getattr(Plan, name)
+        parser.add_argument(
+            f'--{name}', type=type(default), default=default, help=f'--plot: {what} (default: %(default)s)'
+        )
+    args = parser.parse_args()
+    try:
+        plan = Plan(steps=args.steps, batch=args.batch, side=args.side, lr=args.lr, seed=args.seed)
+        if args.plot:
+            check_plot(args.plot)
+        backbones = dict(read_backbone(what) for what in args.arch)
+        held = [report(name, config) for name, config in backbones.items()]
+        if args.plot:
+            norms = {name: measure(name, config, plan) for name, config in backbones.items()}
+            save_plot(plot(norms, plan), args.plot)
+            print(args.plot)
+    except FigureError as error:
+        sys.exit(f'error: {error}')
+    sys.exit(0 if all(held) else 1)
+
+
+def check_plot(out: Path) -> None:
+    """Refuses a file that could not be written, before minutes of work."""
+    if out.suffix not in ('.png', '.svg', '.pdf'):
+        raise FigureError(f'--plot {out}: the name must end in .png, .svg or .pdf')
+    if not out.resolve().parent.is_dir():
+        raise FigureError(f'--plot {out}: the folder {out.resolve().parent} does not exist; make it first')
+
+
+def report(name: str, config: dict) -> bool:
+    """Analyses a network and prints what was found; whether the claim holds, where one is made."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with console.status(f'walking {name}'):
+        findings = analyse(build_backbone(config))
+    console.print(table(name, findings))
+    counts = {part: len(i_convs(group)) for part, group in parts(findings).items()}
+    console.print('I-convs: ' + ', '.join(f'{part} {count}' for part, count in counts.items()))
+    if 'head' not in counts:
+        console.print()
+        return True
+    wrong = claim_fails(findings)
+    for line in wrong:
+        console.print(f'[red]does not hold[/]: {line}', highlight=False)
+    if not wrong:
+        console.print(
+            'The claim holds: no weight on the trunk of body and head; gradients reach every stage of tail, body '
+            'and head directly, but for what lies behind an I-conv.\n'
+        )
+    return not wrong
+
+
+def measure(name: str, config: dict, plan: Plan) -> Norms:
+    """Trains a network for the plot, with progress on screen."""
+    progress = partial(track, description=f'training {name}')
+    return gradient_norms(partial(build_backbone, config), plan, progress)
+
+
+if __name__ == '__main__':
+    main()
