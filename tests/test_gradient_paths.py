@@ -23,9 +23,9 @@ FOUR = [*(f'tail.{i}.refine.0.shortcut.conv' for i in range(3)), 'bridge.refine.
 NARROW_STEM = replace(NARROW, stem_width=4)  # every tail stage widens, as in the released layouts
 
 
-def narrow(**kwargs):
+def narrow(layout=None, **kwargs):
     torch.manual_seed(0)
-    return FishNet(NARROW_STEM, **kwargs)
+    return FishNet(replace(NARROW_STEM, **(layout or {})), **kwargs)
 
 
 def by_name(findings):
@@ -199,7 +199,10 @@ def test_average_pooling_is_no_weight():
         dict(norm_cfg=dict(type='GN', num_groups=1)),
         dict(with_cp=True),
         dict(out_indices=(3,)),
-        dict(stem_stride=1),
+        dict(layout=dict(stem_stride=1)),
+        dict(layout=dict(stem='conv7x7', dilation='body_head')),
+        dict(layout=dict(attention='none')),
+        dict(layout=dict(down='avg2', up='bilinear')),
     ],
     ids=str,
 )
@@ -313,3 +316,9 @@ def test_the_tool(arguments, code, said, run_tool):
     done = run_tool('tools/gradient_paths.py', *arguments)
     assert done.returncode == code, done.stderr
     assert re.search(said, done.stdout + done.stderr)
+
+
+def test_strided_convolutions_break_the_claim():
+    """Table 2's alternative stands on the trunk, in the head too: that is what the paper says against it."""
+    failed = claim_fails(analyse(narrow(layout=dict(down='conv'))))
+    assert failed and any('head' in line for line in failed)

@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, help='files to write, without .svg and .png (default: ARCH)')
     args = parser.parse_args()
     try:
-        name, arch, stem_stride = read_layout(args.arch)
+        name, arch = read_layout(args.arch)
         out = args.out or Path(name)
         out = out.with_suffix('') if out.suffix in ('.svg', '.png') else out
         if not out.resolve().parent.is_dir():
@@ -25,7 +25,7 @@ def main() -> None:
             )
     except FigureError as error:
         sys.exit(f'error: {error}')
-    for file in save(draw(arch, name, stem_stride), out):
+    for file in save(draw(arch, name), out):
         print(file)
 
 

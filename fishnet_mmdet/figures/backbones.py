@@ -55,11 +55,11 @@ def read_backbone(what: str) -> tuple[str, dict[str, Any]]:
     return Path(what).stem, {key: value for key, value in backbone.items() if key != 'init_cfg'}
 
 
-def read_layout(what: str) -> tuple[str, FishNetArch, int]:
+def read_layout(what: str) -> tuple[str, FishNetArch]:
     """As `read_backbone`, for a FishNet only.
 
     Returns:
-        A name, the layout, and the stride of the stem.
+        A name and the layout.
 
     Raises:
         FigureError: Not a FishNet, or one that cannot be built.
@@ -69,7 +69,7 @@ def read_layout(what: str) -> tuple[str, FishNetArch, int]:
     if kind.split('.')[-1] != 'FishNet':
         raise FigureError(f'{what}: its backbone is a {kind}, not a FishNet; only a FishNet is a fish')
     try:
-        return name, resolve_arch(config.get('arch', 'fishnet150')), config.get('stem_stride', 4)
+        return name, resolve_arch(config.get('arch', 'fishnet150'))
     except ValueError as error:
         raise FigureError(f'{what}: {error}') from error
 

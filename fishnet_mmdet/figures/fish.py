@@ -112,16 +112,15 @@ def transfers(arch: FishNetArch) -> list[Transfer]:
     ]
 
 
-def draw(arch: FishNetArch, name: str, stem_stride: int = 4) -> Figure:
+def draw(arch: FishNetArch, name: str) -> Figure:
     """Draws a layout as the fish.
 
     Args:
         arch: The layout.
         name: Title of the picture.
-        stem_stride: Stride of the stem, from which all others follow.
     """
     with mpl.rc_context(STYLE):
-        picture = _Picture(arch, stem_stride)
+        picture = _Picture(arch)
         picture.draw()
         picture.axes.text(
             0, HALF_HEIGHT[-1] + 1.22, name, fontsize=17, weight='bold', ha='left', va='center', **FONT
@@ -141,8 +140,8 @@ def save(figure: Figure, out: Path) -> list[Path]:
 class _Picture:
     """Places of all boxes and bars, and the strokes that draw them."""
 
-    def __init__(self, arch: FishNetArch, stem_stride: int) -> None:
-        self.stages, self.transfers, self.stem_stride = stages(arch), transfers(arch), stem_stride
+    def __init__(self, arch: FishNetArch) -> None:
+        self.stages, self.transfers, self.strides = stages(arch), transfers(arch), arch.strides
         self.left: dict[str, float] = {}
         self.bar: dict[str, float] = {}
         x = 0.0
@@ -163,7 +162,7 @@ class _Picture:
 
     def size(self, width: int, level: int) -> str:
         """`C @ 1/s`."""
-        return f'{width} @ 1/{self.stem_stride * 2**level}'
+        return f'{width} @ 1/{self.strides[level]}'
 
     def draw(self) -> None:
         """Everything but the title."""
@@ -191,7 +190,7 @@ class _Picture:
                 self.axes.plot(
                     [-0.1, self.width + 0.1], [y, y], color=FAINT, lw=0.8, ls=(0, (4, 3)), zorder=0
                 )
-            label = f'1/{self.stem_stride * 2**level}'
+            label = f'1/{self.strides[level]}'
             self._text(-0.14, half, label, 8, ha='right', color=LINE)
 
     def _stage(self, stage: Stage) -> None:
