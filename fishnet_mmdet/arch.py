@@ -15,10 +15,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     'stem': ('conv3x3', 'conv7x7', 'residual'),
     'down': ('max2', 'max3', 'avg2', 'conv'),
     'up': ('nearest', 'bilinear'),
-    'dilation': ('none', 'body', 'body_head'),
+    'dilation': ('body', 'none', 'body_head'),
     'attention': ('se', 'none'),
 }
-"""What each named choice of a layout may be; the first one is the released network's, but for `dilation`: 'body'."""
+"""What each named choice of a layout may be; the first one is the released network's."""
 
 
 def _check_field(name: str, value: object, triple: bool) -> None:

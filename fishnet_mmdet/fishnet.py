@@ -83,9 +83,10 @@ class FishNet(BaseModule):
 
         one, two, three, four = a.group_widths
         self.stem = Stem(in_channels, a.stem_width, norm, kind=a.stem, stride=a.stem_stride)
-        tail = zip((a.stem_width, *a.tail_widths), a.tail_widths, a.tail, (one, two, three), strict=False)
+        tail = zip((a.stem_width, *a.tail_widths[:2]), a.tail_widths, a.tail, strict=True)
         self.tail = nn.ModuleList(
-            TailStage(*row, norm, down=a.down, group_width=group) for *row, group in tail
+            TailStage(*row, norm, down=a.down, group_width=group)
+            for row, group in zip(tail, (one, two, three), strict=True)
         )
         self.bridge = Bridge(a.tail_widths[-1], a.bridge, norm, attention=a.attention, group_width=four)
         body = zip(a.body_in, a.body_widths, a.body_skips, a.body, a.body_transfer, strict=True)
