@@ -283,7 +283,7 @@ def test_a_zip_is_unpacked_and_its_content_checked(server, content, tmp_path):
     checksum = f'sha1:{hashlib.sha1(content).hexdigest()}'
     server.content = (tmp_path / 'fish.pth.zip').read_bytes()
     weights = named(server, '/fish.pth.zip', checksum)
-    assert weights.packed and download.obtain(weights).read_bytes() == content
+    assert download.obtain(weights).read_bytes() == content
     assert cached() == ['fish.pth']
 
 

@@ -13,7 +13,7 @@ from fishnet_mmdet import ARCHS, FishNet, FishNetClassifier
 from fishnet_mmdet.convert import convert
 from fishnet_mmdet.weights import catalogue
 from fishnet_mmdet.weights.files import WeightsError, read
-from fishnet_mmdet.weights.layouts import OFFICIAL, OWN, PYTORCHCV
+from fishnet_mmdet.weights.layouts import FOREIGN, OFFICIAL, OWN, PYTORCHCV
 from fishnet_mmdet.weights.load import load, load_backbone
 
 
@@ -266,6 +266,19 @@ class TestCatalogue:
         }
         for weights in catalogue.CATALOGUE.values():
             assert weights.arch in ARCHS and all(url.startswith('https://') for url in weights.urls)
+            assert weights.layout in {layout.name for layout in FOREIGN}
+
+    @pytest.mark.parametrize(
+        'layout, told', [(OFFICIAL, False), (PYTORCHCV, True)], ids=['official', 'other']
+    )
+    def test_a_name_finds_a_file_put_by_hand(self, tmp_path, monkeypatch, narrow, layout, told):
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+        path = tmp_path / 'hub' / 'checkpoints' / 'fishnet99_ckpt.tar'
+        path.parent.mkdir(parents=True)
+        as_downloaded(in_layout(narrow, layout), path)
+        weights = load('fishnet://fishnet99-imagenet')
+        assert same(weights.own.state, narrow)
+        assert any('was expected' in note for note in weights.own.notes) == told
 
     def test_an_unknown_name_is_told_with_the_nearest(self):
         with pytest.raises(WeightsError, match='Did you mean fishnet://fishnet150-imagenet'):

@@ -20,7 +20,7 @@ class NamedWeights:
         arch: The network, a name of `ARCHS`.
         urls: Addresses, tried in turn.
         checksum: 'ALGORITHM:DIGITS' of the file (unpacked, where the source is a zip); None where none is known.
-        layout: The layout that the file is expected in; loading goes by its keys, whatever they are.
+        layout: The layout that the file is expected in. Loading goes by its keys and says so if they are of another.
         schedule: How it was trained.
         top1: Published top-1 accuracy on ImageNet val in percent, single 224 crop; None where none is stated.
         top5: The same of top-5.
@@ -37,13 +37,8 @@ class NamedWeights:
     origin: str
 
     @property
-    def packed(self) -> bool:
-        """Whether the source is a zip of the file."""
-        return urlparse(self.urls[0]).path.endswith('.zip')
-
-    @property
     def file(self) -> str:
-        """Name of the file, as it lies in the cache."""
+        """Name of the file as it lies in the cache, unpacked where the source is a zip."""
         return PurePosixPath(urlparse(self.urls[0]).path.removesuffix('.zip')).name
 
 

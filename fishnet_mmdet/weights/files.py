@@ -71,7 +71,6 @@ class WeightFile:
 
     Attributes:
         path: The file.
-        container: 'safetensors', 'torch zip' or 'torch legacy'.
         state: Weights by key, as the file names them but for the prefixes of wrappers; on the CPU.
         meta: The file's own notes (MMEngine's `meta`, the metadata of safetensors).
         sha256: Of the file, in hexadecimal digits.
@@ -79,7 +78,6 @@ class WeightFile:
     """
 
     path: Path
-    container: str
     state: dict[str, Tensor]
     meta: dict[str, Any]
     sha256: str
@@ -102,13 +100,13 @@ def read(path: Path | str, take: Take | None = None) -> WeightFile:
         return _read_packed(path, take)
     if container == 'safetensors':
         content, meta = _read_safetensors(path)
-        file = WeightFile(path, container, content, meta, file_hash(path))
+        file = WeightFile(path, content, meta, file_hash(path))
     else:
         content = _read_torch(path, container)
         state, notes = _choose(content, take, path)
         meta = content.get('meta')
         meta = dict(meta) if isinstance(meta, Mapping) else {}
-        file = WeightFile(path, container, state, meta, file_hash(path), notes)
+        file = WeightFile(path, state, meta, file_hash(path), notes)
     _check_state(file)
     _check_content_hash(file)
     return file

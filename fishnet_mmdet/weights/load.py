@@ -76,6 +76,9 @@ def load(source: str, take: Take | None = None, prefix: str | None = None) -> We
             raise WeightsError(f'{source}: no key begins with prefix={prefix!r}')
     layout = recognise(state)
     own = OwnWeights('', dict(state), {}, []) if layout is None else to_own(state, layout)
+    known = CATALOGUE.get(source.removeprefix(SCHEME))
+    if known and layout and layout.name != known.layout:
+        own.notes.append(f'the {known.layout} layout was expected')
     arch = infer_arch({key: tuple(value.shape) for key, value in own.state.items()})
     return Weights(source, file, layout, own, arch)
 
