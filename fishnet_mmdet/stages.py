@@ -119,11 +119,10 @@ class Bridge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) -> (N, width, H, W)."""
         z = self.expand(self.squeeze(x))
-        y = self.refine(z)
         if self.attention is None:
-            return y
+            return self.refine(z)
         a = self.attention(z)
-        return y * a + a
+        return self.refine(z) * a + a
 
 
 class BodyStage(nn.Module):
