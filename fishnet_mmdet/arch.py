@@ -259,6 +259,11 @@ PUBLISHED: dict[str, Published] = {
 }
 
 
+def name_of(arch: FishNetArch | None) -> str | None:
+    """The name of a layout in `ARCHS`, None where it has none."""
+    return next((name for name, known in ARCHS.items() if known == arch), None)
+
+
 def resolve_arch(arch: 'str | Mapping | FishNetArch') -> FishNetArch:
     """Turns what a config says into a layout.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fishnet_mmdet.arch import ARCHS, FishNetArch
+from fishnet_mmdet.arch import ARCHS, FishNetArch, name_of
 from fishnet_mmdet.classifier import FishNetClassifier
 from fishnet_mmdet.weights import files
 from fishnet_mmdet.weights.catalogue import CATALOGUE
@@ -75,8 +75,7 @@ def accounted(weights: Weights) -> tuple[dict[str, Tensor], list[str]]:
     state = weights.own.state
     candidates = ([weights.arch] if weights.arch else []) + list(ARCHS.values())
     arch = max(candidates, key=lambda arch: _matches(state, _target(arch, state)))
-    name = next((name for name, known in ARCHS.items() if known == arch), 'the network it seems to be')
-    fitted = fit_model(weights, _target(arch, state), name)
+    fitted = fit_model(weights, _target(arch, state), name_of(arch) or 'the network it seems to be')
     weights.arch = arch
     return fitted, left_out if is_detector else []
 

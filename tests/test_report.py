@@ -251,3 +251,17 @@ class TestTable:
         assert run(0, 1) == ['epoch 1']
         (tmp_path / 'ap_val.json').write_text('{"measured": [{')  # cut short by a crash
         assert run(1, 2) == ['epoch 2']
+
+    def test_a_test_stands_alone_whatever_was_validated_before(self, tmp_path):
+        runner = SimpleNamespace(
+            work_dir=tmp_path, epoch=0, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
+            cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
+        )  # fmt: skip
+        report = APReport()
+        report.before_train(runner)
+        runner.epoch = 1
+        report.after_val_epoch(runner, self.METRICS)
+        for _ in range(2):
+            report.after_test_epoch(runner, self.METRICS)
+        measured = json.loads((tmp_path / 'ap_test.json').read_text())['measured']
+        assert [row['label'] for row in measured] == ['this model']

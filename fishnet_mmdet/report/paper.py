@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fishnet_mmdet.arch import ARCHS, PUBLISHED, FishNetArch, resolve_arch
+from fishnet_mmdet.arch import ARCHS, PUBLISHED, FishNetArch, name_of, resolve_arch
 from fishnet_mmdet.report.counting import Counts, Part, count_model, count_parts
 from fishnet_mmdet.report.paper_table import Column, PaperTable, Value
 from fishnet_mmdet.report.published import (
@@ -192,7 +192,7 @@ def parts_table(arch: str) -> PaperTable:
         ReportError: No such layout.
     """
     layout = _layout(arch)
-    name = next((name for name, known in ARCHS.items() if known is layout), arch)
+    name = name_of(layout) or arch
     parts = count_parts(layout)
     total = (sum(column) for column in list(zip(*parts, strict=True))[4:])
     return PaperTable(

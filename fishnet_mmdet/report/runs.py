@@ -58,7 +58,7 @@ def _last(path: Path, label: str) -> Run:
     try:
         entries = json.loads(path.read_text())['measured']
         last = entries[-1]['label']
-        # A test that was run again appends under the same label: of each type the newest row is the one.
+        # Of each type the newest row is the one, whoever wrote the file.
         rows = {entry['type']: entry for entry in entries if entry['label'] == last}
         numbers = [v for row in rows.values() for k, v in row.items() if k not in ('label', 'type')]
         if not all(v is None or isinstance(v, int | float) for v in numbers):

@@ -100,26 +100,32 @@ class TableReport(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Reports a validation of a training."""
         unit, count = _progress(runner)
-        self._report(runner, metrics or {}, 'val', f'{unit} {count}')
+        self._history = self._report(runner, metrics or {}, 'val', f'{unit} {count}', self._history)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Reports a test."""
-        self._report(runner, metrics or {}, 'test', 'this model')
+        self._report(runner, metrics or {}, 'test', 'this model', [])
+
+    def _report(
+        self, runner: Runner, metrics: Mapping[str, float], split: str, label: str, history: list[dict]
+    ) -> list[dict]:
+        """Adds a measurement to those before it, shows and writes all of them, and returns them."""
+        rows = self.measured(metrics, label)
+        history = history + [_entry(row) for row in rows]
+        if rows:
+            self._publish(runner, split, rows, history)
+        return history
 
     @master_only
-    def _report(self, runner: Runner, metrics: Mapping[str, float], split: str, label: str) -> None:
-        rows = self.measured(metrics, label)
-        if not rows:
-            return
+    def _publish(self, runner: Runner, split: str, rows: list[Row], history: list[dict]) -> None:
         title = f'{self.title}, {runner.experiment_name}'
         model = runner.cfg.model
         published = self.published(model.get('module', model))  # test-time augmentation wraps the model
         runner.logger.info('\n' + self.style.on_screen(rows, published, title))
 
         stem = Path(runner.work_dir) / f'{self.name}_{split}'
-        self._history += [_entry(row) for row in rows]
-        own = [Row(e['label'], e['type'], {c: e.get(c) for c in self.style.columns}) for e in self._history]
-        record = {'title': title, 'measured': self._history, 'published': [_entry(row) for row in published]}
+        own = [Row(e['label'], e['type'], {c: e.get(c) for c in self.style.columns}) for e in history]
+        record = {'title': title, 'measured': history, 'published': [_entry(row) for row in published]}
         stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
         stem.with_suffix('.md').write_text(self.style.markdown([*own, *published], title))
 

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from fishnet_mmdet.arch import ARCHS, FishNetArch
+from fishnet_mmdet.arch import FishNetArch, name_of
 from fishnet_mmdet.weights import download, files
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 from fishnet_mmdet.weights.files import Take, WeightFile, WeightsError
@@ -41,7 +41,7 @@ class Weights:
     @property
     def arch_name(self) -> str:
         """Such as 'fishnet150'; 'a layout of its own' for one that has no name."""
-        return next((name for name, arch in ARCHS.items() if arch == self.arch), 'a layout of its own')
+        return name_of(self.arch) or 'a layout of its own'
 
     @property
     def description(self) -> str:
@@ -123,7 +123,7 @@ def load_backbone(source: str, target: Mapping[str, Tensor], prefix: str | None 
     _check_recognised(weights)
     state, left_out, unknown = backbone_part(weights.own.state)
     wanted = infer_arch({f'backbone.{key}': tuple(value.shape) for key, value in target.items()})
-    network = next((name for name, arch in ARCHS.items() if arch == wanted), 'this FishNet')
+    network = name_of(wanted) or 'this FishNet'
     state = fit(
         state,
         target,
