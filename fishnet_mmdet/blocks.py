@@ -1,14 +1,13 @@
 """The blocks of the fish: pre-activation convolution, bottleneck, channel reduction, transfer block."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
+
+from fishnet_mmdet.ops.channel_sum import channel_sum
+from fishnet_mmdet.ops.norm_relu import norm_relu
+from fishnet_mmdet.ops.recompute import Recomputable, recomputable
 
 Shortcut = Literal['iconv', 'reduction']
 
@@ -18,7 +17,7 @@ def build_norm(norm_cfg: dict, width: int) -> nn.Module:
     return build_norm_layer(norm_cfg, width)[1]
 
 
-class PreActConv(nn.Module):
+class PreActConv(Recomputable):
     """Norm, ReLU, convolution, in this order; without a stride the size of the map stays."""
 
     def __init__(
@@ -40,9 +39,10 @@ class PreActConv(nn.Module):
             in_width, out_width, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=bias
         )
 
+    @recomputable
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, out_width, H / stride, W / stride), rounded up."""
-        return self.conv(F.relu(self.norm(x), inplace=True))
+        return self.conv(norm_relu(self.norm, x))
 
 
 def channel_reduction(x: Tensor, k: int) -> Tensor:
@@ -50,7 +50,7 @@ def channel_reduction(x: Tensor, k: int) -> Tensor:
 
     Shape: (N, C, H, W) -> (N, C / k, H, W).
     """
-    return x.unflatten(1, (-1, k)).sum(2)
+    return channel_sum(x, k)
 
 
 class ChannelReduction(nn.Module):
@@ -69,21 +69,7 @@ class ChannelReduction(nn.Module):
         return f'k={self.k}'
 
 
-@contextmanager
-def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Within it, live BN normalises by its batch as always but leaves its running statistics as they are."""
-    momenta = {m: m.momentum for m in module.modules() if isinstance(m, _BatchNorm) and m.training}
-    for layer in momenta:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in momenta.items():
-            layer.momentum = momentum
-            layer.num_batches_tracked -= 1
-
-
-class Bottleneck(nn.Module):
+class Bottleneck(Recomputable):
     """Pre-activation residual unit: 1x1, 3x3, 1x1, a quarter as wide inside, plus its shortcut.
 
     With a `group_width` it is FishNeXt's: half as wide inside, its 3x3 in groups of that many channels.
@@ -106,7 +92,6 @@ class Bottleneck(nn.Module):
         super().__init__()
         inside = width // 2 if group_width else width // 4
         groups = inside // group_width if group_width else 1
-        self.with_cp = False
         self.squeeze = PreActConv(in_width, inside, 1, norm_cfg)
         self.conv = PreActConv(inside, inside, 3, norm_cfg, dilation=dilation, groups=groups)
         self.expand = PreActConv(inside, width, 1, norm_cfg)
@@ -117,18 +102,10 @@ class Bottleneck(nn.Module):
         else:
             self.shortcut = PreActConv(in_width, width, 1, norm_cfg)
 
-    def _refine(self, x: Tensor) -> Tensor:
-        return self.expand(self.conv(self.squeeze(x))) + self.shortcut(x)
-
+    @recomputable
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, width, H, W)."""
-        if self.with_cp and self.training:
-            return checkpoint(self._refine, x, use_reentrant=False, context_fn=self._twice)
-        return self._refine(x)
-
-    def _twice(self) -> tuple[AbstractContextManager, AbstractContextManager]:
-        """Contexts of the first pass and of the recomputation in backward."""
-        return nullcontext(), statistics_kept(self)
+        return self.expand(self.conv(self.squeeze(x))) + self.shortcut(x)
 
 
 def bottlenecks(

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from fishnet_mmdet.arch import FishNetArch
 from fishnet_mmdet.blocks import PreActConv, build_norm
 from fishnet_mmdet.fishnet import SCRATCH_INIT, FishNet
+from fishnet_mmdet.ops.norm_relu import norm_relu
 
 
 @MODELS.register_module()
@@ -37,7 +37,7 @@ class FishNetNeck(BaseModule):
 
     def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor]:
         """The last level (N, in_channels, h, w) -> ((N, in_channels / 2),), as mmpretrain's heads take it."""
-        x = F.relu(self.norm(self.squeeze(levels[-1])), inplace=True)
+        x = norm_relu(self.norm, self.squeeze(levels[-1]))
         return (x.mean(dim=(2, 3)),)
 
 

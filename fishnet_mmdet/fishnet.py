@@ -11,14 +11,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.arch import FishNetArch, resolve_arch
-from fishnet_mmdet.blocks import Bottleneck
-from fishnet_mmdet.stages import BodyStage, Bridge, HeadStage, Stem, TailStage
+from fishnet_mmdet.blocks import Bottleneck, PreActConv
+from fishnet_mmdet.stages import BodyStage, Bridge, ConvNormReLU, HeadStage, Stem, TailStage
 from fishnet_mmdet.weights.load import load_backbone
 
 SCRATCH_INIT = [
     dict(type='Kaiming', layer='Conv2d'),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
 ]
+
+RECOMPUTED = {
+    'norm': (ConvNormReLU, PreActConv),
+    'bottleneck': (ConvNormReLU, Bottleneck),
+    'stage': (Stem, TailStage, Bridge, BodyStage, HeadStage),
+}
+"""What each grain of `with_cp` recomputes in backward; from left to right less is kept and more computed twice."""
 
 
 @MODELS.register_module()
@@ -36,7 +43,9 @@ class FishNet(BaseModule):
             stages up to s. They take no gradient and their norms stay in eval mode.
         norm_cfg: Norm of all five parts. `requires_grad=False` fixes its affine parameters.
         norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
-        with_cp: Whether to recompute bottlenecks in backward rather than keep their activations.
+        with_cp: What to recompute in backward rather than keep: 'norm' (norms and ReLUs: half the memory under live BN),
+            'bottleneck' (or True, MMDetection's word for it), 'stage' (whole stages, a tenth); False for nothing.
+            Results stay the same bit for bit.
         init_cfg: Where weights come from; by default random (Kaiming), for training from scratch. `Pretrained` takes a
             name (`fishnet://fishnet150-imagenet`) or any file of FishNet weights, which must fit key for key.
 
@@ -67,13 +76,13 @@ class FishNet(BaseModule):
         frozen_stages: int = -1,
         norm_cfg: Mapping | None = None,
         norm_eval: bool = False,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
         super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
         norm = dict(type='BN') if norm_cfg is None else norm_cfg
         self.arch = a = resolve_arch(arch)
-        _check_arguments(in_channels, out_indices, frozen_stages, norm)
+        _check_arguments(in_channels, out_indices, frozen_stages, norm, with_cp)
         self.out_indices = tuple(out_indices)
         self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
         self.out_strides = tuple(a.strides[i] for i in self.out_indices)
@@ -100,9 +109,10 @@ class FishNet(BaseModule):
             for row, dilation, group in zip(head, a.head_dilations, (one, two, three), strict=True)
         )
 
-        for block in self.modules():
-            if isinstance(block, Bottleneck):
-                block.with_cp = with_cp
+        grain = {True: 'bottleneck', False: None}.get(with_cp, with_cp)
+        for part in self.modules():
+            if grain and isinstance(part, RECOMPUTED[grain]):
+                part.with_cp = True
         self._freeze()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -177,7 +187,11 @@ class FishNet(BaseModule):
 
 
 def _check_arguments(
-    in_channels: int, out_indices: Sequence[int], frozen_stages: int, norm_cfg: Mapping
+    in_channels: int,
+    out_indices: Sequence[int],
+    frozen_stages: int,
+    norm_cfg: Mapping,
+    with_cp: bool | str,
 ) -> None:
     if type(in_channels) is not int or in_channels < 1:
         raise ValueError(f'in_channels = {in_channels!r} must be an integer of at least 1')
@@ -194,3 +208,5 @@ def _check_arguments(
         )
     if not isinstance(norm_cfg, Mapping) or 'type' not in norm_cfg:
         raise ValueError(f"norm_cfg = {norm_cfg!r} must be a dict with a type, such as dict(type='BN')")
+    if with_cp not in (False, True, *RECOMPUTED):
+        raise ValueError(f'with_cp = {with_cp!r} must be False, True or one of {", ".join(RECOMPUTED)}')

@@ -8,9 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fishnet_mmdet.blocks import PreActConv, bottlenecks, build_norm, transfer_block
+from fishnet_mmdet.ops.norm_relu import norm_relu
+from fishnet_mmdet.ops.pooling import LeanMaxPool2d
+from fishnet_mmdet.ops.recompute import Recomputable, recomputable
 
 
-class ConvNormReLU(nn.Module):
+class ConvNormReLU(Recomputable):
     """Convolution, norm, ReLU: the post-activation order, in the stem only."""
 
     def __init__(
@@ -21,12 +24,13 @@ class ConvNormReLU(nn.Module):
         self.conv = nn.Conv2d(in_width, out_width, kernel_size, stride, padding, bias=False)
         self.norm = build_norm(norm_cfg, out_width)
 
+    @recomputable
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, out_width, H / stride, W / stride), rounded up."""
-        return F.relu(self.norm(self.conv(x)), inplace=True)
+        return norm_relu(self.norm, self.conv(x))
 
 
-class Stem(nn.Sequential):
+class Stem(Recomputable, nn.Sequential):
     """Image -> 64 @ 1/4, as released by three 3x3 convolutions and a max-pool.
 
     At stride 2 the pool is left out, at stride 1 the stride of the first convolution too. Other kinds: one 7x7
@@ -48,8 +52,13 @@ class Stem(nn.Sequential):
                 ConvNormReLU(width // 2, width // 2, norm_cfg),
                 ConvNormReLU(width // 2, width, norm_cfg),
             ]
-        pool = nn.MaxPool2d(3, stride=2, padding=1) if stride == 4 else nn.Identity()
+        pool = LeanMaxPool2d(3, stride=2, padding=1) if stride == 4 else nn.Identity()
         super().__init__(*layers, pool)
+
+    @recomputable
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, width, H / stride, W / stride), rounded up."""
+        return super().forward(image)
 
 
 def down_sampling(kind: str, width: int, norm_cfg: dict) -> nn.Module:
@@ -60,11 +69,11 @@ def down_sampling(kind: str, width: int, norm_cfg: dict) -> nn.Module:
     """
     if kind == 'conv':
         return PreActConv(width, width, 1, norm_cfg, stride=2)
-    pools = {'max2': nn.MaxPool2d(2), 'max3': nn.MaxPool2d(3, 2, padding=1), 'avg2': nn.AvgPool2d(2)}
+    pools = {'max2': LeanMaxPool2d(2, 2), 'max3': LeanMaxPool2d(3, 2, padding=1), 'avg2': nn.AvgPool2d(2)}
     return pools[kind]
 
 
-class TailStage(nn.Module):
+class TailStage(Recomputable):
     """One step down the tail: bottlenecks, of which the first widens (an I-conv), then down-sampling."""
 
     def __init__(
@@ -81,6 +90,7 @@ class TailStage(nn.Module):
         self.refine = bottlenecks(in_width, width, blocks, norm_cfg, group_width=group_width)
         self.down = down_sampling(down, width, norm_cfg)
 
+    @recomputable
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, width, H / 2, W / 2)."""
         return self.down(self.refine(x))
@@ -97,11 +107,11 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, width, 1, 1)."""
-        x = F.adaptive_avg_pool2d(F.relu(self.norm(x), inplace=True), 1)
+        x = F.adaptive_avg_pool2d(norm_relu(self.norm, x), 1)
         return torch.sigmoid(self.excite(F.relu(self.squeeze(x), inplace=True)))
 
 
-class Bridge(nn.Module):
+class Bridge(Recomputable):
     """Joins tail and body at 1/32: 512 -> 256 -> 1024 -> bottlenecks of 512, under channel attention.
 
     Its first bottleneck holds the last of the network's four I-convs.
@@ -116,6 +126,7 @@ class Bridge(nn.Module):
         self.refine = bottlenecks(2 * width, width, blocks, norm_cfg, group_width=group_width)
         self.attention = SqueezeExcitation(2 * width, width, norm_cfg) if attention == 'se' else None
 
+    @recomputable
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) -> (N, width, H, W)."""
         z = self.expand(self.squeeze(x))
@@ -125,7 +136,7 @@ class Bridge(nn.Module):
         return self.refine(z) * a + a
 
 
-class BodyStage(nn.Module):
+class BodyStage(Recomputable):
     """One step up the body, a UR-block (eq. 6 to 8): refine and reduce, up-sample, join the tail's feature.
 
     Its first bottleneck is the UR unit, whose shortcut is channel reduction: no I-conv.
@@ -159,6 +170,7 @@ class BodyStage(nn.Module):
             skip_width, transfer, norm_cfg, group_width // 2
         )  # at twice the resolution
 
+    @recomputable
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """(N, in_width, h, w) and skip (N, skip_width, H, W) -> (N, width + skip_width, H, W).
 
@@ -168,7 +180,7 @@ class BodyStage(nn.Module):
         return torch.cat([trunk, self.transfer(skip)], dim=1)
 
 
-class HeadStage(nn.Module):
+class HeadStage(Recomputable):
     """One step down the head, a DR-block (eq. 9): refine, down-sample, join the body's feature.
 
     All widths stay, so every shortcut is the identity: no I-conv.
@@ -193,6 +205,7 @@ class HeadStage(nn.Module):
             skip_width, transfer, norm_cfg, 2 * group_width
         )  # at half the resolution
 
+    @recomputable
     def forward(self, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         """(N, width, H, W) and skip (N, skip_width, H / 2, W / 2).
 

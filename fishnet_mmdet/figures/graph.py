@@ -15,15 +15,17 @@ FREE = {
     'Add': 'identity',
     'Cat': 'concatenation',
     'MaxPool2DWithIndices': 'max-pool',
+    'ByteMaxPool': 'max-pool',
     'AvgPool2D': 'average pool',
     'Mean': 'average pool',
     'AdaptiveAvgPool2D': 'average pool',
     'UpsampleNearest2D': 'up-sampling',
     'UpsampleBilinear2D': 'up-sampling',
     'Sum': 'channel reduction',
+    'ChannelSum': 'channel reduction',
     'Relu': 'ReLU',
 }
-"""Operations without a learnt weight, as autograd names them, and as the paper does."""
+"""Operations without a learnt weight, as autograd names them (torch's, and those of `ops`), and as the paper does."""
 
 SILENT = {
     'View',
@@ -148,4 +150,4 @@ def _is_plain_addition(node: Node, after: Node | None) -> bool:
     """False for an addition whose shortcut is a channel reduction or has weights: that is counted there."""
     if _operation(node) != 'Add' or after is None:
         return True
-    return not _weight(after) and _operation(after) != 'Sum'
+    return not _weight(after) and FREE.get(_operation(after)) != 'channel reduction'
