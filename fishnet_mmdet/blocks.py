@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fishnet_mmdet.ops.channel_sum import channel_sum
 from fishnet_mmdet.ops.norm_relu import norm_relu
+from fishnet_mmdet.ops.norm_relu_conv import can_recompute, norm_relu_conv
 from fishnet_mmdet.ops.recompute import Recomputable, recomputable
 
 Shortcut = Literal['iconv', 'reduction']
@@ -39,9 +40,14 @@ class PreActConv(Recomputable):
             in_width, out_width, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=bias
         )
 
-    @recomputable
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, out_width, H / stride, W / stride), rounded up."""
+        if self.with_cp and self.training and can_recompute(self.norm):
+            return norm_relu_conv(self.norm, self.conv, x)
+        return self._in_steps(x)
+
+    @recomputable
+    def _in_steps(self, x: Tensor) -> Tensor:
         return self.conv(norm_relu(self.norm, x))
 
 

@@ -31,12 +31,12 @@ class ByteMaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-        """Pools, and packs the places of the maxima."""
+        """Pools, and numbers the cells of each window from 0 to say which one won."""
         y, place = F.max_pool2d(x, kernel, stride, padding, return_indices=True)
-        top, left = _window_corners(y, stride, padding)
-        width = x.shape[-1]
-        row = torch.div(place, width, rounding_mode='floor')
-        ctx.save_for_backward(((row - top) * kernel + (place - row * width - left)).to(torch.uint8))
+        corner, steps = _window(y.shape, x.shape, kernel, stride, padding, x.device)
+        cell_of = steps.new_zeros(steps[-1] + 1, dtype=torch.uint8)
+        cell_of[steps] = torch.arange(len(steps), dtype=torch.uint8, device=x.device)
+        ctx.save_for_backward(_look_up(cell_of, place.sub_(corner)))
         ctx.window = kernel, stride, padding
         ctx.input_like = x.shape, x.dtype, layout_of(x)
         return y
@@ -44,13 +44,12 @@ class ByteMaxPool(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Unpacks the places and hands them to torch's own backward."""
-        (packed,) = ctx.saved_tensors
+        """Turns the cells back into places and hands them to torch's own backward."""
+        (cell,) = ctx.saved_tensors
         kernel, stride, padding = ctx.window
         shape, dtype, layout = ctx.input_like
-        top, left = _window_corners(grad, stride, padding)
-        row = torch.div(packed, kernel, rounding_mode='floor')
-        place = (top + row) * shape[-1] + left + (packed - row * kernel)
+        corner, steps = _window(grad.shape, shape, kernel, stride, padding, grad.device)
+        place = _look_up(steps, cell.int()).add_(corner)
         # torch's backward asks its input for shape and layout only; this one is never touched.
         x = torch.empty(shape, dtype=dtype, device=grad.device, memory_format=layout)
         grad = torch.ops.aten.max_pool2d_with_indices_backward(
@@ -59,8 +58,17 @@ class ByteMaxPool(torch.autograd.Function):
         return grad, None, None, None
 
 
-def _window_corners(pooled: Tensor, stride: int, padding: int) -> tuple[Tensor, Tensor]:
-    """Row and column of each window's first cell in the input, as (H, 1) and (W,); padding makes some negative."""
-    rows, columns = (torch.arange(n, device=pooled.device) * stride - padding for n in pooled.shape[-2:])
-    return rows[:, None], columns
+def _window(
+    pooled: torch.Size, map_: torch.Size, kernel: int, stride: int, padding: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Where windows begin, as places in the flat map (h, w), and the steps from there to each cell, (kernel^2,)."""
+    width = map_[-1]
+    rows, columns = (torch.arange(n, device=device) * stride - padding for n in pooled[-2:])
+    cells = torch.arange(kernel, device=device)
+    return rows[:, None] * width + columns, (cells[:, None] * width + cells).flatten()
 
+
+def _look_up(table: Tensor, index: Tensor) -> Tensor:
+    """`table[index]` in the layout of `index`, at a third of the time on a CPU."""
+    flat = index.as_strided((index.numel(),), (1,))  # a dense tensor in memory's own order, whatever its layout
+    return table.index_select(0, flat).as_strided(index.shape, index.stride())

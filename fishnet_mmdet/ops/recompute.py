@@ -1,7 +1,7 @@
 """Recomputation in backward, as a decorator: what it covers keeps its inputs and nothing else.
 
 By torch's own non-reentrant checkpoint, which DDP takes as it is, and which in backward runs a function only up to the
-last thing that backward needs: of norm, ReLU, convolution it repeats norm and ReLU.
+last thing that backward needs.
 """
 
 from collections.abc import Callable, Iterator
