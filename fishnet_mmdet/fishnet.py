@@ -5,14 +5,16 @@ Paper: FishNet: A Versatile Backbone for Image, Region, and Pixel Level Predicti
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.arch import FishNetArch, resolve_arch
 from fishnet_mmdet.blocks import Bottleneck, PreActConv
-from fishnet_mmdet.stages import BodyStage, Bridge, ConvNormReLU, HeadStage, Stem, TailStage
+from fishnet_mmdet.ops.layout import layout_of
+from fishnet_mmdet.stages import Body, BodyStage, Bridge, ConvNormReLU, Head, HeadStage, Stem, Tail, TailStage
 from fishnet_mmdet.weights.load import load_backbone
 
 SCRATCH_INIT = [
@@ -45,7 +47,11 @@ class FishNet(BaseModule):
         norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
         with_cp: What to recompute in backward rather than keep: 'norm' (norms and ReLUs: half the memory under live BN),
             'bottleneck' (or True, MMDetection's word for it), 'stage' (whole stages, a tenth); False for nothing.
-            Results stay the same bit for bit.
+            Features stay the same bit for bit.
+        channels_last: Whether to compute with channels beside each other in memory, which is faster on CPUs and tensor
+            cores. Levels leave in the layout in which the image came; see the hook `ChannelsLast` for whole detectors.
+        compile: Whether to compile the backbone (`torch.compile`, each of its five parts in one graph, for images of any
+            size), or options of `torch.compile` as a dict. Implies `channels_last`. The first iteration takes minutes.
         init_cfg: Where weights come from; by default random (Kaiming), for training from scratch. `Pretrained` takes a
             name (`fishnet://fishnet150-imagenet`) or any file of FishNet weights, which must fit key for key.
 
@@ -77,6 +83,8 @@ class FishNet(BaseModule):
         norm_cfg: Mapping | None = None,
         norm_eval: bool = False,
         with_cp: bool | str = False,
+        channels_last: bool = False,
+        compile: bool | Mapping = False,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
         super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
@@ -93,18 +101,18 @@ class FishNet(BaseModule):
         one, two, three, four = a.group_widths
         self.stem = Stem(in_channels, a.stem_width, norm, kind=a.stem, stride=a.stem_stride)
         tail = zip((a.stem_width, *a.tail_widths[:2]), a.tail_widths, a.tail, strict=True)
-        self.tail = nn.ModuleList(
+        self.tail = Tail(
             TailStage(*row, norm, down=a.down, group_width=group)
             for row, group in zip(tail, (one, two, three), strict=True)
         )
         self.bridge = Bridge(a.tail_widths[-1], a.bridge, norm, attention=a.attention, group_width=four)
         body = zip(a.body_in, a.body_widths, a.body_skips, a.body, a.body_transfer, strict=True)
-        self.body = nn.ModuleList(
+        self.body = Body(
             BodyStage(*row, norm, dilation=dilation, up=a.up, group_width=group)
             for row, dilation, group in zip(body, a.body_dilations, (four, three, two), strict=True)
         )
         head = zip(a.out_channels[:3], a.head_skips, a.head, a.head_transfer, strict=True)
-        self.head = nn.ModuleList(
+        self.head = Head(
             HeadStage(*row, norm, dilation=dilation, down=a.down, group_width=group)
             for row, dilation, group in zip(head, a.head_dilations, (one, two, three), strict=True)
         )
@@ -114,6 +122,16 @@ class FishNet(BaseModule):
             if grain and isinstance(part, RECOMPUTED[grain]):
                 part.with_cp = True
         self._freeze()
+        compiled = compile is not False  # an empty dict switches on too
+        # Compiled with contiguous weights, the layout is decided anew, and the graph with it, for each size of image.
+        self.channels_last = channels_last or compiled
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if compiled:
+            # Part by part: through the whole fish the sizes of dynamic images become formulas too long to reason about.
+            options = dict(dynamic=True) | (compile if isinstance(compile, Mapping) else {})
+            for part in (self.stem, self.tail, self.bridge, self.body, self.head):
+                part.compile(**options)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """From an image batch to the levels of `out_indices`.
@@ -133,21 +151,18 @@ class FishNet(BaseModule):
             raise ValueError(
                 f'image of {height} x {width} pixels; FishNet needs at least {self.min_side} a side'
             )
+        layout = layout_of(image)
+        if self.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
 
-        tail = [self.stem(image)]  # 64 @ 1/4
-        for stage in self.tail:
-            tail.append(stage(tail[-1]))  # 128 @ 1/8, 256 @ 1/16, 512 @ 1/32
+        *tail, deepest = self.tail(self.stem(image))  # 64 @ 1/4, 128 @ 1/8, 256 @ 1/16; 512 @ 1/32
+        body = self.body(self.bridge(deepest), tail)  # 512 @ 1/32, 768 @ 1/16, 512 @ 1/8, 320 @ 1/4
+        levels = self.head(body)  # 320 @ 1/4, 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32
 
-        body = [self.bridge(tail.pop())]  # 512 @ 1/32
-        for stage in self.body:
-            body.append(stage(body[-1], skip=tail.pop()))  # 768 @ 1/16, 512 @ 1/8, 320 @ 1/4
-
-        x, levels = body.pop(), []
-        for stage in self.head:
-            refined, x = stage(x, skip=body.pop())  # 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32
-            levels.append(refined)  # 320 @ 1/4, 832 @ 1/8, 1600 @ 1/16
-        levels.append(x)
-        return tuple(levels[i] for i in self.out_indices)
+        levels = [levels[i] for i in self.out_indices]
+        return (
+            tuple(x.contiguous(memory_format=layout) for x in levels) if self.channels_last else tuple(levels)
+        )
 
     def init_weights(self) -> None:
         """Draws random weights, or loads those of `init_cfg=dict(type='Pretrained', checkpoint=...)`.

@@ -215,3 +215,38 @@ class HeadStage(Recomputable):
         """
         refined = self.refine(x)
         return refined, torch.cat([self.down(refined), self.transfer(skip)], dim=1)
+
+
+class Tail(nn.ModuleList):
+    """All tail stages, one after the other."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """From the stem's feature to the features of every resolution, finest first, the stem's among them."""
+        features = [x]
+        for stage in self:
+            features.append(stage(features[-1]))
+        return features
+
+
+class Body(nn.ModuleList):
+    """All body stages, one after the other, each joined by the tail's feature of its resolution."""
+
+    def forward(self, x: Tensor, tail: list[Tensor]) -> list[Tensor]:
+        """From the bridge's feature, and the tail's (finest first) but the last, to all the body's, coarsest first."""
+        features = [x]
+        for stage, skip in zip(self, reversed(tail), strict=True):
+            features.append(stage(features[-1], skip))
+        return features
+
+
+class Head(nn.ModuleList):
+    """All head stages, one after the other, each joined by the body's feature of its resolution."""
+
+    def forward(self, body: list[Tensor]) -> list[Tensor]:
+        """From the body's features, coarsest first, to what a neck gets, finest first."""
+        *skips, x = body
+        levels = []
+        for stage, skip in zip(self, reversed(skips), strict=True):
+            refined, x = stage(x, skip)
+            levels.append(refined)
+        return [*levels, x]

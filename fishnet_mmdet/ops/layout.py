@@ -1,10 +1,44 @@
-"""Which memory layout a tensor has."""
+"""Memory layouts: which one a tensor has, and a whole model in channels_last."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def layout_of(x: Tensor) -> torch.memory_format:
     """`torch.channels_last` for a tensor (N, C, H, W) in that layout alone, else `torch.contiguous_format`."""
     both = x.is_contiguous(), x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if both == (False, True) else torch.contiguous_format
+
+
+def to_channels_last(model: nn.Module, entry: nn.Module) -> None:
+    """Lays a detector out in channels_last, in place: its weights, and every map that goes through it.
+
+    mmcv's own operations (RoIAlign and the like) read memory as if it were contiguous and are silently wrong otherwise, so
+    they get contiguous maps. Calling it twice is as good as once.
+
+    Args:
+        model: The detector, or any other model.
+        entry: The part of it that takes the image, which is its backbone.
+    """
+    model.to(memory_format=torch.channels_last)
+    _once(entry, _to_channels_last)
+    for module in model.modules():
+        if type(module).__module__.startswith('mmcv.ops.'):
+            _once(module, _to_contiguous)
+
+
+def _once(module: nn.Module, hook: object) -> None:
+    if hook not in module._forward_pre_hooks.values():
+        module.register_forward_pre_hook(hook)
+
+
+def _to_channels_last(_: nn.Module, inputs: tuple) -> tuple:
+    return tuple(_laid_out(value, torch.channels_last) for value in inputs)
+
+
+def _to_contiguous(_: nn.Module, inputs: tuple) -> tuple:
+    return tuple(_laid_out(value, torch.contiguous_format) for value in inputs)
+
+
+def _laid_out(value: object, layout: torch.memory_format) -> object:
+    return value.contiguous(memory_format=layout) if isinstance(value, Tensor) and value.dim() == 4 else value

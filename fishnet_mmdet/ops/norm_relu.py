@@ -17,7 +17,9 @@ def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
 
     Shape: (N, C, H, W) -> (N, C, H, W). A compiler gets the plain operations: it decides by itself what to keep.
     """
-    lean = is_fixed(norm) and x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    lean = (
+        is_fixed(norm) and x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    )
     if lean:
         return FixedNormReLU.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
     return F.relu(norm(x), inplace=True)

@@ -16,7 +16,9 @@ class LeanMaxPool2d(nn.MaxPool2d):
 
     def __init__(self, kernel_size: int, stride: int, padding: int = 0) -> None:
         if kernel_size > 16:
-            raise ValueError(f'kernel_size = {kernel_size}: a window of over 16 x 16 does not fit into a byte')
+            raise ValueError(
+                f'kernel_size = {kernel_size}: a window of over 16 x 16 does not fit into a byte'
+            )
         super().__init__(kernel_size, stride, padding)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,5 +72,7 @@ def _window(
 
 def _look_up(table: Tensor, index: Tensor) -> Tensor:
     """`table[index]` in the layout of `index`, at a third of the time on a CPU."""
-    flat = index.as_strided((index.numel(),), (1,))  # a dense tensor in memory's own order, whatever its layout
+    flat = index.as_strided(
+        (index.numel(),), (1,)
+    )  # a dense tensor in memory's own order, whatever its layout
     return table.index_select(0, flat).as_strided(index.shape, index.stride())
