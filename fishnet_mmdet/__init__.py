@@ -12,12 +12,14 @@ try:
     from fishnet_mmdet.classifier import FishNetClassifier, FishNetNeck
     from fishnet_mmdet.data.panoptic import LoadPanopticMaps
     from fishnet_mmdet.data.tiny_imagenet import TinyImageNet
+    from fishnet_mmdet.deploy import optimize_for_inference
     from fishnet_mmdet.fishnet import FishNet
     from fishnet_mmdet.report.accuracy_report import AccuracyReport
     from fishnet_mmdet.report.ap_report import APReport
     from fishnet_mmdet.report.metric import OfficialCocoMetric
     from fishnet_mmdet.report.panoptic import PanopticQuality
     from fishnet_mmdet.report.pixel_reports import MIoUReport, PQReport
+    from fishnet_mmdet.training.channels_last import ChannelsLast
     from fishnet_mmdet.training.checkpoints import PlainCheckpoints
     from fishnet_mmdet.training.clipping import EarlyClipping
     from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
@@ -32,6 +34,7 @@ __all__ = [
     'APReport',
     'AccuracyReport',
     'CPUDistributedDataParallel',
+    'ChannelsLast',
     'EarlyClipping',
     'FishNet',
     'FishNetArch',
@@ -46,4 +49,5 @@ __all__ = [
     'PanopticQuality',
     'PlainCheckpoints',
     'TinyImageNet',
+    'optimize_for_inference',
 ]

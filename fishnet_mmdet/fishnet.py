@@ -128,10 +128,15 @@ class FishNet(BaseModule):
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
         if compiled:
-            # Part by part: through the whole fish the sizes of dynamic images become formulas too long to reason about.
-            options = dict(dynamic=True) | (compile if isinstance(compile, Mapping) else {})
-            for part in (self.stem, self.tail, self.bridge, self.body, self.head):
-                part.compile(**options)
+            self.compile_parts(dict(dynamic=True) | (compile if isinstance(compile, Mapping) else {}))
+
+    def compile_parts(self, options: Mapping) -> None:
+        """Compiles each of the five parts, in place, with these options of `torch.compile`.
+
+        Not the whole at once: through all the fish the sizes of dynamic images become formulas too long to reason about.
+        """
+        for part in (self.stem, self.tail, self.bridge, self.body, self.head):
+            part.compile(**options)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """From an image batch to the levels of `out_indices`.

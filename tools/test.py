@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from fishnet_mmdet.data.preflight import PreflightError
+from fishnet_mmdet.deploy import DTYPES, TestOptimized
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
 from fishnet_mmdet.weights.files import WeightsError
 
@@ -21,11 +22,29 @@ def main() -> None:
         help='folder, below WORK_DIR/TIMESTAMP (of segmentors: WORK_DIR), for pictures of predictions beside annotations',
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays')
+    parser.add_argument(
+        '--optimize',
+        choices=DTYPES,
+        help='test the form for inference: norms folded, channels_last, backbone and neck in this number format',
+    )
+    parser.add_argument('--compile', action='store_true', help='with --optimize: compile the backbone too')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     add_common_arguments(parser)
     args = parser.parse_args()
+    if args.compile and not args.optimize:
+        parser.error('--compile goes with --optimize')
     try:
-        test(load_config(args), args.checkpoint, args.out, args.show_dir, args.show, args.wait_time, args.tta)
+        form = TestOptimized(DTYPES[args.optimize], args.compile) if args.optimize else None
+        test(
+            load_config(args),
+            args.checkpoint,
+            args.out,
+            args.show_dir,
+            args.show,
+            args.wait_time,
+            args.tta,
+            form,
+        )
     except (PreflightError, WeightsError) as error:
         sys.exit(f'error: {error}')
 

@@ -11,7 +11,14 @@ def channel_sum(x: Tensor, k: int) -> Tensor:
     """Sums k neighbouring channels: (N, C, H, W) -> (N, C / k, H, W); the layout stays, and so does the gradient's."""
     if torch.compiler.is_compiling():
         return x.unflatten(1, (-1, k)).sum(2)
-    return ChannelSum.apply(x, k)
+    if x.requires_grad and torch.is_grad_enabled():
+        return ChannelSum.apply(x, k)
+    return _add_slices(x, k)
+
+
+def _add_slices(x: Tensor, k: int) -> Tensor:
+    """Slice by slice: every step keeps the layout."""
+    return sum((x[:, i::k] for i in range(1, k)), start=x[:, ::k])
 
 
 class ChannelSum(torch.autograd.Function):
@@ -19,9 +26,9 @@ class ChannelSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, k: int) -> Tensor:
-        """Adds slice by slice: every step keeps the layout."""
+        """The sums."""
         ctx.k = k
-        return sum((x[:, i::k] for i in range(1, k)), start=x[:, ::k])
+        return _add_slices(x, k)
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:

@@ -10,6 +10,7 @@ from mmdet.evaluation import DumpDetResults
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.evaluator import DumpResults
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -114,6 +115,7 @@ def test(
     show: bool = False,
     wait_time: float = 2,
     tta: bool = False,
+    form: Hook | None = None,
 ) -> None:
     """Tests a checkpoint, prints its table: AP, accuracy, mean IoU or PQ.
 
@@ -126,6 +128,7 @@ def test(
         show: Whether to open windows with them.
         wait_time: Seconds that each window stays.
         tta: Whether to average over flips.
+        form: A hook that changes the model once its weights are loaded, such as `deploy.TestOptimized`.
 
     Raises:
         PreflightError: Before anything is built; see `fishnet_mmdet.data.preflight`.
@@ -143,6 +146,8 @@ def test(
         preflight.check(cfg, ['test'], weights=False)
     runner = build_runner(cfg)
     runner.register_hook(StrictLoading())
+    if form:
+        runner.register_hook(form)
     if out:
         dump = DumpResults if is_classifier(cfg) or is_segmentor(cfg) else DumpDetResults
         runner.test_evaluator.metrics.append(dump(out_file_path=out))
