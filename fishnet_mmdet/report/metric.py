@@ -10,7 +10,8 @@ from mmengine.fileio import load
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
-from fishnet_mmdet.report.coco_eval import IOU_TYPES, evaluate
+from fishnet_mmdet.report.coco_checks import IOU_TYPES
+from fishnet_mmdet.report.coco_eval import evaluate
 
 MMDET_NAMES = {
     'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP_M': 'mAP_m', 'AP_L': 'mAP_l',

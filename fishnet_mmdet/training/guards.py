@@ -112,7 +112,7 @@ class NonFiniteGuard(Hook):
 
     def _before_step(self, optimizer: Optimizer, args: tuple, kwargs: dict, scaled: bool) -> None:
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
-        norm = float(total_norm([p.grad for p in parameters]))
+        norm = float(total_norm([p.grad for p in parameters])) if parameters else 0.0
         if math.isfinite(norm):
             self._stepped = True
         elif not scaled:  # a fused optimizer under a loss scale gets here too, and skips the step by itself
@@ -193,9 +193,8 @@ def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
     numbers = {name: value for name, value in weights.items() if value.is_floating_point()}
     if not numbers or math.isfinite(total_norm(list(numbers.values()))):
         return []
-    return [
-        name for name, value in numbers.items() if not value.isfinite().all()
-    ]  # a norm may overflow by itself
+    # A norm may overflow by itself.
+    return [name for name, value in numbers.items() if not value.isfinite().all()]
 
 
 def total_norm(tensors: list[Tensor]) -> Tensor:
@@ -226,7 +225,7 @@ def agree(fault: str | None) -> str | None:
 
 def share(report: str) -> list[str]:
     """The reports of all ranks, as bytes of text: nothing is pickled."""
-    own = torch.frombuffer(bytearray(report.encode() + b'\0'), dtype=torch.uint8)
+    own = torch.frombuffer(bytearray(report.encode(errors='replace') + b'\0'), dtype=torch.uint8)
     length = torch.tensor(own.numel())
     dist.all_reduce(length, 'max')
     padded = nn.functional.pad(own, (0, int(length) - own.numel()))
