@@ -4,13 +4,18 @@ import copy
 import io
 import json
 import logging
+import os
 import random
+import subprocess
+import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPO
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
@@ -21,7 +26,7 @@ from fishnet_mmdet.report.accuracy_report import AccuracyReport
 from fishnet_mmdet.report.ap_report import APReport
 from fishnet_mmdet.report.coco_checks import ResultsError
 from fishnet_mmdet.report.coco_eval import FIGURES, MAX_BYTES, evaluate, load_annotations, load_results
-from fishnet_mmdet.report.metric import OfficialCocoMetric
+from fishnet_mmdet.report.metric import MMDET_NAMES, OfficialCocoMetric
 
 
 @pytest.fixture
@@ -66,6 +71,49 @@ def pycocotools_stats(path, rows, iou_type):
         evaluator.accumulate()
         evaluator.summarize()
     return evaluator.stats
+
+
+NAMES = ('disc', 'box', 'triangle')
+
+
+@pytest.fixture(scope='session')
+def hard(demo_data, tmp_path_factory):
+    """Seven images: crowds as run lengths, one image without objects, one with a crowd alone, a class nobody is of."""
+    content = json.loads((demo_data / 'annotations' / 'instances_train.json').read_text())
+    content['images'] = content['images'][:7]
+    bare, crowded = content['images'][1]['id'], content['images'][2]['id']
+    kept = {image['id'] for image in content['images']} - {bare}
+    content['annotations'] = [
+        a for a in content['annotations'] if a['image_id'] in kept and a['category_id'] != 3
+    ]
+    shapes = COCO(str(demo_data / 'annotations' / 'instances_train.json'))
+    for number, annotation in enumerate(content['annotations']):
+        if number % 5 == 0 or annotation['image_id'] == crowded:
+            mask = shapes.annToMask(annotation)
+            changes = np.flatnonzero(np.diff(mask.T.reshape(-1))) + 1
+            counts = np.diff(np.concatenate([[0] * (1 + mask[0, 0]), changes, [mask.size]])).tolist()
+            annotation.update(iscrowd=1, segmentation={'size': list(mask.shape), 'counts': counts})
+    assert any(a['iscrowd'] and a['image_id'] != crowded for a in content['annotations'])
+    assert any(not a['iscrowd'] for a in content['annotations'])
+    path = tmp_path_factory.mktemp('hard') / 'hard.json'
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
+@pytest.mark.parametrize('copies', [1, 200], ids=['few', 'more than 100 an image'])
+def test_crowds_and_bare_images_are_pycocotools(hard, iou_type, copies):
+    truth = load_annotations(hard)
+    rows = noisy_results(truth, np.random.default_rng(copies), copies)
+    bare = next(image for image in truth.imgs if not truth.imgToAnns[image])
+    rows += [{**row, 'image_id': bare} for row in rows[:9]]  # nothing but false alarms
+    most = max(sum(row['image_id'] == image for row in rows) for image in truth.imgs)
+    assert (most > 100) == (copies > 1)
+    figures, per_class = evaluate(truth, rows, iou_type)
+    np.testing.assert_allclose(
+        list(figures.values()), pycocotools_stats(hard, rows, iou_type), rtol=0, atol=1e-12
+    )
+    assert 0.01 < figures['AP'] < 0.95 and per_class['triangle'] == -1
 
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
@@ -147,7 +195,7 @@ class TestUntrusted:
             (lambda row: row['segmentation'].update(counts='012P'), 'cut short'),  # its last number goes on
             (lambda row: row['segmentation'].update(counts='PPPPPPPPPPPPPPPPPPPPPPPP0'), 'damaged'),
             (lambda row: row['segmentation'].update(counts='\x00'), 'damaged'),
-            (lambda row: row['segmentation'].update(counts=[1, 2]), 'add up'),
+            (lambda row: row['segmentation'].update(counts=[96 * 96]), 'packs'),
             (lambda row: row['segmentation'].update(counts='0'), 'add up'),
             (lambda row: row['segmentation'].update(counts='O'), 'add up'),  # -1
             (lambda row: row.update(segmentation=[[1, 2, 3, 4, 5, 6]]), 'size and counts'),
@@ -294,32 +342,66 @@ class TestTool:
         assert done.returncode == 1 and 'none.json' in done.stderr and 'Traceback' not in done.stderr
 
 
-def detections(truth, image_id, rng, empty):
-    """One image's predictions as mmdet's test loop hands them to a metric."""
-    boxes = [] if empty else [a['bbox'] for a in truth.imgToAnns[image_id]]
-    labels = [] if empty else [a['category_id'] - 1 for a in truth.imgToAnns[image_id]]
-    masks = [] if empty else [truth.annToMask(a).astype(bool) for a in truth.imgToAnns[image_id]]
+def detections(truth, image_id, rng, empty, copies=40):
+    """One image's predictions as mmdet's test loop hands them to a metric; of each object one is exact, the rest shifted."""
+    found = [] if empty else [a for a in truth.imgToAnns[image_id] for _ in range(copies)]
     height, width = truth.imgs[image_id]['height'], truth.imgs[image_id]['width']
-    xywh = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    shifts = [rng.integers(-3, 4, 2) * (number % copies > 0) for number in range(len(found))]
+    masks = [np.roll(truth.annToMask(a).astype(bool), s, (1, 0)) for a, s in zip(found, shifts, strict=True)]
+    xywh = torch.tensor([a['bbox'] for a in found], dtype=torch.float32).reshape(-1, 4)
+    corners = xywh[:, :2] + torch.tensor(np.array(shifts).reshape(-1, 2))
+    sure = [1 - (number % copies) / copies for number in range(len(found))]
     instances = InstanceData(
-        bboxes=torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1),
-        scores=torch.tensor(rng.random(len(boxes)), dtype=torch.float32),
-        labels=torch.tensor(labels, dtype=torch.long),
-        masks=torch.tensor(np.array(masks).reshape(-1, height, width)),
+        bboxes=torch.cat([corners, corners + xywh[:, 2:]], 1).float(),
+        scores=torch.tensor(sure) * (0.5 + torch.tensor(rng.random(len(found))) / 2),
+        labels=torch.tensor([a['category_id'] - 1 for a in found], dtype=torch.long),
+        masks=torch.tensor(np.array(masks, dtype=bool).reshape(-1, height, width)),
     )
     return dict(pred_instances=instances, img_id=image_id, ori_shape=(height, width))
 
 
-def run_metric(annotations, empty, **kwargs):
+def run_metric(annotations, empty, copies=1, **kwargs):
     metric = OfficialCocoMetric(ann_file=str(annotations), metric=['bbox', 'segm'], **kwargs)
-    metric.dataset_meta = dict(classes=('disc', 'box', 'triangle'))
+    metric.dataset_meta = dict(classes=NAMES)
     truth, rng = load_annotations(annotations), np.random.default_rng(0)
     for image_id in truth.imgs:
-        metric.process({}, [detections(truth, image_id, rng, empty)])
+        metric.process({}, [detections(truth, image_id, rng, empty, copies)])
     return metric.evaluate(len(truth.imgs))
 
 
+def assert_figures_of(metrics, annotations, prefix, names=MMDET_NAMES):
+    """The metric's figures are what pycocotools makes of the results that the metric wrote."""
+    for iou_type in ('bbox', 'segm'):
+        expected = pycocotools_stats(
+            annotations, json.loads(Path(f'{prefix}.{iou_type}.json').read_text()), iou_type
+        )
+        ours = [metrics[f'coco/{iou_type}_{names[figure]}'] for figure in FIGURES]
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
+        assert 0.05 < ours[0] < 0.999
+
+
 class TestMetric:
+    def test_figures_are_pycocotools(self, hard, tmp_path):
+        metrics = run_metric(hard, empty=False, copies=40, outfile_prefix=str(tmp_path / 'r'))
+        assert_figures_of(metrics, hard, tmp_path / 'r')
+
+    def test_two_ranks_with_an_odd_number_of_images(self, hard, tmp_path):
+        """MMEngine's sampler gives the last rank an image twice; the figures are those of each once, on both ranks."""
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+        command += [str(REPO / 'tests' / 'two_rank_metric.py'), str(hard), str(tmp_path / 'r')]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        ranks = [json.loads((tmp_path / f'r.rank{rank}.json').read_text()) for rank in (0, 1)]
+        assert ranks[0] == ranks[1]
+        rows = json.loads((tmp_path / 'r.bbox.json').read_text())
+        assert len({(row['image_id'], *row['bbox'], row['score']) for row in rows}) == len(
+            rows
+        )  # no image twice
+        assert_figures_of(ranks[0], hard, tmp_path / 'r')
+
     def test_perfect_boxes_and_masks(self, annotations):
         metrics = run_metric(annotations, empty=False, classwise=True)
         assert metrics['coco/segm_mAP_50'] > 0.99 and metrics['coco/bbox_mAP'] > 0.95

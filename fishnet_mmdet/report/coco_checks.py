@@ -67,10 +67,10 @@ def check_results(truth: COCO, results: Sequence[Mapping], iou_type: str) -> lis
                 f'{sorted(truth.cats)}'
             )
         image = truth.imgs[row['image_id']]
-        problem = 'its score is no number' if not _is_number(row['score']) else None
-        if problem := problem or (
-            box_problem(row[shape]) if shape == 'bbox' else rle_problem(row[shape], image)
-        ):
+        problem = box_problem(row[shape]) if shape == 'bbox' else rle_problem(row[shape], image, texts=True)
+        if not _is_number(row['score']):
+            problem = f'its score is no number: {_short(row["score"])}'
+        if problem:
             raise ResultsError(f'result {number}, of image {row["image_id"]!r}: {problem}')
         rows.append({key: row[key] for key in needed})
     return rows
@@ -155,8 +155,14 @@ def box_problem(box: Any) -> str | None:
     return f'its box is not four numbers: {_short(box)}'
 
 
-def rle_problem(mask: Any, image: Mapping) -> str | None:
-    """What is wrong with a run-length mask: runs as text or, in annotations, as a list."""
+def rle_problem(mask: Any, image: Mapping, texts: bool = False) -> str | None:
+    """What is wrong with a run-length mask.
+
+    Args:
+        mask: Its size, and its runs as text or as a list.
+        image: Its image's entry of the annotations.
+        texts: Whether runs must be text, as they must in results.
+    """
     if not isinstance(mask, Mapping) or not {'size', 'counts'} <= set(mask):
         return f'its mask has no size and counts: {_short(mask)}'
     if problem := _side_problem(image):
@@ -171,8 +177,8 @@ def rle_problem(mask: Any, image: Mapping) -> str | None:
         runs = run_lengths(runs)
         if runs is None:
             return f'the counts of its mask are damaged or cut short: {_short(mask["counts"])}'
-    elif not isinstance(runs, list) or not all(type(run) is int for run in runs):
-        return f'the counts of its mask are neither text nor whole numbers: {_short(runs)}'
+    elif texts or not isinstance(runs, list) or not all(type(run) is int for run in runs):
+        return f'the counts of its mask are not what pycocotools packs: {_short(runs)}'
     # pycocotools would look for the missing pixels for ever.
     if len(runs) == 0 or min(runs) < 0 or sum(runs) != image['height'] * image['width']:
         return 'the runs of its mask do not add up to its image'
