@@ -1,12 +1,12 @@
 """The COCO metric of our configs: always the official figures, also when nothing was detected."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
-from mmengine.fileio import load
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
@@ -61,7 +61,7 @@ class OfficialCocoMetric(CocoMetric):
             if self.img_ids is None:
                 self.img_ids = self._coco_api.get_img_ids()
             files = self.results2json(predictions, prefix)
-            rows = {metric: load(files[metric]) for metric in self.metrics}
+            rows = {metric: json.loads(Path(files[metric]).read_text()) for metric in self.metrics}
 
         if not any(rows.values()):
             MMLogger.get_current_instance().warning(NO_DETECTIONS)
