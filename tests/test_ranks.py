@@ -132,6 +132,7 @@ class TestLostRank:
         assert status[1] == 1 and 'a bad day' in said[1]
         assert status[0] != 0 and 'rank 1 on ' in said[0]
 
+    @pytest.mark.long
     def test_a_busy_rank_is_not_a_dead_one(self, pair, tmp_path):
         """Rank 0 computes for seconds without letting any other thread run, while rank 1 waits."""
         status, said = pair('long evaluation').end(timeout=120)

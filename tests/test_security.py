@@ -166,7 +166,9 @@ def test_training_never_unpickles(payload, demo_data, tmp_path, run_tool, door, 
         assert done.returncode != 0 and path.name in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize('packed', [False, True], ids=['plain', 'in a zip'])
+@pytest.mark.parametrize(
+    'packed', [False, pytest.param(True, marks=pytest.mark.long)], ids=['plain', 'in a zip']
+)
 def test_testing_and_converting_never_unpickle(payload, demo_data, tmp_path, run_tool, packed):
     path, mark = payload
     path = zip_of(path) if packed else path

@@ -59,6 +59,7 @@ class LostRankGuard(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Joins the line; where a firewall forbids it, says so and lets the run go on without."""
+        self.after_run(runner)  # of a run before that ended in an exception
         if dist.get_world_size() == 1:
             return
         try:
