@@ -236,6 +236,8 @@ class TestUntrusted:
         name = content['annotations'][5]['id']
         with pytest.raises(ResultsError, match=f'annotation {name} .number 5 of the file.*{told}'):
             evaluate(load_annotations(tmp_path / 'a.json'), [], 'segm')
+        with pytest.raises(ResultsError, match=told):  # before a run starts
+            OfficialCocoMetric(ann_file=str(tmp_path / 'a.json'), metric='segm')
 
     @pytest.mark.parametrize('numbering', ['from 0', 'all the same', 'texts', 'no crowd flag'])
     def test_ids_that_pycocotools_counts_wrongly(self, annotations, tmp_path, numbering):

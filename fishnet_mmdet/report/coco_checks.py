@@ -5,8 +5,10 @@ its image makes it ask for all the memory there is, and an annotation whose id i
 reaches it unchecked.
 """
 
+import io
 import re
 from collections.abc import Container, Mapping, Sequence
+from contextlib import redirect_stdout
 from numbers import Real
 from typing import Any
 
@@ -129,7 +131,8 @@ def indexed(dataset: Any) -> COCO:
             raise ResultsError(f'the ids of {kind} are partly numbers, partly texts')
     coco = COCO()
     coco.dataset = dataset
-    coco.createIndex()
+    with redirect_stdout(io.StringIO()):
+        coco.createIndex()
     return coco
 
 

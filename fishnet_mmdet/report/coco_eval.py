@@ -23,7 +23,7 @@ MAX_DETS = (1, 10, 100)
 """Detections per image that count, as on the COCO server."""
 
 MAX_BYTES = 2 * 2**30
-"""Of a file that is read. COCO's largest annotation file has a quarter of this; parsed, it takes ten times the memory."""
+"""Of a file that is read: several times COCO's largest."""
 
 
 def evaluate(
@@ -50,8 +50,7 @@ def evaluate(
         ResultsError: A row or an annotation that pycocotools could not be trusted with: see `coco_checks`.
     """
     rows = check_results(truth, results, iou_type)
-    with redirect_stdout(io.StringIO()):
-        truth = checked_annotations(truth, iou_type)
+    truth = checked_annotations(truth, iou_type)
     with redirect_stdout(io.StringIO()):
         evaluator = COCOeval(truth, _as_coco(truth, rows), iou_type)
         if category_ids is not None:
@@ -74,8 +73,7 @@ def load_annotations(path: Path | str) -> COCO:
     """
     data = _load_json(path)
     try:
-        with redirect_stdout(io.StringIO()):
-            return indexed(data)
+        return indexed(data)
     except ResultsError as error:
         raise ResultsError(f'{path}: {error}') from error
 

@@ -10,7 +10,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
-from fishnet_mmdet.report.coco_checks import IOU_TYPES
+from fishnet_mmdet.report.coco_checks import IOU_TYPES, checked_annotations
 from fishnet_mmdet.report.coco_eval import evaluate
 
 MMDET_NAMES = {
@@ -36,7 +36,7 @@ class OfficialCocoMetric(CocoMetric):
     here, and `proposal` metrics are left to mmdet's class.
 
     Raises:
-        ValueError: A metric other than 'bbox' and 'segm'.
+        ValueError: A metric other than 'bbox' and 'segm'; a `ResultsError` for annotations that cannot be evaluated.
     """
 
     def __init__(self, metric: str | Sequence[str] = 'bbox', **kwargs) -> None:
@@ -46,6 +46,9 @@ class OfficialCocoMetric(CocoMetric):
                 f'metric {sorted(unknown)} is not among {IOU_TYPES}; use mmdet.CocoMetric for proposals'
             )
         super().__init__(metric=metrics, **kwargs)
+        if self._coco_api is not None:  # better told now than after an epoch
+            for name in metrics:
+                checked_annotations(self._coco_api, name)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """From what `process` gathered to `{bbox,segm}_{mAP,mAP_50,...,AR@100,...}`, fractions of 1."""

@@ -89,7 +89,7 @@ def mismatches(model: nn.Module, metainfo: Mapping, split: str) -> list[str]:
         classes = metainfo.get(count.kind, metainfo.get('classes') if count.kind == THINGS else None)
         if classes is not None and len(classes) != count.value:
             kind = 'classes' if count.kind not in metainfo else count.kind.replace('_', ' ')
-            some = ', '.join(classes[:5]) + ', ...' * (len(classes) > 5)
+            some = ', '.join(map(str, classes[:5])) + ', ...' * (len(classes) > 5)
             mends = [f'{count.key}={len(classes)}', f'the classes of {split}_dataloader.dataset.metainfo']
             first, second = mends if split == 'train' else reversed(mends)
             lines.append(
@@ -102,9 +102,9 @@ def mismatches(model: nn.Module, metainfo: Mapping, split: str) -> list[str]:
 def class_counts(model: nn.Module) -> Iterator[Count]:
     """Every count of the data's classes in a model, under the key of its config."""
     for path, module in model.named_modules():
-        path = path.removeprefix('module').removeprefix('.')  # test-time augmentation wraps the model
+        path = path.removeprefix('module.')  # test-time augmentation wraps the model
         # Detectors as a whole show counts of their heads.
-        if not path or OTHER_CLASSES & {*path.split('.'), type(module).__name__}:
+        if path in ('', 'module') or OTHER_CLASSES & {*path.split('.'), type(module).__name__}:
             continue
         # mmpretrain's preprocessor has a place of its own in the config.
         key = path if path == 'data_preprocessor' else f'model.{path}'
