@@ -41,12 +41,12 @@ class Pair:
         ]
 
     def wait_for(self, name):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not (self.folder / name).is_file():
             assert time.monotonic() < deadline, f'{name} was never written'
             time.sleep(0.1)
 
-    def end(self, timeout=60):
+    def end(self, timeout=180):
         """Exit statuses and what was said, by rank."""
         said = [rank.communicate(timeout=timeout)[0] for rank in self.ranks]
         return [rank.returncode for rank in self.ranks], said
@@ -111,7 +111,7 @@ class TestLostRank:
             f'rank {victim} on ' in said[1 - victim]
             and 'has ended before the run was over' in said[1 - victim]
         )
-        assert time.monotonic() - start < 30
+        assert time.monotonic() - start < 60
 
     def test_loader_workers_do_not_keep_a_dead_rank_alive(self, pair):
         """A worker of the killed rank sleeps on, and inherited every connection."""
@@ -120,7 +120,7 @@ class TestLostRank:
         worker = int((two.folder / 'ready').read_text())
         os.kill(two.ranks[1].pid, signal.SIGKILL)
         try:
-            two.ranks[0].wait(timeout=30)
+            two.ranks[0].wait(timeout=60)
             os.kill(worker, 0)  # still there
         finally:
             os.kill(worker, signal.SIGKILL)
@@ -135,7 +135,7 @@ class TestLostRank:
     @pytest.mark.long
     def test_a_busy_rank_is_not_a_dead_one(self, pair, tmp_path):
         """Rank 0 computes for seconds without letting any other thread run, while rank 1 waits."""
-        status, said = pair('long evaluation').end(timeout=120)
+        status, said = pair('long evaluation').end()
         assert status == [0, 0], said
         assert 'has ended' not in said[0] + said[1]
         assert (tmp_path / 'epoch_2.pth').is_file()
@@ -149,7 +149,7 @@ def test_torchrun_ends_with_the_reason(tmp_path):
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     done = subprocess.run(
         [*command, TINY_RUN, str(tmp_path), 'rank'],
-        capture_output=True, text=True, timeout=60, env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        capture_output=True, text=True, timeout=180, env={**os.environ, 'OMP_NUM_THREADS': '1'},
     )  # fmt: skip
     assert done.returncode != 0
     assert (

@@ -393,7 +393,7 @@ class TestMetric:
         command += [str(REPO / 'tests' / 'two_rank_metric.py'), str(hard), str(tmp_path / 'r')]
         environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
         done = subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300
         )
         assert done.returncode == 0, done.stderr[-3000:]
         ranks = [json.loads((tmp_path / f'r.rank{rank}.json').read_text()) for rank in (0, 1)]
