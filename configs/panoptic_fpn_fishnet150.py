@@ -64,8 +64,4 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# Heads of things, of stuff and of both have class counts of their own, which mmdet's check would refuse.
-custom_hooks = [
-    hook for hook in _base_.custom_hooks if hook['type'] not in ('mmdet.NumClassCheckHook', 'APReport')
-]
-custom_hooks += [dict(type='PQReport')]
+custom_hooks = [hook for hook in _base_.custom_hooks if hook['type'] != 'APReport'] + [dict(type='PQReport')]

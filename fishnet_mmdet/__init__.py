@@ -23,7 +23,9 @@ try:
     from fishnet_mmdet.training.checkpoints import PlainCheckpoints
     from fishnet_mmdet.training.clipping import EarlyClipping
     from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
-    from fishnet_mmdet.training.guards import FixedNormGuard, NonFiniteLossGuard
+    from fishnet_mmdet.training.guards import FixedNormGuard, NonFiniteGuard
+    from fishnet_mmdet.training.heads import ClassCountGuard
+    from fishnet_mmdet.training.lifeline import LostRankGuard
 except Exception:
     # `python -m fishnet_mmdet.doctor` is there to say what is wrong with a stack on which this import fails.
     if 'fishnet_mmdet.doctor' not in sys.orig_argv:
@@ -35,6 +37,7 @@ __all__ = [
     'AccuracyReport',
     'CPUDistributedDataParallel',
     'ChannelsLast',
+    'ClassCountGuard',
     'EarlyClipping',
     'FishNet',
     'FishNetArch',
@@ -42,8 +45,9 @@ __all__ = [
     'FishNetNeck',
     'FixedNormGuard',
     'LoadPanopticMaps',
+    'LostRankGuard',
     'MIoUReport',
-    'NonFiniteLossGuard',
+    'NonFiniteGuard',
     'OfficialCocoMetric',
     'PQReport',
     'PanopticQuality',

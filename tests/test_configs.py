@@ -195,7 +195,7 @@ class TestRecipe:
     def test_guards_are_on(self, runner):
         hooks = {type(h).__name__ for h in runner.hooks}
         assert {
-            'NumClassCheckHook', 'NonFiniteLossGuard', 'FixedNormGuard', 'PlainCheckpoints', 'APReport',
+            'ClassCountGuard', 'NonFiniteGuard', 'FixedNormGuard', 'PlainCheckpoints', 'APReport',
             'SyncBuffersHook',
         } <= hooks  # fmt: skip
 

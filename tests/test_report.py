@@ -4,12 +4,18 @@ import copy
 import io
 import json
 import logging
+import os
+import random
+import subprocess
+import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPO
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
@@ -18,8 +24,9 @@ from pycocotools.cocoeval import COCOeval
 
 from fishnet_mmdet.report.accuracy_report import AccuracyReport
 from fishnet_mmdet.report.ap_report import APReport
-from fishnet_mmdet.report.coco_eval import FIGURES, ResultsError, evaluate, load_annotations, load_results
-from fishnet_mmdet.report.metric import OfficialCocoMetric
+from fishnet_mmdet.report.coco_checks import ResultsError
+from fishnet_mmdet.report.coco_eval import FIGURES, MAX_BYTES, evaluate, load_annotations, load_results
+from fishnet_mmdet.report.metric import MMDET_NAMES, OfficialCocoMetric
 
 
 @pytest.fixture
@@ -64,6 +71,49 @@ def pycocotools_stats(path, rows, iou_type):
         evaluator.accumulate()
         evaluator.summarize()
     return evaluator.stats
+
+
+NAMES = ('disc', 'box', 'triangle')
+
+
+@pytest.fixture(scope='session')
+def hard(demo_data, tmp_path_factory):
+    """Seven images: crowds as run lengths, one image without objects, one with a crowd alone, a class nobody is of."""
+    content = json.loads((demo_data / 'annotations' / 'instances_train.json').read_text())
+    content['images'] = content['images'][:7]
+    bare, crowded = content['images'][1]['id'], content['images'][2]['id']
+    kept = {image['id'] for image in content['images']} - {bare}
+    content['annotations'] = [
+        a for a in content['annotations'] if a['image_id'] in kept and a['category_id'] != 3
+    ]
+    shapes = COCO(str(demo_data / 'annotations' / 'instances_train.json'))
+    for number, annotation in enumerate(content['annotations']):
+        if number % 5 == 0 or annotation['image_id'] == crowded:
+            mask = shapes.annToMask(annotation)
+            changes = np.flatnonzero(np.diff(mask.T.reshape(-1))) + 1
+            counts = np.diff(np.concatenate([[0] * (1 + mask[0, 0]), changes, [mask.size]])).tolist()
+            annotation.update(iscrowd=1, segmentation={'size': list(mask.shape), 'counts': counts})
+    assert any(a['iscrowd'] and a['image_id'] != crowded for a in content['annotations'])
+    assert any(not a['iscrowd'] for a in content['annotations'])
+    path = tmp_path_factory.mktemp('hard') / 'hard.json'
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
+@pytest.mark.parametrize('copies', [1, 200], ids=['few', 'more than 100 an image'])
+def test_crowds_and_bare_images_are_pycocotools(hard, iou_type, copies):
+    truth = load_annotations(hard)
+    rows = noisy_results(truth, np.random.default_rng(copies), copies)
+    bare = next(image for image in truth.imgs if not truth.imgToAnns[image])
+    rows += [{**row, 'image_id': bare} for row in rows[:9]]  # nothing but false alarms
+    most = max(sum(row['image_id'] == image for row in rows) for image in truth.imgs)
+    assert (most > 100) == (copies > 1)
+    figures, per_class = evaluate(truth, rows, iou_type)
+    np.testing.assert_allclose(
+        list(figures.values()), pycocotools_stats(hard, rows, iou_type), rtol=0, atol=1e-12
+    )
+    assert 0.01 < figures['AP'] < 0.95 and per_class['triangle'] == -1
 
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
@@ -126,6 +176,149 @@ def test_files_that_are_not_coco(tmp_path):
                 loader(tmp_path / name)
 
 
+class TestUntrusted:
+    """Files that would make pycocotools crash, read past its memory, or count wrongly."""
+
+    @staticmethod
+    def sound(annotations):
+        truth = load_annotations(annotations)
+        return truth, noisy_results(truth, np.random.default_rng(0))
+
+    @pytest.mark.parametrize(
+        'change, told',
+        [
+            (lambda row: row.update(score=float('nan')), 'score'),
+            (lambda row: row.update(score='0.9'), 'score'),
+            (lambda row: row.update(image_id=[1]), 'image'),
+            (lambda row: row.update(category_id={}), 'category'),
+            (lambda row: row['segmentation'].update(size=[10**6, 10**6]), 'size'),
+            (lambda row: row['segmentation'].update(counts='012P'), 'cut short'),  # its last number goes on
+            (lambda row: row['segmentation'].update(counts='PPPPPPPPPPPPPPPPPPPPPPPP0'), 'damaged'),
+            (lambda row: row['segmentation'].update(counts='\x00'), 'damaged'),
+            (lambda row: row['segmentation'].update(counts=[96 * 96]), 'packs'),
+            (lambda row: row['segmentation'].update(counts='0'), 'add up'),
+            (lambda row: row['segmentation'].update(counts='O'), 'add up'),  # -1
+            (lambda row: row.update(segmentation=[[1, 2, 3, 4, 5, 6]]), 'size and counts'),
+        ],
+    )
+    def test_unsound_masks_and_scores(self, annotations, change, told):
+        truth, rows = self.sound(annotations)
+        change(rows[3])
+        with pytest.raises(ResultsError, match=f'result 3.*{told}'):
+            evaluate(truth, rows, 'segm')
+
+    @pytest.mark.parametrize(
+        'box', [[1, 2, 3], [1, 2, 3, float('inf')], [1, 2, 3, 10**400], ['1', 2, 3, 4], None]
+    )
+    def test_unsound_boxes(self, annotations, box):
+        truth, rows = self.sound(annotations)
+        rows[3]['bbox'] = box
+        with pytest.raises(ResultsError, match='result 3.*not four numbers'):
+            evaluate(truth, rows, 'bbox')
+
+    @pytest.mark.parametrize(
+        'change, told',
+        [
+            (lambda a: a.update(segmentation=[[0, 0, 1e8, 0, 1e8, 1e8]]), 'far beyond'),
+            (lambda a: a.update(segmentation=[]), 'neither polygons'),
+            (lambda a: a.update(segmentation=[[0, 0, 1, 1]]), 'three points'),
+            (lambda a: a.update(segmentation={'size': [1, 1], 'counts': '0'}), 'size'),
+            (lambda a: a.update(image_id=77), 'image 77'),
+            (lambda a: a.update(category_id=77), 'category 77'),
+            (lambda a: a.update(area=None), 'area'),
+            (lambda a: a.update(iscrowd=2), 'iscrowd'),
+        ],
+    )
+    def test_unsound_annotations(self, annotations, tmp_path, change, told):
+        content = json.loads(annotations.read_text())
+        change(content['annotations'][5])
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        name = content['annotations'][5]['id']
+        with pytest.raises(ResultsError, match=f'annotation {name} .number 5 of the file.*{told}'):
+            evaluate(load_annotations(tmp_path / 'a.json'), [], 'segm')
+        with pytest.raises(ResultsError, match=told):  # before a run starts
+            OfficialCocoMetric(ann_file=str(tmp_path / 'a.json'), metric='segm')
+
+    @pytest.mark.parametrize('numbering', ['from 0', 'all the same', 'texts', 'no crowd flag'])
+    def test_ids_that_pycocotools_counts_wrongly(self, annotations, tmp_path, numbering):
+        """To pycocotools an object whose id is 0 is never found, and one of two with the same id is the other."""
+        truth, rows = self.sound(annotations)
+        content = json.loads(annotations.read_text())
+        for number, annotation in enumerate(content['annotations']):
+            if numbering == 'no crowd flag':
+                del annotation['iscrowd']
+            else:
+                annotation['id'] = {'from 0': number, 'all the same': 7, 'texts': f'a{number}'}[numbering]
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        for iou_type in ('bbox', 'segm'):
+            ours = evaluate(load_annotations(tmp_path / 'a.json'), rows, iou_type)
+            assert ours == evaluate(truth, rows, iou_type)
+
+    def test_files_too_large_or_too_deep(self, tmp_path):
+        with (tmp_path / 'large.json').open('wb') as file:
+            file.truncate(MAX_BYTES + 1)
+        (tmp_path / 'deep.json').write_text('[' * 100_000)
+        (tmp_path / 'latin.json').write_bytes(b'["\xff"]')
+        for name, told in (('large', 'bytes'), ('deep', 'not JSON'), ('latin', 'not JSON')):
+            for load in (load_annotations, load_results):
+                with pytest.raises(ResultsError, match=f'{name}.json: .*{told}'):
+                    load(tmp_path / f'{name}.json')
+
+    @pytest.mark.parametrize('rounds', [400, pytest.param(10_000, marks=pytest.mark.long)])
+    def test_any_value_anywhere(self, annotations, tmp_path, rounds):
+        """A few values of either file replaced, removed or doubled: figures, or one readable error."""
+        content = json.loads(annotations.read_text())
+        kept = {image['id'] for image in content['images'][:2]}
+        content['images'] = content['images'][:2]
+        content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
+        (tmp_path / 'small.json').write_text(json.dumps(content))
+        results = noisy_results(load_annotations(tmp_path / 'small.json'), np.random.default_rng(0))
+        rng, told, counted = random.Random(0), 0, 0
+        for number in range(rounds):
+            files = {'truth': copy.deepcopy(content), 'results': copy.deepcopy(results)}
+            for _ in range(rng.randint(1, 2)):
+                spoil(files[rng.choice(['truth', 'results'])], rng)
+            for name, file in files.items():
+                (tmp_path / f'{name}.json').write_text(json.dumps(file))
+            try:
+                truth = load_annotations(tmp_path / 'truth.json')
+                figures, _ = evaluate(
+                    truth, load_results(tmp_path / 'results.json'), rng.choice(['bbox', 'segm'])
+                )
+                counted += 1
+                assert all(-1 <= value <= 1 for value in figures.values()), number
+            except ResultsError as error:
+                told += 1
+                assert len(str(error)) < 1000, number
+        assert told > rounds / 4 and counted > rounds / 10
+
+
+ODD_VALUES = (
+    None, True, -1, 0, 1, 2, 0.5, 1e9, -1e300, 10**30, 10**400, float('nan'), float('inf'), '', 'x', '0', 'P', '\x00', [], {},
+    [[]], [0], [1, 2, 3, 4], [[1, 2, 3, 4, 5, 6]], {'size': [96, 96], 'counts': 'P'}, {'size': [96, 96], 'counts': [96]},
+)  # fmt: skip
+
+
+def spoil(node, rng):
+    """Walks down at random, and replaces, removes, doubles or cuts what it comes to."""
+    while True:
+        key = rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
+        value = node[key]
+        if isinstance(value, dict | list) and value and rng.random() < 0.9:
+            node = value
+            continue
+        how = rng.random()
+        if isinstance(value, str) and how < 0.3:
+            node[key] = value[: rng.randrange(len(value) + 1)] + rng.choice(['', 'o', 'P', '0', '~'])
+        elif how < 0.7:
+            node[key] = rng.choice(ODD_VALUES)
+        elif how < 0.85:
+            del node[key]
+        elif isinstance(node, list):
+            node.append(copy.deepcopy(value))
+        return
+
+
 class TestTool:
     def test_prints_and_writes_the_figures(self, annotations, tmp_path, run_tool):
         rows = noisy_results(load_annotations(annotations), np.random.default_rng(0))
@@ -151,32 +344,66 @@ class TestTool:
         assert done.returncode == 1 and 'none.json' in done.stderr and 'Traceback' not in done.stderr
 
 
-def detections(truth, image_id, rng, empty):
-    """One image's predictions as mmdet's test loop hands them to a metric."""
-    boxes = [] if empty else [a['bbox'] for a in truth.imgToAnns[image_id]]
-    labels = [] if empty else [a['category_id'] - 1 for a in truth.imgToAnns[image_id]]
-    masks = [] if empty else [truth.annToMask(a).astype(bool) for a in truth.imgToAnns[image_id]]
+def detections(truth, image_id, rng, empty, copies=40):
+    """One image's predictions as mmdet's test loop hands them to a metric; of each object one is exact, the rest shifted."""
+    found = [] if empty else [a for a in truth.imgToAnns[image_id] for _ in range(copies)]
     height, width = truth.imgs[image_id]['height'], truth.imgs[image_id]['width']
-    xywh = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    shifts = [rng.integers(-3, 4, 2) * (number % copies > 0) for number in range(len(found))]
+    masks = [np.roll(truth.annToMask(a).astype(bool), s, (1, 0)) for a, s in zip(found, shifts, strict=True)]
+    xywh = torch.tensor([a['bbox'] for a in found], dtype=torch.float32).reshape(-1, 4)
+    corners = xywh[:, :2] + torch.tensor(np.array(shifts).reshape(-1, 2))
+    sure = [1 - (number % copies) / copies for number in range(len(found))]
     instances = InstanceData(
-        bboxes=torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1),
-        scores=torch.tensor(rng.random(len(boxes)), dtype=torch.float32),
-        labels=torch.tensor(labels, dtype=torch.long),
-        masks=torch.tensor(np.array(masks).reshape(-1, height, width)),
+        bboxes=torch.cat([corners, corners + xywh[:, 2:]], 1).float(),
+        scores=torch.tensor(sure) * (0.5 + torch.tensor(rng.random(len(found))) / 2),
+        labels=torch.tensor([a['category_id'] - 1 for a in found], dtype=torch.long),
+        masks=torch.tensor(np.array(masks, dtype=bool).reshape(-1, height, width)),
     )
     return dict(pred_instances=instances, img_id=image_id, ori_shape=(height, width))
 
 
-def run_metric(annotations, empty, **kwargs):
+def run_metric(annotations, empty, copies=1, **kwargs):
     metric = OfficialCocoMetric(ann_file=str(annotations), metric=['bbox', 'segm'], **kwargs)
-    metric.dataset_meta = dict(classes=('disc', 'box', 'triangle'))
+    metric.dataset_meta = dict(classes=NAMES)
     truth, rng = load_annotations(annotations), np.random.default_rng(0)
     for image_id in truth.imgs:
-        metric.process({}, [detections(truth, image_id, rng, empty)])
+        metric.process({}, [detections(truth, image_id, rng, empty, copies)])
     return metric.evaluate(len(truth.imgs))
 
 
+def assert_figures_of(metrics, annotations, prefix, names=MMDET_NAMES):
+    """The metric's figures are what pycocotools makes of the results that the metric wrote."""
+    for iou_type in ('bbox', 'segm'):
+        expected = pycocotools_stats(
+            annotations, json.loads(Path(f'{prefix}.{iou_type}.json').read_text()), iou_type
+        )
+        ours = [metrics[f'coco/{iou_type}_{names[figure]}'] for figure in FIGURES]
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
+        assert 0.05 < ours[0] < 0.999
+
+
 class TestMetric:
+    def test_figures_are_pycocotools(self, hard, tmp_path):
+        metrics = run_metric(hard, empty=False, copies=40, outfile_prefix=str(tmp_path / 'r'))
+        assert_figures_of(metrics, hard, tmp_path / 'r')
+
+    def test_two_ranks_with_an_odd_number_of_images(self, hard, tmp_path):
+        """MMEngine's sampler gives the last rank an image twice; the figures are those of each once, on both ranks."""
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+        command += [str(REPO / 'tests' / 'two_rank_metric.py'), str(hard), str(tmp_path / 'r')]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        ranks = [json.loads((tmp_path / f'r.rank{rank}.json').read_text()) for rank in (0, 1)]
+        assert ranks[0] == ranks[1]
+        rows = json.loads((tmp_path / 'r.bbox.json').read_text())
+        assert len({(row['image_id'], *row['bbox'], row['score']) for row in rows}) == len(
+            rows
+        )  # no image twice
+        assert_figures_of(ranks[0], hard, tmp_path / 'r')
+
     def test_perfect_boxes_and_masks(self, annotations):
         metrics = run_metric(annotations, empty=False, classwise=True)
         assert metrics['coco/segm_mAP_50'] > 0.99 and metrics['coco/bbox_mAP'] > 0.95

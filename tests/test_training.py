@@ -24,7 +24,10 @@ def trained(demo_data, tmp_path_factory):
     """A run of two epochs on eight images, with a validation after each."""
     work_dir = tmp_path_factory.mktemp('run')
     options = [*demo_options(demo_data), 'train_cfg.max_epochs=2', 'train_cfg.val_interval=1']
-    options += ['default_hooks.checkpoint.max_keep_ckpts=-1']
+    options += [
+        'default_hooks.checkpoint.max_keep_ckpts=-1',
+        'default_hooks.checkpoint.save_best=coco/segm_mAP',
+    ]
     command = [sys.executable, str(REPO / 'tools/train.py'), str(DEMO), '--work-dir', str(work_dir)]
     done = subprocess.run([*command, '--cfg-options', *options], capture_output=True, text=True, cwd=work_dir)
     return work_dir, options, run_ok(done)
@@ -34,6 +37,7 @@ class TestTrain:
     def test_leaves_checkpoints_and_tables(self, trained):
         work_dir, _, log = trained
         assert (work_dir / 'epoch_2.pth').is_file()
+        assert list(work_dir.glob('best_coco_segm_mAP_epoch_*.pth'))  # also where nothing was detected
         record = json.loads((work_dir / 'ap_val.json').read_text())
         assert [(r['label'], r['type']) for r in record['measured']] == [
             (f'epoch {e}', t) for e in (1, 2) for t in ('bbox', 'segm')
@@ -193,7 +197,7 @@ def test_a_run_that_cannot_work_stops_with_the_reason(demo_data, tmp_path, run_t
         told = ('non-finite loss', 'learning rate 1e+30', 'train/0000')
     else:
         options += ['model.roi_head.bbox_head.num_classes=7']
-        told = ('num_classes', '7')
+        told = ('model.roi_head.bbox_head.num_classes = 7', 'set model.roi_head.bbox_head.num_classes=3')
     done = run_tool('tools/train.py', DEMO, '--work-dir', tmp_path, '--cfg-options', *options)
     assert done.returncode != 0
     for part in told:

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fishnet_mmdet.report.coco_eval import IOU_TYPES, ResultsError, evaluate, load_annotations, load_results
+from fishnet_mmdet.report.coco_checks import IOU_TYPES, ResultsError
+from fishnet_mmdet.report.coco_eval import evaluate, load_annotations, load_results
 
 
 def main() -> None:

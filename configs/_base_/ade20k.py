@@ -21,8 +21,12 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
 custom_hooks = [
     dict(type='FixedNormGuard'),
-    dict(type='NonFiniteLossGuard'),
+    dict(type='NonFiniteGuard'),
+    dict(type='ClassCountGuard'),
+    dict(type='LostRankGuard'),
     dict(type='PlainCheckpoints'),
     dict(type='SyncBuffersHook'),
     dict(type='MIoUReport'),
 ]
+# Others wait in a collective while rank 0 computes AP; a rank that has died is told by LostRankGuard, in seconds.
+env_cfg = dict(dist_cfg=dict(timeout=3600))

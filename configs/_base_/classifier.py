@@ -31,8 +31,12 @@ test_evaluator = val_evaluator
 
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2))
 custom_hooks = [
-    dict(type='NonFiniteLossGuard'),
+    dict(type='NonFiniteGuard'),
+    dict(type='ClassCountGuard'),
+    dict(type='LostRankGuard'),
     dict(type='PlainCheckpoints'),
     dict(type='SyncBuffersHook'),
     dict(type='AccuracyReport'),
 ]
+# Others wait in a collective while rank 0 computes AP; a rank that has died is told by LostRankGuard, in seconds.
+env_cfg = dict(dist_cfg=dict(timeout=3600))

@@ -22,9 +22,12 @@ default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2))
 custom_hooks = [
     dict(type='EarlyClipping', epochs=2),
     dict(type='FixedNormGuard'),
-    dict(type='NonFiniteLossGuard'),
-    dict(type='mmdet.NumClassCheckHook'),
+    dict(type='NonFiniteGuard'),
+    dict(type='ClassCountGuard'),
+    dict(type='LostRankGuard'),
     dict(type='PlainCheckpoints'),
     dict(type='SyncBuffersHook'),  # else each rank would validate with BN statistics of its own
     dict(type='APReport'),
 ]
+# Others wait in a collective while rank 0 computes AP; a rank that has died is told by LostRankGuard, in seconds.
+env_cfg = dict(dist_cfg=dict(timeout=3600))

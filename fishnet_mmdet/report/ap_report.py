@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
-from fishnet_mmdet.report.coco_eval import IOU_TYPES
+from fishnet_mmdet.report.coco_checks import IOU_TYPES
 from fishnet_mmdet.report.published import PUBLISHED_AP, PublishedAP
 from fishnet_mmdet.report.table import Row, Style, TableReport
 

@@ -5,10 +5,13 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from fishnet_mmdet.report.coco_checks import ResultsError, check_results, checked_annotations, indexed
 
 FIGURES = (
     'AP', 'AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L',
@@ -19,11 +22,8 @@ FIGURES = (
 MAX_DETS = (1, 10, 100)
 """Detections per image that count, as on the COCO server."""
 
-IOU_TYPES = ('bbox', 'segm')
-
-
-class ResultsError(ValueError):
-    """A results or annotation file that cannot be evaluated; the message says where and why."""
+MAX_BYTES = 2 * 2**30
+"""Of a file that is read: several times COCO's largest."""
 
 
 def evaluate(
@@ -47,9 +47,10 @@ def evaluate(
         annotation (no small objects, say) is -1, as pycocotools has it.
 
     Raises:
-        ResultsError: A row that no annotation file could go with: see `check_results`.
+        ResultsError: A row or an annotation that pycocotools could not be trusted with: see `coco_checks`.
     """
     rows = check_results(truth, results, iou_type)
+    truth = checked_annotations(truth, iou_type)
     with redirect_stdout(io.StringIO()):
         evaluator = COCOeval(truth, _as_coco(truth, rows), iou_type)
         if category_ids is not None:
@@ -64,42 +65,6 @@ def evaluate(
     return figures, _class_ap(truth, evaluator)
 
 
-def check_results(truth: COCO, results: Sequence[Mapping], iou_type: str) -> list[dict]:
-    """Checks result rows against the annotations and keeps of each what `iou_type` is judged by.
-
-    A segm row loses its box: pycocotools would take the object's area from it rather than from the mask, and
-    put it among the small, medium or large ones by that.
-
-    Raises:
-        ResultsError: Not a list of rows, a row without a needed field, an image or a category that the
-            annotations do not have.
-    """
-    if iou_type not in IOU_TYPES:
-        raise ResultsError(f'iou type {iou_type!r} is not known; allowed: {", ".join(IOU_TYPES)}')
-    if not isinstance(results, list):
-        raise ResultsError(f'results must be a list of detections, not {type(results).__name__}')
-    shape = 'bbox' if iou_type == 'bbox' else 'segmentation'
-    needed = ('image_id', 'category_id', shape, 'score')
-    rows = []
-    for number, row in enumerate(results):
-        if not isinstance(row, Mapping) or any(key not in row for key in needed):
-            raise ResultsError(
-                f'result {number} lacks a field: {iou_type} needs {", ".join(needed)}; got {str(row)[:200]}'
-            )
-        if row['image_id'] not in truth.imgs:
-            raise ResultsError(
-                f'result {number} is of image {row["image_id"]!r}, which the annotations do not have: '
-                'do the two files belong together?'
-            )
-        if row['category_id'] not in truth.cats:
-            raise ResultsError(
-                f'result {number} has category {row["category_id"]!r}; the annotations have '
-                f'{sorted(truth.cats)}'
-            )
-        rows.append({key: row[key] for key in needed})
-    return rows
-
-
 def load_annotations(path: Path | str) -> COCO:
     """Reads a COCO annotation file.
 
@@ -107,13 +72,10 @@ def load_annotations(path: Path | str) -> COCO:
         ResultsError: No such file, not JSON, or not COCO's layout.
     """
     data = _load_json(path)
-    if not isinstance(data, dict) or not {'images', 'categories', 'annotations'} <= set(data):
-        raise ResultsError(f'{path}: not COCO annotations: images, categories and annotations are needed')
-    coco = COCO()
-    coco.dataset = data
-    with redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
+    try:
+        return indexed(data)
+    except ResultsError as error:
+        raise ResultsError(f'{path}: {error}') from error
 
 
 def load_results(path: Path | str) -> list:
@@ -128,12 +90,21 @@ def load_results(path: Path | str) -> list:
     return data
 
 
-def _load_json(path: Path | str) -> object:
+def _load_json(path: Path | str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ResultsError: The file cannot be read, is too large, or is no JSON.
+    """
     try:
-        return json.loads(Path(path).read_text())
+        if (size := Path(path).stat().st_size) > MAX_BYTES:
+            raise ResultsError(f'{path}: has {size:,} bytes; up to {MAX_BYTES:,} are read')
+        return json.loads(Path(path).read_bytes())
+    except ResultsError:
+        raise
     except OSError as error:
         raise ResultsError(f'{path}: cannot be read: {error.strerror}') from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f'{path}: not JSON: {error}') from error
 
 

@@ -1,16 +1,17 @@
 """The COCO metric of our configs: always the official figures, also when nothing was detected."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
-from mmengine.fileio import load
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
-from fishnet_mmdet.report.coco_eval import IOU_TYPES, evaluate
+from fishnet_mmdet.report.coco_checks import IOU_TYPES, checked_annotations
+from fishnet_mmdet.report.coco_eval import evaluate
 
 MMDET_NAMES = {
     'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP_M': 'mAP_m', 'AP_L': 'mAP_l',
@@ -35,7 +36,7 @@ class OfficialCocoMetric(CocoMetric):
     here, and `proposal` metrics are left to mmdet's class.
 
     Raises:
-        ValueError: A metric other than 'bbox' and 'segm'.
+        ValueError: A metric other than 'bbox' and 'segm'; a `ResultsError` for annotations that cannot be evaluated.
     """
 
     def __init__(self, metric: str | Sequence[str] = 'bbox', **kwargs) -> None:
@@ -45,6 +46,9 @@ class OfficialCocoMetric(CocoMetric):
                 f'metric {sorted(unknown)} is not among {IOU_TYPES}; use mmdet.CocoMetric for proposals'
             )
         super().__init__(metric=metrics, **kwargs)
+        if self._coco_api is not None:  # better told now than after an epoch
+            for name in metrics:
+                checked_annotations(self._coco_api, name)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """From what `process` gathered to `{bbox,segm}_{mAP,mAP_50,...,AR@100,...}`, fractions of 1."""
@@ -60,7 +64,7 @@ class OfficialCocoMetric(CocoMetric):
             if self.img_ids is None:
                 self.img_ids = self._coco_api.get_img_ids()
             files = self.results2json(predictions, prefix)
-            rows = {metric: load(files[metric]) for metric in self.metrics}
+            rows = {metric: json.loads(Path(files[metric]).read_text()) for metric in self.metrics}
 
         if not any(rows.values()):
             MMLogger.get_current_instance().warning(NO_DETECTIONS)

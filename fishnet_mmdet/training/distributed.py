@@ -1,6 +1,7 @@
 """Several processes on machines without a GPU, through MMEngine's public points."""
 
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed
@@ -30,9 +31,11 @@ def prepare_cpu_processes(cfg: Config) -> None:
     """
     if cfg.get('launcher', 'none') != 'pytorch' or torch.cuda.is_available():
         return
+    env_cfg = cfg.setdefault('env_cfg', {})
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
-    cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
+        timeout = (env_cfg.get('dist_cfg') or {}).get('timeout')
+        torch.distributed.init_process_group('gloo', timeout=timeout and timedelta(seconds=timeout))
+    env_cfg['dist_cfg'] = dict(backend='gloo')
     wrapper = dict(
         type='CPUDistributedDataParallel',
         broadcast_buffers=False,

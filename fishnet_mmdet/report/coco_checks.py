@@ -1,0 +1,249 @@
+"""What pycocotools takes on trust: are annotations and results numbers, of the right images, in sound masks?
+
+pycocotools computes in C. A mask whose text is cut short makes it read past its memory, a polygon that reaches far beyond
+its image makes it ask for all the memory there is, and an annotation whose id is 0 counts as never found. So nothing
+reaches it unchecked.
+"""
+
+import io
+import re
+from collections.abc import Container, Mapping, Sequence
+from contextlib import redirect_stdout
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+
+IOU_TYPES = ('bbox', 'segm')
+
+MAX_PIXELS = 2**30
+"""Of an image: what pycocotools can count in runs, with room to spare."""
+
+LARGEST = 1e9
+"""No coordinate, area or score is beyond this."""
+
+RUN_LENGTHS = re.compile(r'(?:[P-o]{0,6}[0-O])+')
+"""Text of a compressed mask: each number is digits that say `another follows` and one that does not."""
+
+
+class ResultsError(ValueError):
+    """A results or annotation file that cannot be evaluated; the message says where and why."""
+
+
+def check_results(truth: COCO, results: Sequence[Mapping], iou_type: str) -> list[dict]:
+    """Checks result rows against the annotations and keeps of each what `iou_type` is judged by.
+
+    A segm row loses its box: pycocotools would take the object's area from it rather than from the mask, and
+    put it among the small, medium or large ones by that.
+
+    Args:
+        truth: The annotations, checked.
+        results: Rows of a COCO results file.
+        iou_type: 'bbox' or 'segm'.
+
+    Raises:
+        ResultsError: Not a list of rows, a row without a needed field or with an unsound one, an image or a category
+            that the annotations do not have.
+    """
+    if iou_type not in IOU_TYPES:
+        raise ResultsError(f'iou type {iou_type!r} is not known; allowed: {", ".join(IOU_TYPES)}')
+    if not isinstance(results, list):
+        raise ResultsError(f'results must be a list of detections, not {type(results).__name__}')
+    shape = 'bbox' if iou_type == 'bbox' else 'segmentation'
+    needed = ('image_id', 'category_id', shape, 'score')
+    rows = []
+    for number, row in enumerate(results):
+        if not isinstance(row, Mapping) or any(key not in row for key in needed):
+            raise ResultsError(
+                f'result {number} lacks a field: {iou_type} needs {", ".join(needed)}; got {_short(row)}'
+            )
+        if not _among(row['image_id'], truth.imgs):
+            raise ResultsError(
+                f'result {number} is of image {_short(row["image_id"])}, which the annotations do not have: '
+                'do the two files belong together?'
+            )
+        if not _among(row['category_id'], truth.cats):
+            raise ResultsError(
+                f'result {number} has category {_short(row["category_id"])}; the annotations have '
+                f'{sorted(truth.cats)}'
+            )
+        image = truth.imgs[row['image_id']]
+        problem = box_problem(row[shape]) if shape == 'bbox' else rle_problem(row[shape], image, texts=True)
+        if not _is_number(row['score']):
+            problem = f'its score is no number: {_short(row["score"])}'
+        if problem:
+            raise ResultsError(f'result {number}, of image {row["image_id"]!r}: {problem}')
+        rows.append({key: row[key] for key in needed})
+    return rows
+
+
+def checked_annotations(truth: COCO, iou_type: str) -> COCO:
+    """The annotations, as pycocotools needs them to count rightly: numbered from 1, each once, `iscrowd` in each.
+
+    Args:
+        truth: The annotations; they are not changed.
+        iou_type: 'bbox' or 'segm'; masks are looked at only for the latter.
+
+    Raises:
+        ResultsError: Names the first annotation that is not sound.
+    """
+    for number, annotation in enumerate(truth.dataset['annotations']):
+        if problem := _annotation_problem(truth, annotation, iou_type):
+            name = (
+                f'annotation {_short(annotation.get("id"))}'
+                if isinstance(annotation, Mapping)
+                else 'annotation'
+            )
+            raise ResultsError(f'{name} (number {number} of the file): {problem}')
+    annotations = truth.dataset['annotations']
+    ids = [annotation['id'] for annotation in annotations]
+    counted = all(type(i) is int and 0 < i < 2**53 for i in ids) and len(set(ids)) == len(ids)
+    if counted and all('iscrowd' in annotation for annotation in annotations):
+        return truth
+    sound = [{'iscrowd': 0, **a, 'id': number} for number, a in enumerate(annotations, 1)]
+    return indexed({**truth.dataset, 'annotations': sound})
+
+
+FIELDS = {'images': ('id',), 'categories': ('id', 'name'), 'annotations': ('id', 'image_id', 'category_id')}
+"""What every entry of an annotation file needs; numbers, or texts."""
+
+
+def indexed(dataset: Any) -> COCO:
+    """A COCO object of what an annotation file holds.
+
+    Raises:
+        ResultsError: Not COCO's layout.
+    """
+    if not isinstance(dataset, dict) or not {'images', 'categories', 'annotations'} <= set(dataset):
+        raise ResultsError('not COCO annotations: images, categories and annotations are needed')
+    for kind, fields in FIELDS.items():
+        if not isinstance(dataset[kind], list):
+            raise ResultsError(f'{kind} must be a list, not {type(dataset[kind]).__name__}')
+        for number, entry in enumerate(dataset[kind]):
+            if not isinstance(entry, dict) or not all(
+                type(entry.get(field)) in (int, str) for field in fields
+            ):
+                raise ResultsError(
+                    f'{kind}: entry {number} needs {", ".join(fields)}, each a number or a text; got {_short(entry)}'
+                )
+        if kind != 'annotations' and len({type(entry['id']) for entry in dataset[kind]}) > 1:
+            raise ResultsError(f'the ids of {kind} are partly numbers, partly texts')
+    coco = COCO()
+    coco.dataset = dataset
+    with redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _annotation_problem(truth: COCO, annotation: Mapping, iou_type: str) -> str | None:
+    if not _among(annotation['image_id'], truth.imgs):
+        return f'its image {_short(annotation["image_id"])} is not among the images'
+    if not _among(annotation['category_id'], truth.cats):
+        return f'its category {_short(annotation["category_id"])} is not among {sorted(truth.cats)}'
+    if not _is_number(annotation.get('area')):
+        return f'its area is no number: {_short(annotation.get("area"))}'
+    if annotation.get('iscrowd', 0) not in (0, 1):
+        return f'its iscrowd is neither 0 nor 1: {_short(annotation["iscrowd"])}'
+    if iou_type == 'bbox':
+        return box_problem(annotation.get('bbox'))
+    image, shape = truth.imgs[annotation['image_id']], annotation.get('segmentation')
+    return rle_problem(shape, image) if isinstance(shape, Mapping) else polygons_problem(shape, image)
+
+
+def box_problem(box: Any) -> str | None:
+    """What is wrong with a box, which must be four numbers."""
+    if isinstance(box, list | tuple) and len(box) == 4 and all(map(_is_number, box)):
+        return None
+    return f'its box is not four numbers: {_short(box)}'
+
+
+def rle_problem(mask: Any, image: Mapping, texts: bool = False) -> str | None:
+    """What is wrong with a run-length mask.
+
+    Args:
+        mask: Its size, and its runs as text or as a list.
+        image: Its image's entry of the annotations.
+        texts: Whether runs must be text, as they must in results.
+    """
+    if not isinstance(mask, Mapping) or not {'size', 'counts'} <= set(mask):
+        return f'its mask has no size and counts: {_short(mask)}'
+    if problem := _side_problem(image):
+        return problem
+    if mask['size'] != [image['height'], image['width']]:
+        return (
+            f'its mask is of size {_short(mask["size"])} (height, width), its image of '
+            f'{[image["height"], image["width"]]}'
+        )
+    runs = mask['counts']
+    if isinstance(runs, str | bytes):
+        runs = run_lengths(runs)
+        if runs is None:
+            return f'the counts of its mask are damaged or cut short: {_short(mask["counts"])}'
+    elif texts or not isinstance(runs, list) or not all(type(run) is int for run in runs):
+        return f'the counts of its mask are not what pycocotools packs: {_short(runs)}'
+    # pycocotools would look for the missing pixels for ever.
+    if len(runs) == 0 or min(runs) < 0 or sum(runs) != image['height'] * image['width']:
+        return 'the runs of its mask do not add up to its image'
+    return None
+
+
+def run_lengths(text: str | bytes) -> list[int] | None:
+    """The runs of a mask that pycocotools compressed into text; None for text that it did not write.
+
+    A number is written in groups of 5 bits, the lowest first, a sixth bit saying whether another group follows; from the
+    fourth number on it is the difference from the number before the last.
+    """
+    text = text.decode('latin-1') if isinstance(text, bytes) else text
+    if not RUN_LENGTHS.fullmatch(text):
+        return None
+    groups = np.frombuffer(text.encode('ascii'), np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero(groups < 32)
+    first = np.concatenate([[0], last[:-1] + 1])
+    place = np.arange(len(groups)) - np.repeat(first, last - first + 1)
+    numbers = np.add.reduceat((groups & 31) << 5 * place, first)
+    numbers -= np.where(groups[last] & 16, 1 << 5 * (last - first + 1), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers.tolist()
+
+
+def polygons_problem(polygons: Any, image: Mapping) -> str | None:
+    """What is wrong with the polygons of an annotation."""
+    if not isinstance(polygons, list) or not polygons:
+        return f'its segmentation is neither polygons nor a mask: {_short(polygons)}'
+    if problem := _side_problem(image):
+        return problem
+    bounds = image['width'], image['height']
+    for polygon in polygons:
+        if (
+            not isinstance(polygon, list)
+            or len(polygon) < 6
+            or len(polygon) % 2
+            or not all(map(_is_number, polygon))
+        ):
+            return f'a polygon of it is not three points or more: {_short(polygon)}'
+        for bound, values in zip(bounds, (polygon[::2], polygon[1::2]), strict=True):
+            if min(values) < -bound or max(values) > 2 * bound:
+                return f'a polygon of it reaches far beyond its image of {bounds[0]} x {bounds[1]}: {_short(polygon)}'
+    return None
+
+
+def _side_problem(image: Mapping) -> str | None:
+    sides = [image.get('height'), image.get('width')]
+    if all(type(side) is int and side > 0 for side in sides) and sides[0] * sides[1] <= MAX_PIXELS:
+        return None
+    return f'its image has no sound height and width: {_short(sides)}'
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST  # not so for NaN
+
+
+def _among(value: Any, known: Container) -> bool:
+    return isinstance(value, Real | str) and value in known
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f'{text[:200]}...'

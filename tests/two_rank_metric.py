@@ -1,0 +1,26 @@
+"""One rank of an evaluation through MMEngine: `two_rank_metric.py ANNOTATIONS OUT_PREFIX`. Not a test by itself."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch.distributed
+from mmengine.dataset import DefaultSampler
+from test_report import NAMES, detections, load_annotations
+
+from fishnet_mmdet.report.metric import OfficialCocoMetric
+
+if __name__ == '__main__':
+    annotations, prefix = sys.argv[1:]
+    torch.distributed.init_process_group('gloo')
+    truth = load_annotations(annotations)
+    images = list(truth.imgs)
+    metric = OfficialCocoMetric(ann_file=annotations, metric=['bbox', 'segm'], outfile_prefix=prefix)
+    metric.dataset_meta = dict(classes=NAMES)
+    for index in DefaultSampler(images, shuffle=False):
+        # The same detections of an image on whatever rank it is.
+        metric.process({}, [detections(truth, images[index], np.random.default_rng(index), empty=index == 3)])
+    figures = metric.evaluate(len(images))
+    Path(f'{prefix}.rank{torch.distributed.get_rank()}.json').write_text(json.dumps(figures))
+    torch.distributed.destroy_process_group()
