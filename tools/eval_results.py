@@ -24,7 +24,7 @@ def main() -> None:
         if args.out and not args.out.resolve().parent.is_dir():
             raise ResultsError(f'--out {args.out}: the folder {args.out.resolve().parent} does not exist')
         figures, per_class = evaluate(
-            load_annotations(args.annotations), load_results(args.results), args.iou_type
+            load_annotations(args.annotations, args.iou_type), load_results(args.results), args.iou_type
         )
     except ResultsError as error:
         sys.exit(f'error: {error}')

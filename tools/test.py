@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from fishnet_mmdet.data.preflight import PreflightError
+from fishnet_mmdet.preflight import PreflightError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
 from fishnet_mmdet.weights.files import WeightsError
 

@@ -1,7 +1,6 @@
 """COCO's twelve official figures, from pycocotools and nowhere else."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -9,6 +8,19 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from fishnet_mmdet.data.coco import (
+    FormatError,
+    are_numbers,
+    box_problem,
+    brief,
+    is_finite,
+    is_id,
+    read_json,
+    rle_runs,
+)
+from fishnet_mmdet.preflight.annotations import check_content
+from fishnet_mmdet.preflight.findings import KINDS
 
 FIGURES = (
     'AP', 'AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L',
@@ -20,6 +32,10 @@ MAX_DETS = (1, 10, 100)
 """Detections per image that count, as on the COCO server."""
 
 IOU_TYPES = ('bbox', 'segm')
+
+
+HARMLESS = ('box-negative', 'box-outside', 'mask-empty', 'image-absent', 'category-unknown', 'path-escapes')
+"""Errors of a preflight that pycocotools takes as they are: figures come out, whatever they mean."""
 
 
 class ResultsError(ValueError):
@@ -96,45 +112,86 @@ def check_results(truth: COCO, results: Sequence[Mapping], iou_type: str) -> lis
                 f'result {number} has category {row["category_id"]!r}; the annotations have '
                 f'{sorted(truth.cats)}'
             )
+        if shape == 'segmentation' and (problem := _size_problem(truth.imgs[row['image_id']], row[shape])):
+            raise ResultsError(f'result {number}: {problem}')
         rows.append({key: row[key] for key in needed})
     return rows
 
 
-def load_annotations(path: Path | str) -> COCO:
+def _size_problem(image: Mapping, mask: Mapping) -> str | None:
+    """Pycocotools calls masks of different sizes disjoint, and says nothing."""
+    size = [image['height'], image['width']]
+    return None if list(mask['size']) == size else f'its mask is {list(mask["size"])} large, the image {size}'
+
+
+def load_annotations(path: Path | str, iou_type: str = 'segm') -> COCO:
     """Reads a COCO annotation file.
 
+    Args:
+        path: The file.
+        iou_type: What it is going to be evaluated by: masks are looked at for 'segm' only.
+
     Raises:
-        ResultsError: No such file, not JSON, or not COCO's layout.
+        ResultsError: No such file, not JSON, not COCO's layout, or an entry that pycocotools would fail on.
     """
-    data = _load_json(path)
-    if not isinstance(data, dict) or not {'images', 'categories', 'annotations'} <= set(data):
-        raise ResultsError(f'{path}: not COCO annotations: images, categories and annotations are needed')
+    try:
+        data = read_json(path)
+        contents = check_content(Path(path), data, masks=iou_type == 'segm', evaluated=True)
+    except FormatError as error:
+        raise ResultsError(f'{path}: not COCO annotations: {str(error).removeprefix(f"{path}: ")}') from error
+    fatal = [f for f in contents.findings if KINDS[f.kind].stops and f.kind not in HARMLESS]
+    if fatal:
+        shown = ''.join(f'\n  {KINDS[f.kind].what}: {f}' for f in fatal[:5])
+        raise ResultsError(f'{path}: {len(fatal)} entries cannot be evaluated:{shown}')
     coco = COCO()
-    coco.dataset = data
+    coco.dataset = {'annotations': [], **data}
     with redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
 
 
-def load_results(path: Path | str) -> list:
-    """Reads a COCO results file.
+def load_results(path: Path | str) -> list[dict]:
+    """Reads a COCO results file of boxes, masks or both.
 
     Raises:
-        ResultsError: No such file, not JSON, or not a list.
+        ResultsError: No such file, not JSON, not a list, or a row of it that pycocotools would fail on.
     """
-    data = _load_json(path)
-    if not isinstance(data, list):
-        raise ResultsError(f'{path}: not a COCO results file: a list of detections is needed')
-    return data
-
-
-def _load_json(path: Path | str) -> object:
     try:
-        return json.loads(Path(path).read_text())
-    except OSError as error:
-        raise ResultsError(f'{path}: cannot be read: {error.strerror}') from error
-    except ValueError as error:
-        raise ResultsError(f'{path}: not JSON: {error}') from error
+        rows = read_json(path)
+    except FormatError as error:
+        raise ResultsError(str(error)) from error
+    if not isinstance(rows, list):
+        raise ResultsError(f'{path}: not a COCO results file: a list of detections is needed')
+    for number, row in enumerate(rows):
+        if problem := _row_problem(row):
+            raise ResultsError(f'{path}: result {number}: {problem}')
+    return rows
+
+
+def _row_problem(row: object) -> str | None:
+    """What is wrong with the values of a row; whether it has all that it needs, `check_results` says."""
+    if not isinstance(row, dict):
+        return f'{brief(row)} is not an object'
+    for name, kinds in (('image_id', 'a whole number or a text'), ('category_id', 'a whole number')):
+        value = row.get(name, 0)
+        if not (is_id(value) or isinstance(value, str) and name == 'image_id'):
+            return f'{name} is {brief(value)}, not {kinds}'
+    score = row.get('score', 0)
+    if not are_numbers([score]) or not is_finite(score):
+        return f'score is {brief(score)}, not a finite number'
+    if 'bbox' in row and (problem := box_problem(row['bbox'])):
+        return problem
+    return _mask_problem(row['segmentation']) if 'segmentation' in row else None
+
+
+def _mask_problem(mask: object) -> str | None:
+    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str):
+        return f'segmentation is {brief(mask)}, not a compressed RLE'
+    try:
+        rle_runs(mask)
+    except FormatError as error:
+        return f'segmentation: {error}'
+    return None
 
 
 def _as_coco(truth: COCO, rows: list[dict]) -> COCO:
