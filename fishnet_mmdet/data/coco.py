@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 LIMIT = 2.0**31
-"""No coordinate, size or area reaches this; pycocotools keeps them in 32 bits."""
+"""No coordinate, no area and no number of pixels reaches this; pycocotools keeps them in 32 bits."""
 
 _NUMBERS = {int, float}  # not bool, which Python counts among the integers
 
@@ -42,6 +42,11 @@ def is_finite(value: float) -> bool:
     return -LIMIT < value < LIMIT
 
 
+def is_image_size(height: object, width: object) -> bool:
+    """Whether two JSON values can be the sides of an image in pixels."""
+    return type(height) is type(width) is int and min(height, width) > 0 and height * width < LIMIT
+
+
 def is_id(value: object) -> bool:
     """Whether a JSON value can name an annotation or a category: a whole number that fits into 64 bits."""
     return type(value) is int and -(2**63) <= value < 2**63
@@ -74,9 +79,7 @@ def rle_runs(rle: Mapping) -> tuple[np.ndarray, tuple[int, int]]:
         FormatError: A field that is missing or of another type, a text that is no RLE, or runs that do not fill the mask.
     """
     size, counts = rle.get('size'), rle.get('counts')
-    if not (
-        isinstance(size, list) and len(size) == 2 and all(type(v) is int and 0 < v < LIMIT for v in size)
-    ):
+    if not (isinstance(size, list) and len(size) == 2 and is_image_size(*size)):
         raise FormatError(f'size is {brief(size)}, not [height, width]')
     if isinstance(counts, str):
         runs = _unpack(counts)

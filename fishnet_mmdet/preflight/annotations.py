@@ -16,6 +16,7 @@ from fishnet_mmdet.data.coco import (
     brief,
     is_finite,
     is_id,
+    is_image_size,
     is_whole_polygon,
     read_json,
     rle_runs,
@@ -170,9 +171,8 @@ def _image_problem(entry: object) -> str | None:
         return f'id is {brief(entry["id"])}, neither a whole number nor a text'
     if not isinstance(entry['file_name'], str) or not entry['file_name'] or '\0' in entry['file_name']:
         return f'file_name is {brief(entry["file_name"])}'
-    for name in ('width', 'height'):
-        if not (type(entry[name]) is int and 0 < entry[name] < 2**31):
-            return f'{name} is {brief(entry[name])}, not a whole number of pixels'
+    if not is_image_size(entry['height'], entry['width']):
+        return f'width is {brief(entry["width"])} and height {brief(entry["height"])}, not whole numbers of pixels'
     return None
 
 
