@@ -5,7 +5,6 @@ behind it. Everything follows from the seed.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -22,11 +21,11 @@ import resource, sys, time
 from pathlib import Path
 from fishnet_mmdet.preflight.annotations import check_annotations
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 contents = check_annotations(Path(sys.argv[1]), masks=True, evaluated=True)
-seconds = time.perf_counter() - start
+seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(len(contents.images), len(contents.category_ids), len(contents.findings), seconds, before, peak)
+print(len(contents.images), len(contents.category_ids), len(contents.findings), seconds, cpu, before, peak)
 """
 
 
@@ -78,13 +77,13 @@ def crowd(rng: np.random.Generator) -> dict:
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Checks a file in a process of its own: counts, seconds, and GiB that the check added at its peak."""
+    """Checks a file in a process of its own: counts, seconds, and GiB at its peak and before."""
     done = subprocess.run(
         [sys.executable, '-c', MEASURE, str(path)], capture_output=True, text=True, check=True
     )
-    images, annotations, findings, seconds, before, peak = map(float, done.stdout.split())
+    images, annotations, findings, seconds, cpu, before, peak = map(float, done.stdout.split())
     return dict(
-        images=images, annotations=annotations, findings=findings, seconds=seconds,
+        images=images, annotations=annotations, findings=findings, seconds=seconds, cpu_seconds=cpu,
         gib=peak / 2**20, gib_before=before / 2**20,
     )  # fmt: skip
 
@@ -95,4 +94,4 @@ if __name__ == '__main__':
     if not target.exists():
         write(target)
     print(f'{target}: {target.stat().st_size / 1e6:.0f} MB, written in {time.perf_counter() - start:.0f} s')
-    print(measure(target), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20)
+    print(json.dumps(measure(target), indent=1))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coco_size import ANNOTATIONS, IMAGES, measure, write
 from conftest import CONFIGS, REAL_DATA, REPO, demo_options
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -21,6 +22,7 @@ from pycocotools import mask as coco_mask
 
 from fishnet_mmdet.data.coco import is_id
 from fishnet_mmdet.preflight import KINDS, PreflightError, check, examine
+from fishnet_mmdet.preflight.annotations import check_annotations
 from fishnet_mmdet.preflight.images import Cache, cache_folder, look_at_all
 
 register_all_modules(init_default_scope=True)
@@ -403,6 +405,13 @@ def annotation_id_zero(case):
 # Values of annotations
 
 
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def changes(kind, name, change, times=1, splits=(), about_image=True, polygon=True):
     def spoil(case):
         row = case.annotation(polygon=polygon)
@@ -433,6 +442,7 @@ for name, value in {
     'three': [1, 2, 3],
     'texts': ['1', '2', '3', '4'],
     'nested': [[1, 2, 3, 4]],
+    'deep': nested(900),
     'boolean': [True, 2, 3, 4],
     'object': {'x': 1},
 }.items():
@@ -635,6 +645,19 @@ def test_all_kinds_have_a_defect():
     }  # tested below and in other files
     assert {kind for kind, *_ in DEFECTS.values()} | elsewhere == set(KINDS)
     assert len(DEFECTS) >= 60
+
+
+def test_the_documentation_tells_every_kind():
+    rows = [
+        row.split('|')
+        for row in (REPO / 'docs/data-checks.md').read_text().splitlines()
+        if row.startswith('| `')
+    ]
+    told = {name.strip(' `'): row[2].strip() for row in rows for name in row[1].split(',')}
+    marks = {
+        kind: 'error, skips' if it.drops else 'error' if it.stops else 'warning' for kind, it in KINDS.items()
+    }
+    assert told == marks
 
 
 def test_all_defects_come_in_one_report(make_case):
@@ -1079,3 +1102,21 @@ def png_of(width, height):
     header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
     parts = (chunk(b'IHDR', header), chunk(b'IDAT', zlib.compress(b'\0' * 99)), chunk(b'IEND', b''))
     return b'\x89PNG\r\n\x1a\n' + b''.join(parts)
+
+
+class TestOfCocoSize:
+    """100,000 annotations in a minute on two cores is what was asked for."""
+
+    def test_a_hundredth_of_coco_is_clean(self, tmp_path):
+        write(tmp_path / 'coco.json', IMAGES // 100, ANNOTATIONS // 100)
+        contents = check_annotations(tmp_path / 'coco.json', evaluated=True)
+        assert len(contents.category_ids) == ANNOTATIONS // 100 and not contents.findings
+
+    @pytest.mark.long
+    def test_all_of_it_is_checked_in_time(self, tmp_path):
+        write(tmp_path / 'coco.json')
+        cost = measure(tmp_path / 'coco.json')
+        assert (cost['images'], cost['annotations'], cost['findings']) == (IMAGES, ANNOTATIONS, 0)
+        assert cost['seconds'] < 60 * ANNOTATIONS / 100_000
+        assert cost['gib'] < 8
+        print(cost)

@@ -1,7 +1,9 @@
 """COCO's file format, value by value: reads JSON, takes masks apart, and says in words what is wrong with either."""
 
+import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,25 @@ def read_json(path: Path | str) -> object:
         FormatError: No such file, not text, or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding='utf-8'))
+        text = Path(path).read_text(encoding='utf-8')
+        with _without_collector():
+            return json.loads(text)
     except OSError as error:
         raise FormatError(f'{path}: cannot be read: {error.strerror}') from error
     except (ValueError, RecursionError) as error:  # of text, of JSON, of a number or a nesting without end
         raise FormatError(f'{path}: not JSON: {error}') from error
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """JSON holds no cycles, and looking for some while millions of lists are made doubles the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def are_numbers(values: object, count: int | None = None) -> bool:
@@ -67,7 +83,7 @@ def is_whole_polygon(part: Sequence[float]) -> bool:
 def rle_runs(rle: Mapping) -> tuple[np.ndarray, tuple[int, int]]:
     """Takes a run-length encoded mask apart, compressed (a text) or not (a list).
 
-    pycocotools does this in C without looking: a run past the end of the mask would be written past the end of memory.
+    pycocotools leaves what the runs do not reach to whatever was in memory, and raises for some that reach too far.
 
     Args:
         rle: The JSON object, with `size` and `counts`.
@@ -116,5 +132,8 @@ def brief(value: object, length: int = 60) -> str:
     """A foreign value for a message: escaped, and cut where it is long."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**length:
         return 'a number of more than 60 digits'
-    text = repr(value[:length] if isinstance(value, str | list) else value)
+    try:
+        text = repr(value[:length] if isinstance(value, str | list) else value)
+    except RecursionError:
+        text = f'a {type(value).__name__} of endless depth'
     return text if len(text) <= length else f'{text[: length - 3]}...'

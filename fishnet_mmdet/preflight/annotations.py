@@ -318,7 +318,7 @@ class _Objects:
         sides = self._sides(self.owners)
         finite = np.isfinite(low).all(1) & np.isfinite(high).all(1)
         over = np.maximum(-low, high - sides).max(1)
-        # What lies farther out than the image is long is no drawing slip, and costs pycocotools memory without bound.
+        # Farther out than the image is long is no slip, and pycocotools takes memory by the length of an edge.
         outside = ((low > sides + EDGE) | (high < -EDGE)).any(1) | (over > sides.max(1))
         for kind, parts, text in (
             ('not-finite', ~finite, lambda part: 'a polygon with a coordinate that is none'),

@@ -45,7 +45,7 @@ class Loader:
         nodes: Its places in the config.
         splits: The loaders it is in: validation and test are often the same.
         root: The data root, if there is one.
-        file: The annotation file.
+        file: The annotation file, links followed.
         folder: Of the images.
         maps: Of the panoptic maps, where there are any.
         panoptic: Whether the file has COCO's panoptic layout.
@@ -134,7 +134,7 @@ def check_coco(
     _check_splits(loaders, report)
     for evaluator in evaluators:
         for loader in loaders:
-            if {*evaluator.splits} & {*loader.splits} and evaluator.file.resolve() != loader.file.resolve():
+            if {*evaluator.splits} & {*loader.splits} and evaluator.file != loader.file:
                 _check_evaluator(known[evaluator.file], known[loader.file], evaluator, report)
                 _check_classes(known[evaluator.file], loader.classes, evaluator.where, ignored, report)
 
@@ -194,7 +194,7 @@ def _loader(node: Mapping, split: str) -> Loader:
         nodes=[node],
         splits=[split],
         root=root if node.get('data_root') else None,
-        file=root / node['ann_file'],
+        file=(root / node['ann_file']).resolve(),
         folder=root / (prefix.get('img') or ''),
         maps=root / prefix['seg'] if panoptic and prefix.get('seg') else None,
         panoptic=panoptic,
@@ -218,7 +218,7 @@ def _evaluators(cfg: Config, splits: Sequence[str]) -> list[Evaluator]:
             metrics = node.get('metric') or ()
             evaluator = Evaluator(
                 splits=[split],
-                file=Path(node['ann_file']),
+                file=Path(node['ann_file']).resolve(),
                 masks='segm' in ([metrics] if isinstance(metrics, str) else metrics),
                 panoptic='seg_prefix' in node or 'Panoptic' in name_of(node),
                 scores=not node.get('format_only'),
@@ -233,7 +233,7 @@ def _evaluators(cfg: Config, splits: Sequence[str]) -> list[Evaluator]:
 
 def _is_there(loader: Loader, report: Report) -> bool:
     gone = [path for path in (loader.file, loader.folder, loader.maps) if path and not path.exists()]
-    tree = (PANOPTIC_TREE if loader.maps else COCO_TREE).format(root=loader.root)
+    tree = (PANOPTIC_TREE if loader.maps else COCO_TREE).format(root=loader.root or '.')
     for path in gone:
         text = f'{path.resolve()} does not exist'
         if not any(tree in finding.detail for finding in report.findings):  # once is enough
@@ -243,7 +243,7 @@ def _is_there(loader: Loader, report: Report) -> bool:
 
 
 def _evaluator_is_there(evaluator: Evaluator, report: Report) -> bool:
-    there, path = evaluator.file.exists(), str(evaluator.file.resolve())
+    there, path = evaluator.file.exists(), str(evaluator.file)
     if not there and not any(finding.detail.startswith(path) for finding in report.findings):
         text = f'{path} does not exist: set ann_file of {evaluator.splits[0]}_evaluator'
         report.findings.append(Finding('data-missing', evaluator.where, '', text))
@@ -259,14 +259,10 @@ def _files(loaders: Sequence[Loader], evaluators: Sequence[Evaluator]) -> dict[P
         file.masks |= loader.masks
         file.panoptic |= loader.panoptic
     for evaluator in evaluators:
-        same = [path for path in files if path.resolve() == evaluator.file.resolve()]
         file = files.setdefault(evaluator.file, _File([evaluator.where]))
-        for use in [file, *(files[path] for path in same)]:
-            use.masks |= evaluator.masks
-            use.evaluated |= evaluator.scores
-            use.panoptic |= evaluator.panoptic
-        if same and evaluator.file not in same:
-            del files[evaluator.file]
+        file.masks |= evaluator.masks
+        file.evaluated |= evaluator.scores
+        file.panoptic |= evaluator.panoptic
     return files
 
 

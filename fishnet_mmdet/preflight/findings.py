@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
+from fishnet_mmdet.data.coco import brief
+
 
 class PreflightError(RuntimeError):
     """Something a run needs is missing or does not fit; the message names it and the mend."""
@@ -132,7 +134,7 @@ class Finding:
 
     def __str__(self) -> str:
         names = (('annotation', self.annotation), ('image', self.image))
-        about = ' of '.join(f'{name} {value!r}' for name, value in names if value is not None)
+        about = ' of '.join(f'{name} {brief(value)}' for name, value in names if value is not None)
         return f'{about}: {self.detail}' if about else self.detail
 
 
