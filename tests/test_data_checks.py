@@ -221,6 +221,13 @@ def a_pipe(case):
     return image['id'], None
 
 
+@defect('image-broken')
+def names_that_no_file_has(case):
+    image = case.image()
+    image['file_name'] = ('\ud800\x1b[31m.jpg', 'x' * 300)[case.split == 'val']
+    return image['id'], None
+
+
 @defect('image-size', times=2)
 def file_of_another_size(case):
     image = case.image()
@@ -433,9 +440,7 @@ def put_in_box(index, value):
 for index in range(4):
     for name, value in (('nan', float('nan')), ('inf', float('inf')), ('huge', 1e12), ('endless', 10**400)):
         splits = ('train',) if index % 2 else ('val',)
-        changes(
-            'not-finite', f'box_{index}_{name}', put_in_box(index, value), splits=splits, about_image=False
-        )
+        changes('not-finite', f'box_{index}_{name}', put_in_box(index, value), splits=splits)
 for name, value in {
     'null': None,
     'text': '1,2,3,4',
@@ -461,7 +466,7 @@ changes(
 for key, value in (('area', '12'), ('area', None), ('image_id', None), ('image_id', 1.5), ('category_id', '1'),
                    ('category_id', [1]), ('id', 'a'), ('id', 10**30), ('iscrowd', 'yes'), ('iscrowd', 3)):  # fmt: skip
     changes('entry-malformed', f'{key}_is_{value}', put(key, value), splits=('train',), about_image=False)
-changes('not-finite', 'area_nan', put('area', float('nan')), about_image=False)
+changes('not-finite', 'area_nan', put('area', float('nan')))
 changes('box-negative', 'width_negative', put_in_box(2, -5.0))
 changes('box-negative', 'height_negative', put_in_box(3, -0.5))
 changes('box-tiny', 'no_width', put_in_box(2, 0))
@@ -632,7 +637,7 @@ def test_a_defect_is_found_and_nothing_else(make_case, name):
     assert [(f.kind, f.where, f.image, f.annotation) for f in report.findings] == [
         (kind, WHERE[split], image, annotation)
     ]
-    assert f'[{kind}]' in report.text()
+    assert f'[{kind}]' in report.text() and report.text().replace('\n', '').isprintable()
     assert bool(report.errors) == KINDS[kind].stops
 
 
@@ -711,6 +716,22 @@ class TestTogether:
             ('evaluator-images', 'val, test evaluator')
         ] * 2
         assert '1, 2, 3, 4' in report.text() and '100, 101, 102, 103' in report.text()
+
+    def test_an_evaluator_of_two_loaders_together(self, make_case):
+        case = make_case()
+        whole, parts = case.data['val'], []
+        for number in range(2):
+            images = whole['images'][2 * number : 2 * number + 2]
+            ids = {image['id'] for image in images}
+            part = {**whole, 'images': images}
+            part['annotations'] = [row for row in whole['annotations'] if row['image_id'] in ids]
+            (case.root / f'annotations/part_{number}.json').write_text(json.dumps(part))
+            parts.append({**case.loader('val'), 'ann_file': f'annotations/part_{number}.json'})
+        case.cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
+        assert not examine(case.cfg, ['train', 'val'], weights=False).findings
+        case.cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=parts[:1])
+        (finding,) = examine(case.cfg, ['train', 'val'], weights=False).findings
+        assert finding.kind == 'evaluator-images' and '2 images of the evaluator' in finding.detail
 
     def test_an_evaluator_of_other_classes(self, make_case):
         case = make_case()

@@ -68,13 +68,6 @@ def is_id(value: object) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
-def box_problem(box: object) -> str | None:
-    """What is wrong with the form of a box, [x, y, width, height]; None if nothing is."""
-    if not are_numbers(box, 4):
-        return f'bbox is {brief(box)}, not a list of four numbers'
-    return None if all(map(is_finite, box)) else f'bbox {brief(box)} is not finite'
-
-
 def is_whole_polygon(part: Sequence[float]) -> bool:
     """Whether a list of numbers can be the corners of a polygon: at least three of them, two numbers each."""
     return len(part) >= 6 and len(part) % 2 == 0

@@ -12,7 +12,6 @@ from fishnet_mmdet.data.coco import (
     LIMIT,
     FormatError,
     are_numbers,
-    box_problem,
     brief,
     is_finite,
     is_id,
@@ -194,11 +193,9 @@ class _Objects:
         self.contents = contents
         self.masks = masks
         self.unique = unique
-        self.list = 'annotations' if unique else 'segments'
-        self.needed = ('id', 'image_id', 'category_id', 'bbox', 'area') + ('iscrowd',) * (
-            evaluated and unique
-        )
+        self.name = 'annotations' if unique else 'segments'
         self.evaluated = evaluated and unique
+        self.needed = ['id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * self.evaluated]
         self.known = {key for key, _ in contents.categories}
         self.sound: list[Mapping] = []
         self.places: list[int] = []
@@ -210,11 +207,14 @@ class _Objects:
         ids: set[int] = set()
         for place, entry in enumerate(entries):
             if problem := self._problem(entry):
-                kind = 'not-finite' if 'finite' in problem else 'entry-malformed'
-                name = (
-                    {'annotation': entry['id']} if isinstance(entry, dict) and is_id(entry.get('id')) else {}
+                name = entry.get('id') if isinstance(entry, dict) else None
+                about = {'annotation': name if is_id(name) else None, 'entry': (self.name, place)}
+                self.contents.add('entry-malformed', f'{self.name}[{place}]: {problem}', **about)
+                continue
+            if not all(map(is_finite, (entry['area'], *entry['bbox']))):
+                self._add(
+                    'not-finite', f'bbox {brief(entry["bbox"])}, area {brief(entry["area"])}', place, entry
                 )
-                self.contents.add(kind, f'{self.list}[{place}]: {problem}', entry=(self.list, place), **name)
                 continue
             self._check_references(place, entry, ids)
             if entry['image_id'] in self.contents.images:
@@ -226,7 +226,7 @@ class _Objects:
         self._check_boxes()
 
     def _add(self, kind: str, detail: str, place: int, entry: Mapping) -> None:
-        about = {'annotation': entry['id'], 'image': entry['image_id'], 'entry': (self.list, place)}
+        about = {'annotation': entry['id'], 'image': entry['image_id'], 'entry': (self.name, place)}
         self.contents.add(kind, detail, **about)
 
     def _problem(self, entry: object) -> str | None:
@@ -243,23 +243,23 @@ class _Objects:
             return f'image_id is {brief(entry["image_id"])}, neither a whole number nor a text'
         if not are_numbers([entry['area']]):
             return f'area is {brief(entry["area"])}, not a number'
-        if not is_finite(entry['area']):
-            return f'area {brief(entry["area"])} is not finite'
+        if not are_numbers(entry['bbox'], 4):
+            return f'bbox is {brief(entry["bbox"])}, not a list of four numbers'
         if entry.get('iscrowd', 0) not in (0, 1):
             return f'iscrowd is {brief(entry["iscrowd"])}, neither 0 nor 1'
-        return box_problem(entry['bbox'])
+        return None
 
     def _check_references(self, place: int, entry: Mapping, ids: set[int]) -> None:
         key = entry['id']
         if self.unique and key in ids:
             self._add(
-                'annotation-id-twice', f'{self.list}[{place}] has the id of an earlier one', place, entry
+                'annotation-id-twice', f'{self.name}[{place}] has the id of an earlier one', place, entry
             )
         ids.add(key)
         if self.evaluated and key == 0:
-            self._add('annotation-id-zero', f'{self.list}[{place}]', place, entry)
+            self._add('annotation-id-zero', f'{self.name}[{place}]', place, entry)
         if entry['image_id'] not in self.contents.images:
-            self._add('image-absent', f'{self.list}[{place}]', place, entry)
+            self._add('image-absent', f'{self.name}[{place}]', place, entry)
         if entry['category_id'] not in self.known:
             self._add('category-unknown', f'category_id is {entry["category_id"]}', place, entry)
 
@@ -309,10 +309,8 @@ class _Objects:
         flat = _flatten(self.parts, self.corners)
         starts = np.cumsum([0, *(len(part) // 2 for part in self.parts[:-1])])
         owners, first = np.unique(self.owners, return_index=True)
-        low, high = (
-            np.stack(
-                [extreme.reduceat(flat[axis::2], starts) for axis in (0, 1)], axis=1
-            )  # (parts, 2) as x, y
+        low, high = (  # (parts, 2) as x, y
+            np.stack([extreme.reduceat(flat[axis::2], starts) for axis in (0, 1)], axis=1)
             for extreme in (np.minimum, np.maximum)
         )
         sides = self._sides(self.owners)

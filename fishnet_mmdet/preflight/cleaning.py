@@ -67,10 +67,9 @@ def _cleaned(cfg: Config, number: int) -> Path:
 
 def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, int]]) -> None:
     """Writes an annotation file without some entries, and without the annotations of images that go."""
-    if source.resolve() == target:
-        return
     if not entries:
-        shutil.copyfile(source, target)
+        if source != target:  # they are the same for a config that an earlier run wrote
+            shutil.copyfile(source, target)
         return
     data = read_json(source)
     images = {place for name, place in entries if name == 'images'}

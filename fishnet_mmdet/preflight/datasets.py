@@ -12,6 +12,7 @@ from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmengine.config import Config
 from rich.progress import Progress
 
+from fishnet_mmdet.data.coco import brief
 from fishnet_mmdet.preflight.annotations import Contents, check_annotations
 from fishnet_mmdet.preflight.findings import Finding, Report
 from fishnet_mmdet.preflight.folders import CLASS_FOLDERS
@@ -133,9 +134,12 @@ def check_coco(
             _check_images(contents, loader, trusted, report, progress)
     _check_splits(loaders, report)
     for evaluator in evaluators:
-        for loader in loaders:
-            if {*evaluator.splits} & {*loader.splits} and evaluator.file != loader.file:
-                _check_evaluator(known[evaluator.file], known[loader.file], evaluator, report)
+        for split in evaluator.splits:
+            judged = [loader for loader in loaders if split in loader.splits]
+            others = [loader for loader in judged if loader.file != evaluator.file]
+            if others:
+                _check_evaluator(known, evaluator, judged, report)
+            for loader in others:
                 _check_classes(known[evaluator.file], loader.classes, evaluator.where, ignored, report)
 
 
@@ -301,7 +305,7 @@ def _check_classes(
         parts += [f'is {name!r} meant to be {match[0]!r}?' for name, match in near.items() if match]
         none = 'no class of the config is in the file; ' * (len(missing) == len(classes))
         text, kind = f'{none}{"; ".join(parts)}{lists}', 'classes-differ'
-    report.findings.append(Finding(kind, where, str(contents.path), text))
+    _add_once(Finding(kind, where, str(contents.path), text), report)
     return False
 
 
@@ -414,15 +418,26 @@ def _check_splits(loaders: Sequence[Loader], report: Report) -> None:
             report.findings.append(Finding('classes-of-splits', f'{first.where}, {other.where}', '', text))
 
 
-def _check_evaluator(truth: Contents, data: Contents, evaluator: Evaluator, report: Report) -> None:
-    """Whether evaluator and loader have the same images: one too many crashes, one too few counts as missed."""
-    if not (truth.is_read and data.is_read):
+def _check_evaluator(
+    known: Mapping[Path, Contents], evaluator: Evaluator, loaders: Sequence[Loader], report: Report
+) -> None:
+    """Whether an evaluator and the loaders of a split have the same images: one too many crashes, one too few is missed."""
+    if not all(known[use.file].is_read for use in (evaluator, *loaders)):
         return
-    for these, those, text in (
-        (data, truth, 'images of the loader are not in the evaluator'),
-        (truth, data, 'images of the evaluator are not in the loader, and would count as missed'),
+    truth = known[evaluator.file].images.keys()
+    data = set().union(*(known[loader.file].images for loader in loaders))
+    files = ', '.join(str(loader.file) for loader in loaders)
+    for odd, text in (
+        (data - truth, 'images of the loader are not in the evaluator'),
+        (truth - data, 'images of the evaluator are not in the loader, and would count as missed'),
     ):
-        if odd := these.images.keys() - those.images.keys():
-            ids = ', '.join(map(repr, islice(sorted(odd, key=str), 5)))
-            text = f'{len(odd)} {text}: {ids}{", ..." if len(odd) > 5 else ""}; the loader reads {data.path}'
-            report.findings.append(Finding('evaluator-images', evaluator.where, str(truth.path), text))
+        if odd:
+            ids = ', '.join(map(brief, islice(sorted(odd, key=str), 5)))
+            text = f'{len(odd)} {text}: {ids}{", ..." if len(odd) > 5 else ""}; the loader reads {files}'
+            _add_once(Finding('evaluator-images', evaluator.where, str(evaluator.file), text), report)
+
+
+def _add_once(finding: Finding, report: Report) -> None:
+    """Validation and test often have one evaluator and one loader, and so the same to tell."""
+    if finding not in report.findings:
+        report.findings.append(finding)

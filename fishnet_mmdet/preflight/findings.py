@@ -135,7 +135,9 @@ class Finding:
     def __str__(self) -> str:
         names = (('annotation', self.annotation), ('image', self.image))
         about = ' of '.join(f'{name} {brief(value)}' for name, value in names if value is not None)
-        return f'{about}: {self.detail}' if about else self.detail
+        text = f'{about}: {self.detail}' if about else self.detail
+        # File names come from strangers: nothing in them moves a cursor, and all of it can be written.
+        return ''.join(c if c.isprintable() or c == '\n' else repr(c)[1:-1] for c in text)
 
 
 @dataclass

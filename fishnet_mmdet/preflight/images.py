@@ -107,7 +107,7 @@ def look_at_all(
     trusted: Iterable[str] = (),
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, Look]:
-    """Looks at image files in as many threads as there are cores; those that are as they were come from the cache.
+    """Looks at image files in a few more threads than there are cores; those that are as they were come from the cache.
 
     Args:
         folder: Of the images.
@@ -133,7 +133,7 @@ def look_at_all(
         return seen
 
     names = list(dict.fromkeys(names))
-    with ThreadPoolExecutor(min(32, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor() as pool:
         looks = dict(zip(names, pool.map(look, names), strict=True))
     cache.save()
     return looks

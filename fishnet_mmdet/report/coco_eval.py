@@ -12,7 +12,6 @@ from pycocotools.cocoeval import COCOeval
 from fishnet_mmdet.data.coco import (
     FormatError,
     are_numbers,
-    box_problem,
     brief,
     is_finite,
     is_id,
@@ -179,8 +178,9 @@ def _row_problem(row: object) -> str | None:
     score = row.get('score', 0)
     if not are_numbers([score]) or not is_finite(score):
         return f'score is {brief(score)}, not a finite number'
-    if 'bbox' in row and (problem := box_problem(row['bbox'])):
-        return problem
+    box = row.get('bbox', [0, 0, 0, 0])
+    if not are_numbers(box, 4) or not all(map(is_finite, box)):
+        return f'bbox is {brief(box)}, not a list of four finite numbers'
     return _mask_problem(row['segmentation']) if 'segmentation' in row else None
 
 
