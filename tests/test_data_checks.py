@@ -31,11 +31,6 @@ WHERE = {'train': 'train', 'val': 'val, test'}
 SIDE = 96
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-
-
 @dataclass
 class Case:
     """A drawn data set of its own, with a config, about to be spoilt."""
@@ -973,6 +968,10 @@ class TestSkipBad:
 
 class TestCache:
     NAMES = ('000000.jpg', '000001.jpg', '000002.jpg')
+
+    @pytest.fixture(autouse=True)
+    def own_cache(self, tmp_path, monkeypatch):
+        monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
     def test_what_was_seen_is_remembered_until_it_changes(self, make_case, monkeypatch):
         case = make_case()
