@@ -12,6 +12,14 @@ CONFIGS = REPO / 'configs'
 REAL_DATA = REPO.parent / 'shared' / 'data'
 
 
+@pytest.fixture(scope='session', autouse=True)
+def cache_of_the_session(tmp_path_factory):
+    """What is remembered of drawn images is forgotten with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
 @pytest.fixture(scope='session')
 def demo_data(tmp_path_factory):
     """A demo set of a few images, drawn once per session."""

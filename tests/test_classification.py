@@ -19,7 +19,7 @@ from test_weights import as_downloaded
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.data.demo import OBJECT_CLASSES, ClassesSpec, make_demo_classes
-from fishnet_mmdet.data.preflight import PreflightError, check
+from fishnet_mmdet.preflight import PreflightError, check
 
 register_all_modules(init_default_scope=True)
 CLASSIFIER = CONFIGS / 'classifier_fishnet_demo.py'

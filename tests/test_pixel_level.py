@@ -22,7 +22,7 @@ from test_configs import PIXEL_LEVEL
 
 from fishnet_mmdet import ARCHS, FishNet, MIoUReport, PanopticQuality, PQReport
 from fishnet_mmdet.data.panoptic import segment_ids
-from fishnet_mmdet.data.preflight import PreflightError, check
+from fishnet_mmdet.preflight import PreflightError, check
 from fishnet_mmdet.report.panoptic import count_matches
 from fishnet_mmdet.training.launch import load_config, train
 

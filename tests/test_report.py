@@ -22,10 +22,11 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from fishnet_mmdet.data.coco import MAX_BYTES
 from fishnet_mmdet.report.accuracy_report import AccuracyReport
 from fishnet_mmdet.report.ap_report import APReport
 from fishnet_mmdet.report.coco_checks import ResultsError
-from fishnet_mmdet.report.coco_eval import FIGURES, MAX_BYTES, evaluate, load_annotations, load_results
+from fishnet_mmdet.report.coco_eval import FIGURES, evaluate, load_annotations, load_results
 from fishnet_mmdet.report.metric import MMDET_NAMES, OfficialCocoMetric
 
 
@@ -192,10 +193,13 @@ class TestUntrusted:
             (lambda row: row.update(image_id=[1]), 'image'),
             (lambda row: row.update(category_id={}), 'category'),
             (lambda row: row['segmentation'].update(size=[10**6, 10**6]), 'size'),
-            (lambda row: row['segmentation'].update(counts='012P'), 'cut short'),  # its last number goes on
-            (lambda row: row['segmentation'].update(counts='PPPPPPPPPPPPPPPPPPPPPPPP0'), 'damaged'),
-            (lambda row: row['segmentation'].update(counts='\x00'), 'damaged'),
-            (lambda row: row['segmentation'].update(counts=[96 * 96]), 'packs'),
+            (
+                lambda row: row['segmentation'].update(counts='012P'),
+                'ends within a number',
+            ),  # its last number goes on
+            (lambda row: row['segmentation'].update(counts='PPPPPPPPPPPPPPPPPPPPPPPP0'), 'more than 32 bits'),
+            (lambda row: row['segmentation'].update(counts='\x00'), 'not a compressed RLE'),
+            (lambda row: row['segmentation'].update(counts=[96 * 96]), 'no text'),
             (lambda row: row['segmentation'].update(counts='0'), 'add up'),
             (lambda row: row['segmentation'].update(counts='O'), 'add up'),  # -1
             (lambda row: row.update(segmentation=[[1, 2, 3, 4, 5, 6]]), 'size and counts'),

@@ -21,7 +21,8 @@ from test_weights import as_downloaded, in_layout, same
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.convert import convert
-from fishnet_mmdet.data.preflight import PreflightError, check_fishnet_weights
+from fishnet_mmdet.preflight import PreflightError
+from fishnet_mmdet.preflight.weights import check_fishnet_weights
 from fishnet_mmdet.weights import files
 from fishnet_mmdet.weights.files import WeightsError, read
 from fishnet_mmdet.weights.layouts import OFFICIAL

@@ -4,8 +4,8 @@
 import argparse
 import sys
 
-from fishnet_mmdet.data.preflight import PreflightError
 from fishnet_mmdet.deploy import DTYPES, TestOptimized
+from fishnet_mmdet.preflight import PreflightError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
 from fishnet_mmdet.weights.files import WeightsError
 

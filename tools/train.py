@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from fishnet_mmdet.data.preflight import PreflightError
+from fishnet_mmdet.preflight import PreflightError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
 from fishnet_mmdet.weights.files import WeightsError
 
@@ -25,10 +25,15 @@ def main() -> None:
         const='auto',
         help='go on from a checkpoint; without a value from the newest one in the work dir',
     )
+    parser.add_argument(
+        '--skip-bad',
+        action='store_true',
+        help='train without bad images and annotations, listed in WORK_DIR/preflight, instead of stopping',
+    )
     add_common_arguments(parser)
     args = parser.parse_args()
     try:
-        train(load_config(args), args.amp, args.auto_scale_lr, args.resume)
+        train(load_config(args), args.amp, args.auto_scale_lr, args.resume, args.skip_bad)
     except (PreflightError, WeightsError) as error:
         sys.exit(f'error: {error}')
 

@@ -6,14 +6,14 @@ reaches it unchecked.
 """
 
 import io
-import re
 from collections.abc import Container, Mapping, Sequence
 from contextlib import redirect_stdout
 from numbers import Real
 from typing import Any
 
-import numpy as np
 from pycocotools.coco import COCO
+
+from fishnet_mmdet.data.coco import FormatError, brief, rle_runs
 
 IOU_TYPES = ('bbox', 'segm')
 
@@ -22,9 +22,6 @@ MAX_PIXELS = 2**30
 
 LARGEST = 1e9
 """No coordinate, area or score is beyond this."""
-
-RUN_LENGTHS = re.compile(r'(?:[P-o]{0,6}[0-O])+')
-"""Text of a compressed mask: each number is digits that say `another follows` and one that does not."""
 
 
 class ResultsError(ValueError):
@@ -56,22 +53,22 @@ def check_results(truth: COCO, results: Sequence[Mapping], iou_type: str) -> lis
     for number, row in enumerate(results):
         if not isinstance(row, Mapping) or any(key not in row for key in needed):
             raise ResultsError(
-                f'result {number} lacks a field: {iou_type} needs {", ".join(needed)}; got {_short(row)}'
+                f'result {number} lacks a field: {iou_type} needs {", ".join(needed)}; got {brief(row, 200)}'
             )
         if not _among(row['image_id'], truth.imgs):
             raise ResultsError(
-                f'result {number} is of image {_short(row["image_id"])}, which the annotations do not have: '
+                f'result {number} is of image {brief(row["image_id"], 200)}, which the annotations do not have: '
                 'do the two files belong together?'
             )
         if not _among(row['category_id'], truth.cats):
             raise ResultsError(
-                f'result {number} has category {_short(row["category_id"])}; the annotations have '
+                f'result {number} has category {brief(row["category_id"], 200)}; the annotations have '
                 f'{sorted(truth.cats)}'
             )
         image = truth.imgs[row['image_id']]
         problem = box_problem(row[shape]) if shape == 'bbox' else rle_problem(row[shape], image, texts=True)
         if not _is_number(row['score']):
-            problem = f'its score is no number: {_short(row["score"])}'
+            problem = f'its score is no number: {brief(row["score"], 200)}'
         if problem:
             raise ResultsError(f'result {number}, of image {row["image_id"]!r}: {problem}')
         rows.append({key: row[key] for key in needed})
@@ -91,7 +88,7 @@ def checked_annotations(truth: COCO, iou_type: str) -> COCO:
     for number, annotation in enumerate(truth.dataset['annotations']):
         if problem := _annotation_problem(truth, annotation, iou_type):
             name = (
-                f'annotation {_short(annotation.get("id"))}'
+                f'annotation {brief(annotation.get("id"), 200)}'
                 if isinstance(annotation, Mapping)
                 else 'annotation'
             )
@@ -125,7 +122,7 @@ def indexed(dataset: Any) -> COCO:
                 type(entry.get(field)) in (int, str) for field in fields
             ):
                 raise ResultsError(
-                    f'{kind}: entry {number} needs {", ".join(fields)}, each a number or a text; got {_short(entry)}'
+                    f'{kind}: entry {number} needs {", ".join(fields)}, each a number or a text; got {brief(entry, 200)}'
                 )
         if kind != 'annotations' and len({type(entry['id']) for entry in dataset[kind]}) > 1:
             raise ResultsError(f'the ids of {kind} are partly numbers, partly texts')
@@ -138,13 +135,13 @@ def indexed(dataset: Any) -> COCO:
 
 def _annotation_problem(truth: COCO, annotation: Mapping, iou_type: str) -> str | None:
     if not _among(annotation['image_id'], truth.imgs):
-        return f'its image {_short(annotation["image_id"])} is not among the images'
+        return f'its image {brief(annotation["image_id"], 200)} is not among the images'
     if not _among(annotation['category_id'], truth.cats):
-        return f'its category {_short(annotation["category_id"])} is not among {sorted(truth.cats)}'
+        return f'its category {brief(annotation["category_id"], 200)} is not among {sorted(truth.cats)}'
     if not _is_number(annotation.get('area')):
-        return f'its area is no number: {_short(annotation.get("area"))}'
+        return f'its area is no number: {brief(annotation.get("area"), 200)}'
     if annotation.get('iscrowd', 0) not in (0, 1):
-        return f'its iscrowd is neither 0 nor 1: {_short(annotation["iscrowd"])}'
+        return f'its iscrowd is neither 0 nor 1: {brief(annotation["iscrowd"], 200)}'
     if iou_type == 'bbox':
         return box_problem(annotation.get('bbox'))
     image, shape = truth.imgs[annotation['image_id']], annotation.get('segmentation')
@@ -155,7 +152,7 @@ def box_problem(box: Any) -> str | None:
     """What is wrong with a box, which must be four numbers."""
     if isinstance(box, list | tuple) and len(box) == 4 and all(map(_is_number, box)):
         return None
-    return f'its box is not four numbers: {_short(box)}'
+    return f'its box is not four numbers: {brief(box, 200)}'
 
 
 def rle_problem(mask: Any, image: Mapping, texts: bool = False) -> str | None:
@@ -167,51 +164,29 @@ def rle_problem(mask: Any, image: Mapping, texts: bool = False) -> str | None:
         texts: Whether runs must be text, as they must in results.
     """
     if not isinstance(mask, Mapping) or not {'size', 'counts'} <= set(mask):
-        return f'its mask has no size and counts: {_short(mask)}'
+        return f'its mask has no size and counts: {brief(mask, 200)}'
     if problem := _side_problem(image):
         return problem
     if mask['size'] != [image['height'], image['width']]:
         return (
-            f'its mask is of size {_short(mask["size"])} (height, width), its image of '
+            f'its mask is of size {brief(mask["size"], 200)} (height, width), its image of '
             f'{[image["height"], image["width"]]}'
         )
-    runs = mask['counts']
-    if isinstance(runs, str | bytes):
-        runs = run_lengths(runs)
-        if runs is None:
-            return f'the counts of its mask are damaged or cut short: {_short(mask["counts"])}'
-    elif texts or not isinstance(runs, list) or not all(type(run) is int for run in runs):
-        return f'the counts of its mask are not what pycocotools packs: {_short(runs)}'
-    # pycocotools would look for the missing pixels for ever.
-    if len(runs) == 0 or min(runs) < 0 or sum(runs) != image['height'] * image['width']:
-        return 'the runs of its mask do not add up to its image'
+    if texts and not isinstance(mask['counts'], str):
+        return f'the counts of its mask are no text: {brief(mask["counts"], 200)}'
+    try:
+        rle_runs(
+            mask
+        )  # pycocotools would look for missing pixels for ever, and read on where a text is cut short
+    except FormatError as error:
+        return f'its mask: {error}'
     return None
-
-
-def run_lengths(text: str | bytes) -> list[int] | None:
-    """The runs of a mask that pycocotools compressed into text; None for text that it did not write.
-
-    A number is written in groups of 5 bits, the lowest first, a sixth bit saying whether another group follows; from the
-    fourth number on it is the difference from the number before the last.
-    """
-    text = text.decode('latin-1') if isinstance(text, bytes) else text
-    if not RUN_LENGTHS.fullmatch(text):
-        return None
-    groups = np.frombuffer(text.encode('ascii'), np.uint8).astype(np.int64) - 48
-    last = np.flatnonzero(groups < 32)
-    first = np.concatenate([[0], last[:-1] + 1])
-    place = np.arange(len(groups)) - np.repeat(first, last - first + 1)
-    numbers = np.add.reduceat((groups & 31) << 5 * place, first)
-    numbers -= np.where(groups[last] & 16, 1 << 5 * (last - first + 1), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers.tolist()
 
 
 def polygons_problem(polygons: Any, image: Mapping) -> str | None:
     """What is wrong with the polygons of an annotation."""
     if not isinstance(polygons, list) or not polygons:
-        return f'its segmentation is neither polygons nor a mask: {_short(polygons)}'
+        return f'its segmentation is neither polygons nor a mask: {brief(polygons, 200)}'
     if problem := _side_problem(image):
         return problem
     bounds = image['width'], image['height']
@@ -222,10 +197,10 @@ def polygons_problem(polygons: Any, image: Mapping) -> str | None:
             or len(polygon) % 2
             or not all(map(_is_number, polygon))
         ):
-            return f'a polygon of it is not three points or more: {_short(polygon)}'
+            return f'a polygon of it is not three points or more: {brief(polygon, 200)}'
         for bound, values in zip(bounds, (polygon[::2], polygon[1::2]), strict=True):
             if min(values) < -bound or max(values) > 2 * bound:
-                return f'a polygon of it reaches far beyond its image of {bounds[0]} x {bounds[1]}: {_short(polygon)}'
+                return f'a polygon of it reaches far beyond its image of {bounds[0]} x {bounds[1]}: {brief(polygon, 200)}'
     return None
 
 
@@ -233,7 +208,7 @@ def _side_problem(image: Mapping) -> str | None:
     sides = [image.get('height'), image.get('width')]
     if all(type(side) is int and side > 0 for side in sides) and sides[0] * sides[1] <= MAX_PIXELS:
         return None
-    return f'its image has no sound height and width: {_short(sides)}'
+    return f'its image has no sound height and width: {brief(sides, 200)}'
 
 
 def _is_number(value: Any) -> bool:
@@ -242,8 +217,3 @@ def _is_number(value: Any) -> bool:
 
 def _among(value: Any, known: Container) -> bool:
     return isinstance(value, Real | str) and value in known
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f'{text[:200]}...'

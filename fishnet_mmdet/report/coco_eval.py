@@ -1,16 +1,15 @@
 """COCO's twelve official figures, from pycocotools and nowhere else."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from fishnet_mmdet.data.coco import FormatError, read_json
 from fishnet_mmdet.report.coco_checks import ResultsError, check_results, checked_annotations, indexed
 
 FIGURES = (
@@ -21,9 +20,6 @@ FIGURES = (
 
 MAX_DETS = (1, 10, 100)
 """Detections per image that count, as on the COCO server."""
-
-MAX_BYTES = 2 * 2**30
-"""Of a file that is read: several times COCO's largest."""
 
 
 def evaluate(
@@ -90,22 +86,11 @@ def load_results(path: Path | str) -> list:
     return data
 
 
-def _load_json(path: Path | str) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        ResultsError: The file cannot be read, is too large, or is no JSON.
-    """
+def _load_json(path: Path | str) -> object:
     try:
-        if (size := Path(path).stat().st_size) > MAX_BYTES:
-            raise ResultsError(f'{path}: has {size:,} bytes; up to {MAX_BYTES:,} are read')
-        return json.loads(Path(path).read_bytes())
-    except ResultsError:
-        raise
-    except OSError as error:
-        raise ResultsError(f'{path}: cannot be read: {error.strerror}') from error
-    except (ValueError, RecursionError) as error:
-        raise ResultsError(f'{path}: not JSON: {error}') from error
+        return read_json(path)
+    except FormatError as error:
+        raise ResultsError(str(error)) from error
 
 
 def _as_coco(truth: COCO, rows: list[dict]) -> COCO:

@@ -14,9 +14,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from fishnet_mmdet.data import preflight
+from fishnet_mmdet import preflight
+from fishnet_mmdet.training.agreement import agree
 from fishnet_mmdet.training.checkpoints import StrictLoading
-from fishnet_mmdet.training.distributed import is_main_process, prepare_cpu_processes
+from fishnet_mmdet.training.distributed import prepare_cpu_processes
 from fishnet_mmdet.weights.load import SCHEME
 
 DEFAULT_TTA_MODEL = dict(
@@ -73,7 +74,13 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: str | None = None) -> None:
+def train(
+    cfg: Config,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    skip_bad: bool = False,
+) -> None:
     """Trains.
 
     Args:
@@ -81,9 +88,10 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: s
         amp: Whether to train in mixed precision.
         auto_scale_lr: Whether to scale the learning rate from `auto_scale_lr.base_batch_size` to the real batch.
         resume: A checkpoint, or 'auto' for the newest one in the work dir.
+        skip_bad: Whether to train without bad images and annotations; see `fishnet_mmdet.preflight.drop_bad`.
 
     Raises:
-        PreflightError: Before anything is built; see `fishnet_mmdet.data.preflight`.
+        PreflightError: Before anything is built; see `fishnet_mmdet.preflight`.
     """
     if amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -98,10 +106,13 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: s
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
         _check_file(cfg.load_from)
-    if is_main_process():
-        splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
-        # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
-        preflight.check(cfg, splits, weights=True)
+    splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
+    # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
+    agree(
+        cfg, lambda: print(preflight.check(cfg, splits, weights=True, skip_bad=skip_bad).text(), flush=True)
+    )
+    if skip_bad:
+        preflight.use_cleaned(cfg)
     runner = build_runner(cfg)
     _warn_of_batch(runner)
     runner.train()
@@ -131,7 +142,7 @@ def test(
         form: A hook that changes the model once its weights are loaded, such as `deploy.TestOptimized`.
 
     Raises:
-        PreflightError: Before anything is built; see `fishnet_mmdet.data.preflight`.
+        PreflightError: Before anything is built; see `fishnet_mmdet.preflight`.
     """
     if out and not out.endswith(('.pkl', '.pickle')):
         raise preflight.PreflightError(f'--out {out}: the file of predictions must end in .pkl or .pickle')
@@ -142,8 +153,7 @@ def test(
         _switch_on_pictures(cfg, show, show_dir, wait_time)
     if tta:
         _switch_on_tta(cfg)
-    if is_main_process():
-        preflight.check(cfg, ['test'], weights=False)
+    agree(cfg, lambda: print(preflight.check(cfg, ['test'], weights=False).text(), flush=True))
     runner = build_runner(cfg)
     runner.register_hook(StrictLoading())
     if form:

@@ -1,0 +1,91 @@
+"""Training without what is bad: annotation files of its own in the work dir, and nothing of the user's changed."""
+
+import json
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from mmengine.config import Config
+
+from fishnet_mmdet.data.coco import read_json
+from fishnet_mmdet.preflight.datasets import coco_loaders
+from fishnet_mmdet.preflight.findings import KINDS, Finding, Report
+from fishnet_mmdet.preflight.images import write_atomically
+
+TRAIN = 'train'
+LISTS = ('images', 'annotations')
+
+
+def drop_bad(cfg: Config, report: Report) -> list[Finding]:
+    """Points the training data of a config to annotation files without the bad entries, which it writes.
+
+    They lie in WORK_DIR/preflight, beside `dropped.txt`, which lists what was left out. Validation and test data stay
+    as they are: figures on a part of them could not be compared.
+
+    Args:
+        cfg: Changed in place, as by `use_cleaned`.
+        report: What was found in it.
+
+    Returns:
+        What was left out.
+
+    Raises:
+        PreflightError: Errors that no leaving out can mend, or that are in other data than for training.
+    """
+    bad = {
+        f
+        for f in report.errors
+        if KINDS[f.kind].drops and f.where == TRAIN and f.entry and f.entry[0] in LISTS
+    }
+    Report([f for f in report.findings if f not in bad], report.checked).raise_errors()
+    folder = _folder(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, loader in enumerate(coco_loaders(cfg, [TRAIN])):
+        files = {str(path) for path in (loader.file, loader.folder, loader.maps) if path}
+        _write_cleaned(loader.file, _cleaned(cfg, number), {f.entry for f in bad if f.file in files})
+    dropped = [f for f in report.findings if f in bad]
+    lines = [f'{f.kind}\t{f.file}\t{f}' for f in dropped]
+    write_atomically(folder / 'dropped.txt', ''.join(f'{line}\n' for line in lines))
+    use_cleaned(cfg)
+    return dropped
+
+
+def use_cleaned(cfg: Config) -> None:
+    """Points the training data of a config to the files that `drop_bad` writes, in every process the same ones."""
+    for number, loader in enumerate(coco_loaders(cfg, [TRAIN])):
+        for node in loader.nodes:
+            node['ann_file'] = str(_cleaned(cfg, number))
+
+
+def _folder(cfg: Config) -> Path:
+    return Path(cfg.work_dir).resolve() / 'preflight'
+
+
+def _cleaned(cfg: Config, number: int) -> Path:
+    return _folder(cfg) / f'{TRAIN}_{number}.json'
+
+
+def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, int]]) -> None:
+    """Writes an annotation file without some entries, and without the annotations of images that go."""
+    if not entries:
+        if source != target:  # they are the same for a config that an earlier run wrote
+            shutil.copyfile(source, target)
+        return
+    data = read_json(source)
+    images = {place for name, place in entries if name == 'images'}
+    annotations = {place for name, place in entries if name == 'annotations'}
+    kept = [entry for place, entry in enumerate(data['images']) if place not in images]
+    ids = {entry['id'] for entry in kept}
+    gone = {_id(data['images'][place]) for place in images} - ids
+    data['images'] = kept
+    data['annotations'] = [
+        entry
+        for place, entry in enumerate(data.get('annotations', []))
+        if place not in annotations and not (isinstance(entry, dict) and entry.get('image_id') in gone)
+    ]
+    write_atomically(target, json.dumps(data))
+
+
+def _id(entry: object) -> int | str | None:
+    key = entry.get('id') if isinstance(entry, dict) else None
+    return key if isinstance(key, int | str) else None
