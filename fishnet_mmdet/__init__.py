@@ -21,7 +21,9 @@ try:
     from fishnet_mmdet.training.checkpoints import PlainCheckpoints
     from fishnet_mmdet.training.clipping import EarlyClipping
     from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
+    from fishnet_mmdet.training.durable import AtomicBackend, DurableCheckpoints
     from fishnet_mmdet.training.guards import FixedNormGuard, NonFiniteLossGuard
+    from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop, SeededBatches
 except Exception:
     # `python -m fishnet_mmdet.doctor` is there to say what is wrong with a stack on which this import fails.
     if 'fishnet_mmdet.doctor' not in sys.orig_argv:
@@ -31,7 +33,9 @@ __all__ = [
     'ARCHS',
     'APReport',
     'AccuracyReport',
+    'AtomicBackend',
     'CPUDistributedDataParallel',
+    'DurableCheckpoints',
     'EarlyClipping',
     'FishNet',
     'FishNetArch',
@@ -45,5 +49,8 @@ __all__ = [
     'PQReport',
     'PanopticQuality',
     'PlainCheckpoints',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+    'SeededBatches',
     'TinyImageNet',
 ]

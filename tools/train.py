@@ -6,6 +6,7 @@ import sys
 
 from fishnet_mmdet.data.preflight import PreflightError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
+from fishnet_mmdet.training.resume import CheckpointError
 from fishnet_mmdet.weights.files import WeightsError
 
 
@@ -23,13 +24,13 @@ def main() -> None:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from a checkpoint; without a value from the newest one in the work dir',
+        help='go on from a checkpoint; without a value from the newest one in the work dir that can be read',
     )
     add_common_arguments(parser)
     args = parser.parse_args()
     try:
         train(load_config(args), args.amp, args.auto_scale_lr, args.resume)
-    except (PreflightError, WeightsError) as error:
+    except (CheckpointError, PreflightError, WeightsError) as error:
         sys.exit(f'error: {error}')
 
 

@@ -1,0 +1,243 @@
+"""A training of seconds with everything in it that a resume must not lose, in real processes that can be killed.
+
+Loader workers whose transforms draw from Python, NumPy and torch; dropout; live BN with statistics of each rank; momentum;
+schedulers by iteration and by epoch; averaged weights; a validation that draws too. `python tests/tiny_run.py` imports
+all that once, then forks a process, or one for each rank, for every job that it reads from its standard input.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RANK_KEYS = ('RANK', 'LOCAL_RANK')
+TESTS = Path(__file__).resolve().parent
+
+
+class Forker:
+    """Starts jobs from a process that has imported everything."""
+
+    def __init__(self):
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{TESTS}:{TESTS.parent}'}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def start(self, job):
+        """Returns the processes' ids."""
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def wait(self):
+        """Returns the exit statuses of the last job's processes; minus the signal for those that one ended."""
+        print('wait', file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def run(self, **job):
+        self.start(job)
+        return self.wait()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def serve():
+    import fishnet_mmdet  # noqa: F401  (imported for the jobs)
+
+    define()
+    pids = []
+    replies = os.fdopen(os.dup(1), 'w')
+    for line in sys.stdin:
+        if line.strip() == 'wait':
+            statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+            print(json.dumps(statuses), file=replies, flush=True)
+            continue
+        job = json.loads(line)
+        ranks = job.pop('ranks', 1)
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        pids = [fork(job, rank, ranks, port) for rank in range(ranks)]
+        print(json.dumps(pids), file=replies, flush=True)
+
+
+def fork(job, rank, ranks, port):
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        os.setsid()  # as launchers do: a signal can go to the trainer and its workers at once
+        if ranks > 1:
+            os.environ.update(
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
+            )
+        log = os.open(Path(job['work_dir']).with_suffix(f'.{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        status = guarded(job, ranks)
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def guarded(job, ranks):
+    """Trains as `tools/train.py` does; returns the exit status."""
+    from fishnet_mmdet.training.resume import CheckpointError
+
+    try:
+        train(job, ranks)
+    except CheckpointError as error:
+        print(f'error: {error}', flush=True)
+        return 1
+    except SystemExit as leaving:
+        return leaving.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        return 3
+    return 0
+
+
+def define():
+    """Registers data and model: imports of torch and MMEngine stay out of the test process."""
+    import numpy as np
+    import torch
+    from mmengine.dataset import BaseDataset
+    from mmengine.evaluator import BaseMetric
+    from mmengine.hooks import Hook
+    from mmengine.model import BaseModel
+    from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+    from torch import nn
+
+    @DATASETS.register_module()
+    class TinyData(BaseDataset):
+        """Numbers, augmented with draws from all three generators."""
+
+        METAINFO = dict(classes=('a', 'b'))
+
+        def load_data_list(self):
+            return [dict(x=float(i)) for i in range(22)]
+
+        def prepare_data(self, idx):
+            drawn = torch.rand(6) + random.random() + torch.from_numpy(np.random.rand(6))
+            return dict(inputs=(drawn + idx / 22).float(), target=torch.tensor(float(idx % 3)))
+
+    @MODELS.register_module()
+    class TinyModel(BaseModel):
+        def __init__(self, width=16):
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, 1)
+            )
+
+        def forward(self, inputs, target, mode='tensor'):
+            out = self.layers(torch.stack(inputs))[:, 0]
+            error = (out + 0.01 * random.random() + 0.01 * np.random.rand() - torch.stack(target)) ** 2
+            return dict(loss=error.mean(), loss_max=error.max()) if mode == 'loss' else [error]
+
+    @METRICS.register_module()
+    class TinyMetric(BaseMetric):
+        def process(self, data_batch, data_samples):
+            self.results += [float(e.sum()) for e in data_samples]
+
+        def compute_metrics(self, results):
+            random.random(), np.random.rand(), torch.rand(1)
+            return dict(acc=-sum(results))
+
+    @HOOKS.register_module()
+    class Mischief(Hook):
+        """Dies, or slows down, at an iteration."""
+
+        priority = 'VERY_HIGH'
+
+        def __init__(self, die_at=None, seconds=0.0, val_seconds=0.0):
+            self.die_at, self.seconds, self.val_seconds = die_at, seconds, val_seconds
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == self.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(self.seconds)
+
+        def before_val_iter(self, runner, batch_idx, data_batch=None):
+            (Path(runner.work_dir) / 'validating').touch()
+            time.sleep(self.val_seconds)
+
+
+def config(job):
+    """The job as an MMEngine config."""
+    by_epoch = job.get('loop', 'epoch') == 'epoch'
+    sampler = dict(type='InfiniteSampler') if job.get('infinite') else dict(type='DefaultSampler', shuffle=True)
+    loader = dict(
+        batch_size=2,
+        num_workers=job.get('workers', 2),
+        persistent_workers=job.get('persistent', True) and job.get('workers', 2) > 0,
+        dataset=dict(type='TinyData'),
+        sampler=sampler,
+    )
+    val_loader = {**loader, 'sampler': dict(type='DefaultSampler', shuffle=False)}
+    length = dict(max_epochs=job.get('epochs', 4)) if by_epoch else dict(max_iters=job.get('iters', 36))
+    every = dict(val_interval=job.get('val_interval', 1 if by_epoch else 9))
+    cfg = dict(
+        model=dict(type='TinyModel', width=job.get('width', 16)),
+        work_dir=job['work_dir'],
+        experiment_name='tiny',
+        train_dataloader=loader,
+        train_cfg=dict(type='ResumableEpochLoop' if by_epoch else 'ResumableIterLoop', **length, **every),
+        val_dataloader=val_loader,
+        val_cfg=dict(type='ValLoop'),
+        val_evaluator=dict(type='TinyMetric'),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.02, momentum=0.9), clip_grad=dict(max_norm=5.0)),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=7),
+            dict(type='MultiStepLR', by_epoch=by_epoch, milestones=[2, 3] if by_epoch else [11, 30]),
+        ],
+        default_hooks=dict(
+            checkpoint=dict(type='DurableCheckpoints', **{'by_epoch': by_epoch, 'interval': 1, **job.get('checkpoint', {})}),
+            logger=dict(type='LoggerHook', interval=job.get('log_interval', 2)),
+        ),
+        custom_hooks=[
+            dict(type='PlainCheckpoints'),
+            dict(type='SyncBuffersHook'),
+            dict(type='Mischief', **job.get('mischief', {})),
+        ],
+        randomness=dict(seed=job.get('seed')),
+        resume=job.get('resume', False),
+        load_from=job.get('load_from'),
+        env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')),
+        log_processor=dict(by_epoch=by_epoch),
+        default_scope='mmengine',
+    )
+    if job.get('ema', True):
+        cfg['custom_hooks'].append(dict(type='EMAHook', momentum=0.1, update_buffers=True))
+    for loop in job.get('stock', []):
+        cfg['train_cfg']['type'] = loop
+    return cfg
+
+
+def train(job, ranks):
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+    from fishnet_mmdet.training.distributed import prepare_cpu_processes
+
+    cfg = Config(config(job), filename=None)
+    if ranks > 1:
+        cfg.launcher = 'pytorch'
+        prepare_cpu_processes(cfg)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    if len(sys.argv) == 1:
+        serve()
+    else:  # under torchrun: one job
+        define()
+        sys.exit(guarded(json.loads(sys.argv[1]), int(os.environ.get('WORLD_SIZE', 1))))
