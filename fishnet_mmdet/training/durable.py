@@ -76,6 +76,7 @@ class DurableCheckpoints(CheckpointHook):
         self._saved_at: int | None = None
         self._progress: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
+        self._validated = False
 
     def before_run(self, runner: Runner) -> None:
         """Clears what a kill left half-written; lets MMEngine's `last_checkpoint` name a file that can be read."""
@@ -123,16 +124,24 @@ class DurableCheckpoints(CheckpointHook):
                 f'{type(loop).__name__} cannot be resumed exactly: no random state is kept. Set train_cfg.type to '
                 'ResumableEpochLoop or ResumableIterLoop'
             )
-        elif runner.iter > 0:
-            reason = 'the checkpoint holds no random state'
-            reason = reason if self._resumed is None else loop.go_on(self._resumed)
-            if reason:
-                runner.logger.warning(f'The training goes on, but not exactly as it would have: {reason}')
-        self._resumed = None
         problem = self._check_room(runner) if is_main_process() else None
         if any_rank(problem is not None):
             raise CheckpointError(problem or 'rank 0 found too little room for checkpoints; see its message')
         self._stop.listen()
+        if runner.iter > 0 and resumable:
+            self._go_on(runner, loop)
+
+    def _go_on(self, runner: Runner, loop: ResumableEpochLoop | ResumableIterLoop) -> None:
+        """Takes the loop to where the checkpoint was written."""
+        reason = 'the checkpoint holds no random state' if self._resumed is None else loop.go_on(self._resumed)
+        self._resumed = None
+        if reason:
+            runner.logger.warning(f'The training goes on, but not exactly as it would have: {reason}')
+            return
+        last = self.file_backend.join_path(self.out_dir, Path(runner.message_hub.get_info('last_ckpt')).name)
+        if self.file_backend.isfile(last):
+            self.last_ckpt, self._saved_at = last, runner.iter
+        loop.make_up_validation()
 
     def after_train(self, runner: Runner) -> None:
         """As MMEngine's; signals mean again what they meant before."""
@@ -181,7 +190,7 @@ class DurableCheckpoints(CheckpointHook):
         names = [n for n in runner.message_hub.get_info(KEPT, []) if n != name] + [name]
         runner.message_hub.update_info(KEPT, names)
         if isinstance(loop := runner.train_loop, ResumableEpochLoop | ResumableIterLoop):
-            self._progress = loop.progress(meta['epoch'], iteration)
+            self._progress = loop.progress(meta['epoch'], iteration, self._validated)
         failure = None
         try:
             self._save(runner, name, meta)
@@ -234,10 +243,13 @@ class DurableCheckpoints(CheckpointHook):
             return
         former = self._best_paths()
         self._set_best_paths(dict.fromkeys(former))
+        self._validated = True  # what is saved again now holds these metrics
         try:
             super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
             raise self._failed(runner, error) from error
+        finally:
+            self._validated = False
         now = self._best_paths()
         self._set_best_paths({key: path or former.get(key) for key, path in now.items()})
         self._remove([path for key, path in former.items() if path and now[key] not in (None, path)])

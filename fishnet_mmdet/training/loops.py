@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DATA_SAMPLERS, FUNCTIONS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor, nn
@@ -126,6 +125,8 @@ class _Resumable:
     """What both loops share; comes before MMEngine's loop among the bases."""
 
     endless = False
+    _done = 0
+    _owes_validation = False
 
     def __init__(self, runner: Runner, dataloader: dict | DataLoader, *args: Any, **kwargs: Any) -> None:
         self._draws: Draws | None = None
@@ -157,12 +158,13 @@ class _Resumable:
         yield
         self._draws = self._draws or Draws.now()
 
-    def progress(self, epoch: int, iteration: int) -> dict[str, Any]:
+    def progress(self, epoch: int, iteration: int, validated: bool) -> dict[str, Any]:
         """What a checkpoint needs beyond MMEngine's to go on exactly: plain containers and tensors. All ranks call it.
 
         Args:
             epoch: Of the checkpoint, as in its `meta`.
             iteration: Likewise.
+            validated: Whether a validation that is due here is behind.
         """
         self._draws = self._draws or Draws.now()
         draws = {name: all_gather(tensor) for name, tensor in self._draws.tensors().items()}
@@ -171,8 +173,9 @@ class _Resumable:
             'sampler_seed': getattr(self.batches.sampler, 'seed', None),
             'batches_done': self._done_of(epoch, iteration),
             'batches': len(self.batches),
+            'validated': validated,
             'draws': [{name: draws[name][rank] for name in draws} for rank in range(get_world_size())],
-            'buffers': buffers_of_ranks(self.runner.model),
+            'buffers': buffers_of_ranks(self.runner),
         }
 
     def go_on(self, progress: Mapping[str, Any]) -> str | None:
@@ -190,17 +193,27 @@ class _Resumable:
         if progress['batches'] != len(self.batches):
             return f'an epoch had {progress["batches"]} batches, and now has {len(self.batches)}'
         self._done = progress['batches_done']
+        self._owes_validation = not progress['validated']
         self._draws = Draws.of(progress['draws'][get_rank()])
         if progress['buffers'] is not None:
-            fill_buffers(self.runner.model, progress['buffers'][get_rank()])
+            fill_buffers(self.runner, progress['buffers'][get_rank()])
         return None
+
+
+    def make_up_validation(self) -> None:
+        """Validates, if the checkpoint was written where a validation was due and the run ended before it was over."""
+        done, last = self._steps_done()
+        self._decide_current_val_interval()
+        due = done >= self.val_begin and (done % self.val_interval == 0 or done == last)
+        if self._owes_validation and due and self.runner.val_loop is not None:
+            self._draws.restore()
+            self.runner.val_loop.run()
 
 
 @LOOPS.register_module()
 class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
     """MMEngine's epoch-based loop, with the same arguments, that also goes on in mid-epoch."""
 
-    _done = 0
     _begun: tuple[int, int] = (-1, 0)
 
     def run_epoch(self) -> None:
@@ -224,6 +237,10 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
         """How many batches of an epoch are behind an iteration; none of an epoch that is still to begin."""
         begun, first = self._begun
         return iteration - first if epoch == begun else 0
+
+    def _steps_done(self) -> tuple[int, int]:
+        """Of those that validations are counted in, and of how many; none in the middle of an epoch."""
+        return 0 if self._done else self._epoch, self._max_epochs
 
 
 @LOOPS.register_module()
@@ -258,18 +275,22 @@ class ResumableIterLoop(_Resumable, IterBasedTrainLoop):
     def _done_of(self, epoch: int, iteration: int) -> int:
         return iteration
 
-
-def _floating_buffers(model: nn.Module) -> list[Tensor]:
-    model = model.module if is_model_wrapper(model) else model
-    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    def _steps_done(self) -> tuple[int, int]:
+        return self._iter, self._max_iters
 
 
-def buffers_of_ranks(model: nn.Module) -> list[Tensor] | None:
+def _floating_buffers(runner: Runner) -> list[Tensor]:
+    """Those of the model and of its running averages (EMAHook)."""
+    models = [runner.model, *(hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model'))]
+    return [buffer for model in models for buffer in model.buffers() if buffer.is_floating_point()]
+
+
+def buffers_of_ranks(runner: Runner) -> list[Tensor] | None:
     """Each rank's buffers, such as BN statistics, in one vector each; None where all have the same.
 
     Between two synchronisations every rank has statistics of its own, and the weights of a checkpoint are rank 0's.
     """
-    buffers = _floating_buffers(model)
+    buffers = _floating_buffers(runner)
     if get_world_size() == 1 or not buffers:
         return None
     mine = torch.cat([buffer.detach().flatten() for buffer in buffers])
@@ -277,8 +298,8 @@ def buffers_of_ranks(model: nn.Module) -> list[Tensor] | None:
     return None if all(torch.equal(vector, vectors[0]) for vector in vectors) else vectors
 
 
-def fill_buffers(model: nn.Module, vector: Tensor) -> None:
+def fill_buffers(runner: Runner, vector: Tensor) -> None:
     """Puts a vector of `buffers_of_ranks` back."""
-    buffers = _floating_buffers(model)
+    buffers = _floating_buffers(runner)
     for buffer, part in zip(buffers, vector.split([b.numel() for b in buffers]), strict=True):
         buffer.copy_(part.view_as(buffer))
