@@ -69,7 +69,12 @@ MATRIX = {
     'saved again with a new best': (dict(checkpoint=dict(save_best='acc', rule='greater')), 26, 'epoch_4.pth'),
 }  # fmt: skip
 SINGLE = list(MATRIX)
-DOUBLE = ['epochs, at a boundary', 'epochs, in the middle', 'iterations, endless sampler', 'iterations, sampler by epochs']
+DOUBLE = [
+    'epochs, at a boundary',
+    'epochs, in the middle',
+    'iterations, endless sampler',
+    'iterations, sampler by epochs',
+]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,9 @@ def test_resumed_equals_uninterrupted(forker, tmp_path, ranks, case):
     statuses = forker.run(work_dir=str(tmp_path / 'parts'), mischief=dict(die_at=kill_at), **job)
     assert set(statuses) <= {-9, 3} and -9 in statuses  # the other rank may see its peer gone first
     assert not (tmp_path / 'parts' / last).exists()
-    assert forker.run(work_dir=str(tmp_path / 'parts'), resume=True, **job) == [0] * ranks, log_of(tmp_path / 'parts')
+    assert forker.run(work_dir=str(tmp_path / 'parts'), resume=True, **job) == [0] * ranks, log_of(
+        tmp_path / 'parts'
+    )
     assert 'resumed epoch' in log_of(tmp_path / 'parts')
     assert 'not exactly' not in log_of(tmp_path / 'parts')
     assert_same_run(tmp_path / 'parts', tmp_path / 'whole', last)
@@ -99,21 +106,27 @@ def test_without_a_seed_the_resumed_run_takes_up_the_first_ones(forker, tmp_path
     (tmp_path / 'parts').mkdir()
     (tmp_path / 'parts/iter_16.pth').write_bytes((tmp_path / 'whole/iter_16.pth').read_bytes())
     assert forker.run(work_dir=str(tmp_path / 'parts'), resume=True, **job) == [0]
-    ours, theirs = (torch.load(tmp_path / run / 'iter_36.pth', weights_only=True) for run in ('parts', 'whole'))
+    ours, theirs = (
+        torch.load(tmp_path / run / 'iter_36.pth', weights_only=True) for run in ('parts', 'whole')
+    )
     assert_same(ours['state_dict'], theirs['state_dict'])
     assert_same(ours['loop'], theirs['loop'])
 
 
 def test_under_torchrun(tmp_path):
     """The same with the real launcher: stopped by SIGTERM to torchrun in mid-epoch, resumed."""
-    job = dict(seed=5, checkpoint=BY_ITER, epochs=3)
+    job = dict(seed=5, checkpoint=dict(by_epoch=False, interval=100), epochs=3)
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     script = str(REPO / 'tests/tiny_run.py')
 
     def start(work_dir, **more):
         arguments = json.dumps({**job, **more, 'work_dir': str(tmp_path / work_dir)})
         return subprocess.Popen(
-            [*command, script, arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPO
+            [*command, script, arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=REPO,
         )
 
     def finish(process):

@@ -5,9 +5,12 @@ schedulers by iteration and by epoch; averaged weights; a validation that draws 
 all that once, then forks a process, or one for each rank, for every job that it reads from its standard input.
 """
 
+import errno
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +27,11 @@ class Forker:
     def __init__(self):
         environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{TESTS}:{TESTS.parent}'}
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
 
     def start(self, job):
@@ -90,12 +97,18 @@ def fork(job, rank, ranks, port):
         return pid
     status = 1
     try:
-        os.setsid()  # as launchers do: a signal can go to the trainer and its workers at once
+        os.setpgid(0, 0)  # as launchers do: a signal can go to the trainer and its workers at once
         if ranks > 1:
             os.environ.update(
-                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                WORLD_SIZE=str(ranks),
+                MASTER_ADDR='127.0.0.1',
+                MASTER_PORT=str(port),
             )
-        log = os.open(Path(job['work_dir']).with_suffix(f'.{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log = os.open(
+            Path(job['work_dir']).with_suffix(f'.{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        )
         os.dup2(log, 1)
         os.dup2(log, 2)
         status = guarded(job, ranks)
@@ -175,12 +188,21 @@ def define():  # noqa: C901  (a module in a function)
 
     @HOOKS.register_module()
     class Mischief(Hook):
-        """Dies, or slows down, at an iteration."""
+        """Dies, or slows down, or runs out of disk at some iteration.
+
+        Args:
+            die_at: Iteration before which the process is killed.
+            seconds: Before each iteration.
+            val_seconds: Before each iteration of a validation.
+            full_after: Bytes of a file after which the disk is full.
+            failing: A function of `os` that fails as on a full disk.
+        """
 
         priority = 'VERY_HIGH'
 
-        def __init__(self, die_at=None, seconds=0.0, val_seconds=0.0):
+        def __init__(self, die_at=None, seconds=0.0, val_seconds=0.0, full_after=None, failing=None):
             self.die_at, self.seconds, self.val_seconds = die_at, seconds, val_seconds
+            self.full_after, self.failing = full_after, failing
 
         def before_train_iter(self, runner, batch_idx, data_batch=None):
             if runner.iter == self.die_at:
@@ -191,11 +213,46 @@ def define():  # noqa: C901  (a module in a function)
             (Path(runner.work_dir) / 'validating').touch()
             time.sleep(self.val_seconds)
 
+        def before_save_checkpoint(self, runner, checkpoint):
+            if self.full_after is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (self.full_after, resource.RLIM_INFINITY))
+            if self.failing is not None:
+                setattr(os, self.failing, no_space)
+
+    @HOOKS.register_module()
+    class Diary(Hook):
+        """Writes down what happens, so that it outlives a SIGKILL: i(teration begins), s(ave begins), e(nd of a save)."""
+
+        priority = 'LOWEST'
+
+        def before_train(self, runner):
+            self.file = os.open(Path(runner.work_dir) / 'diary', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            self.saving = False
+            os.write(self.file, f'i {runner.iter}\n'.encode())
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            os.write(self.file, f'i {runner.iter}\n'.encode())
+
+        def before_save_checkpoint(self, runner, checkpoint):
+            self.saving = True
+            os.write(self.file, f's {checkpoint["meta"]["iter"]}\n'.encode())
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if self.saving:
+                os.write(self.file, f'e {runner.iter + 1}\n'.encode())
+            self.saving = False
+
+
+def no_space(*arguments, **more):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
 
 def config(job):
     """The job as an MMEngine config."""
     by_epoch = job.get('loop', 'epoch') == 'epoch'
-    sampler = dict(type='InfiniteSampler') if job.get('infinite') else dict(type='DefaultSampler', shuffle=True)
+    sampler = (
+        dict(type='InfiniteSampler') if job.get('infinite') else dict(type='DefaultSampler', shuffle=True)
+    )
     loader = dict(
         batch_size=2,
         num_workers=job.get('workers', 2),
@@ -206,6 +263,7 @@ def config(job):
     val_loader = {
         **loader,
         'dataset': dict(type='TinyData', test_mode=True),
+        'worker_init_fn': dict(type='in_a_group_of_its_own'),
         'sampler': dict(type='DefaultSampler', shuffle=False),
     }
     length = dict(max_epochs=job.get('epochs', 4)) if by_epoch else dict(max_iters=job.get('iters', 36))
@@ -225,7 +283,10 @@ def config(job):
             dict(type='MultiStepLR', by_epoch=by_epoch, milestones=[2, 3] if by_epoch else [11, 30]),
         ],
         default_hooks=dict(
-            checkpoint=dict(type='DurableCheckpoints', **{'by_epoch': by_epoch, 'interval': 1, **job.get('checkpoint', {})}),
+            checkpoint=dict(
+                type='DurableCheckpoints',
+                **{'by_epoch': by_epoch, 'interval': 1, **job.get('checkpoint', {})},
+            ),
             logger=dict(type='LoggerHook', interval=job.get('log_interval', 2)),
         ),
         custom_hooks=[
@@ -235,10 +296,20 @@ def config(job):
         ],
         randomness=dict(seed=job.get('seed')),
         resume=job.get('resume', False),
-        env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')),
+        env_cfg=dict(
+            mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')
+        ),
         log_processor=dict(by_epoch=by_epoch),
         default_scope='mmengine',
     )
+    if job.get('stock'):
+        cfg['train_cfg']['type'] = 'EpochBasedTrainLoop'
+        cfg['default_hooks']['checkpoint']['type'] = 'CheckpointHook'
+        cfg['custom_hooks'] = []
+    if job.get('diary'):
+        cfg['custom_hooks'].append(dict(type='Diary'))
+    if not job.get('validate', True):
+        cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
     if job.get('ema', True):
         cfg['custom_hooks'].append(dict(type='EMAHook', momentum=0.1, update_buffers=True))
     return cfg
@@ -251,6 +322,9 @@ def train(job, ranks):
     from fishnet_mmdet.training.distributed import prepare_cpu_processes
 
     cfg = Config(config(job), filename=None)
+    if 'free' in job:
+        usage = shutil.disk_usage(cfg.work_dir if Path(cfg.work_dir).exists() else '/')
+        shutil.disk_usage = lambda path: usage._replace(free=job['free'])
     if ranks > 1:
         cfg.launcher = 'pytorch'
         prepare_cpu_processes(cfg)

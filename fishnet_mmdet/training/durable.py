@@ -133,7 +133,9 @@ class DurableCheckpoints(CheckpointHook):
 
     def _go_on(self, runner: Runner, loop: ResumableEpochLoop | ResumableIterLoop) -> None:
         """Takes the loop to where the checkpoint was written."""
-        reason = 'the checkpoint holds no random state' if self._resumed is None else loop.go_on(self._resumed)
+        reason = (
+            'the checkpoint holds no random state' if self._resumed is None else loop.go_on(self._resumed)
+        )
         self._resumed = None
         if reason:
             runner.logger.warning(f'The training goes on, but not exactly as it would have: {reason}')

@@ -103,6 +103,8 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: s
         splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
         # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
         preflight.check(cfg, splits, weights=True)
+    if cfg.get('val_dataloader'):  # those of training get it from their loop
+        cfg.val_dataloader.setdefault('worker_init_fn', dict(type='in_a_group_of_its_own'))
     runner = build_runner(cfg)
     _warn_of_batch(runner)
     runner.train()

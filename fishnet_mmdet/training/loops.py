@@ -7,7 +7,7 @@ nor skipped batches have a state worth saving: a resumed run starts its loader a
 """
 
 import itertools
-import signal
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,14 +111,17 @@ class SeededBatches(Sampler):
 
 
 @FUNCTIONS.register_module()
-def leave_signals_to_the_trainer(worker_id: int) -> None:
-    """Lets loader workers live on when Slurm or Ctrl-C signals a whole job: the trainer still needs them, then ends them.
+def in_a_group_of_its_own(worker_id: int) -> None:
+    """A loader's `worker_init_fn`: the worker leaves the trainer's process group.
+
+    Ctrl-C, torchrun and Slurm signal whole groups; a worker that died of it would take the trainer along before it
+    has saved. The trainer ends its workers itself, and should it be killed, they notice within seconds.
 
     Args:
         worker_id: Of the worker, from 0; not used.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, 'setpgid'):  # not on Windows
+        os.setpgid(0, 0)
 
 
 class _Resumable:
@@ -146,7 +149,7 @@ class _Resumable:
             type='SeededBatches', endless=self.endless, seed=seed, drop_last=config.pop('drop_last', False)
         )
         config['batch_sampler'] = {**own, 'batch_sampler': config.pop('batch_sampler', None)}
-        config.setdefault('worker_init_fn', dict(type='leave_signals_to_the_trainer'))
+        config.setdefault('worker_init_fn', dict(type='in_a_group_of_its_own'))
         return config
 
     @contextmanager
@@ -198,7 +201,6 @@ class _Resumable:
         if progress['buffers'] is not None:
             fill_buffers(self.runner, progress['buffers'][get_rank()])
         return None
-
 
     def make_up_validation(self) -> None:
         """Validates, if the checkpoint was written where a validation was due and the run ended before it was over."""

@@ -69,7 +69,8 @@ def newest(folder: Path, pointer: Path, warn: Callable[[str], None]) -> Path | N
 
     Args:
         folder: Where checkpoints are.
-        pointer: MMEngine's `last_checkpoint`; it may be missing, empty, or name a file that is gone.
+        pointer: MMEngine's `last_checkpoint`, for a folder without checkpoints; it may be missing, empty, or name a
+            file that is gone.
         warn: Gets a line for each file that should have been newer and cannot be used. None is touched.
 
     Returns:
@@ -106,10 +107,11 @@ def newest(folder: Path, pointer: Path, warn: Callable[[str], None]) -> Path | N
 
 
 def _candidates(folder: Path, pointer: Path) -> list[Path]:
-    paths = [p for p in sorted(folder.glob('*.pth')) if not p.name.startswith(WEIGHTS_ALONE)]
-    named = pointer.read_bytes().decode(errors='replace').strip('\0 \n') if pointer.is_file() else ''
-    if named and Path(named).is_file() and Path(named).resolve() not in [p.resolve() for p in paths]:
-        paths.append(Path(named))
+    """The folder's checkpoints; only if it has none, what the pointer names, for it may come from another folder."""
+    paths = [path for path in sorted(folder.glob('*.pth')) if not path.name.startswith(WEIGHTS_ALONE)]
+    if not paths and pointer.is_file():
+        named = pointer.read_bytes().decode(errors='replace').strip('\0 \n')
+        paths = [Path(named)] if named and '\0' not in named and Path(named).is_file() else []
     return paths
 
 
