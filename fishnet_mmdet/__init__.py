@@ -23,9 +23,11 @@ try:
     from fishnet_mmdet.training.checkpoints import PlainCheckpoints
     from fishnet_mmdet.training.clipping import EarlyClipping
     from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
+    from fishnet_mmdet.training.durable import AtomicBackend, DurableCheckpoints
     from fishnet_mmdet.training.guards import FixedNormGuard, NonFiniteGuard
     from fishnet_mmdet.training.heads import ClassCountGuard
     from fishnet_mmdet.training.lifeline import LostRankGuard
+    from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop, SeededBatches
 except Exception:
     # `python -m fishnet_mmdet.doctor` is there to say what is wrong with a stack on which this import fails.
     if 'fishnet_mmdet.doctor' not in sys.orig_argv:
@@ -35,9 +37,11 @@ __all__ = [
     'ARCHS',
     'APReport',
     'AccuracyReport',
+    'AtomicBackend',
     'CPUDistributedDataParallel',
     'ChannelsLast',
     'ClassCountGuard',
+    'DurableCheckpoints',
     'EarlyClipping',
     'FishNet',
     'FishNetArch',
@@ -52,6 +56,9 @@ __all__ = [
     'PQReport',
     'PanopticQuality',
     'PlainCheckpoints',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+    'SeededBatches',
     'TinyImageNet',
     'optimize_for_inference',
 ]

@@ -60,5 +60,5 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=5, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=5, end=max_epochs, convert_to_iter_based=True),
 ]
-default_hooks = dict(logger=dict(interval=2), checkpoint=dict(interval=max_epochs, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=2), checkpoint=dict(interval=max_epochs))
 randomness = dict(seed=0)

@@ -13,7 +13,7 @@ from conftest import REPO
 
 from fishnet_mmdet.training.lifeline import LOST_RANK, LostRankGuard
 
-TINY_RUN = str(REPO / 'tests' / 'tiny_run.py')
+TINY_RUN = str(REPO / 'tests' / 'faulty_run.py')
 
 
 def free_port():
@@ -22,7 +22,7 @@ def free_port():
 
 
 class Pair:
-    """Two ranks of `tiny_run.py`, with nobody above them who would end the one when the other dies."""
+    """Two ranks of `faulty_run.py`, with nobody above them who would end the one when the other dies."""
 
     def __init__(self, folder, fault):
         self.folder = folder

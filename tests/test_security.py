@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import pickle
+import re
 import zipfile
 
 import pytest
@@ -74,7 +75,14 @@ def offences(source):
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(REPO)))
 def test_no_line_of_ours_executes_or_unpickles(path):
-    assert offences(path.read_text()) == []
+    # One file names an exception of pickle's, which torch's restricted unpickler passes on.
+    allowed = [('pickle', 0)] if path.name == 'legacy.py' else []
+    assert offences(path.read_text()) == allowed
+
+
+def test_the_one_that_names_pickle_takes_an_exception_from_it_and_nothing_else():
+    source = (REPO / 'fishnet_mmdet/training/legacy.py').read_text()
+    assert set(re.findall(r'pickle\.(\w+)', source)) == {'UnpicklingError'}
 
 
 @pytest.mark.parametrize(
@@ -139,14 +147,7 @@ OLD_TORCH = {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '1'}
     [
         ('resume', {}),
         *(pytest.param(door, {}, marks=pytest.mark.long) for door in list(DOORS)[1:]),
-        pytest.param('pretrained', OLD_TORCH, marks=pytest.mark.long),
-        *(
-            pytest.param(
-                door, OLD_TORCH,
-                marks=[pytest.mark.long, pytest.mark.xfail(reason='until these go through weights.files, MMEngine reads them')],
-            )
-            for door in list(DOORS)[:3]
-        ),
+        *(pytest.param(door, OLD_TORCH, marks=pytest.mark.long) for door in DOORS),
     ],
 )  # fmt: skip
 def test_training_never_unpickles(payload, demo_data, tmp_path, run_tool, door, environment):

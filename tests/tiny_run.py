@@ -1,139 +1,339 @@
-"""A training run of seconds whose faults are chosen: `tiny_run.py WORK_DIR FAULT`. Not a test by itself.
+"""A training of seconds with everything in it that a resume must not lose, in real processes that can be killed.
 
-One linear layer, sixteen images of four numbers, two epochs of two images a rank, a checkpoint after each epoch.
+Loader workers whose transforms draw from Python, NumPy and torch; dropout; live BN with statistics of each rank; momentum;
+schedulers by iteration and by epoch; averaged weights; a validation that draws too. `python tests/tiny_run.py` imports
+all that once, then forks a process, or one for each rank, for every job that it reads from its standard input.
 """
 
+import errno
+import json
 import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-from mmengine.dist import get_rank
-from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
-from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
-from mmengine.structures import BaseDataElement
-from torch import nn
-
-from fishnet_mmdet.training.launch import build_runner
-
-FAULT = sys.argv[2]
-BROKEN_ITERATION = 3
-"""Counted from 1."""
+TESTS = Path(__file__).resolve().parent
 
 
-def pause(name):
-    """Leaves a mark with this process's id, and does nothing for much longer than any test waits."""
-    Path(sys.argv[1], name).write_text(str(os.getpid()))
-    time.sleep(600)
+class Forker:
+    """Starts jobs from a process that has imported everything."""
 
-
-class BrokenBackward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient * float('nan')
-
-
-@DATASETS.register_module()
-class Numbers(torch.utils.data.Dataset):
-    metainfo = dict(classes=('one', 'two', 'three'))
-
-    def __len__(self):
-        return 16
-
-    def __getitem__(self, index):
-        numbers = torch.arange(4.0) + index
-        if FAULT == 'image' and index == 5:
-            numbers[2] = float('nan')
-        if FAULT == 'worker sleeps' and get_rank() == 1:
-            pause('ready')
-        return dict(inputs=numbers, data_samples=BaseDataElement(metainfo=dict(img_path=f'{index:02}.jpg')))
-
-
-@MODELS.register_module()
-class Line(BaseModel):
     def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(4, 3)
-        self.head.num_classes = 4 if FAULT == 'classes' else 3
-        self.iteration = 0
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{TESTS}:{TESTS.parent}'}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
 
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        if mode != 'loss':
-            return [BaseDataElement() for _ in inputs]
-        self.iteration += 1
-        broken = self.iteration == BROKEN_ITERATION
-        if broken and FAULT == 'weight':
-            self.head.weight.data[1, 2] = float('inf')
-        if broken and FAULT == 'exception' and get_rank() == 1:
-            raise RuntimeError('a bad day on rank 1')
-        if broken and FAULT == 'stuck':
-            # The one to be killed waits inside an iteration, the other outside of any collective.
-            pause(f'ready{get_rank()}')
-        x = torch.stack(inputs)
-        if broken and FAULT == 'rank' and get_rank() == 1:
-            x = x * float('inf')
-        out = self.head(x / 16)
-        if broken and FAULT == 'gradient' and get_rank() == 1:
-            out = BrokenBackward.apply(out)
-        return dict(loss_line=out.square().mean())
+    def start(self, job):
+        """Returns the processes' ids."""
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
 
+    def wait(self):
+        """Returns the exit statuses of the last job's processes; minus the signal for those that one ended."""
+        print('wait', file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
 
-@HOOKS.register_module()
-class Overflow(Hook):
-    """After the last step of the first epoch, a weight overflows."""
+    def run(self, **job):
+        self.start(job)
+        return self.wait()
 
-    def after_train_epoch(self, runner):
-        if FAULT == 'step':
-            model = getattr(runner.model, 'module', runner.model)
-            model.head.bias.data[0] = float('inf')
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
 
 
-@METRICS.register_module()
-class SlowMetric(BaseMetric):
-    def process(self, data_batch, data_samples):
-        self.results += [1] * len(data_samples)
+def logged(work_dir):
+    """What the runs in a folder logged: by iteration or epoch and name, without times; a later run's line counts."""
+    lines = {}
+    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        for line in map(json.loads, file.read_text().splitlines()):
+            kind = 'val' if 'acc' in line else 'train'
+            drop = ('time', 'data_time', 'memory', 'iter', 'epoch')
+            lines[kind, line['step']] = {k: v for k, v in line.items() if k not in drop}
+    return lines
 
-    def compute_metrics(self, results):
-        if FAULT == 'long evaluation':
-            sum(range(150_000_000))  # seconds during which no other thread of this process runs
-        return dict(count=len(results))
+
+def serve():
+    import torch._dynamo
+    import torchvision
+    from mmengine.utils.dl_utils import collect_env
+
+    import fishnet_mmdet
+
+    for imported in (torch._dynamo, torchvision, fishnet_mmdet):  # by the jobs, if not here
+        assert imported
+    collect_env()
+    define()
+    pids = []
+    replies = os.fdopen(os.dup(1), 'w')
+    for line in sys.stdin:
+        if line.strip() == 'wait':
+            statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+            print(json.dumps(statuses), file=replies, flush=True)
+            continue
+        job = json.loads(line)
+        ranks = job.pop('ranks', 1)
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        pids = [fork(job, rank, ranks, port) for rank in range(ranks)]
+        print(json.dumps(pids), file=replies, flush=True)
+
+
+def fork(job, rank, ranks, port):
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        os.setpgid(0, 0)  # as launchers do: a signal can go to the trainer and its workers at once
+        if ranks > 1:
+            os.environ.update(
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                WORLD_SIZE=str(ranks),
+                MASTER_ADDR='127.0.0.1',
+                MASTER_PORT=str(port),
+            )
+        log = os.open(
+            Path(job['work_dir']).with_suffix(f'.{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        )
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        status = guarded(job, ranks)
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def guarded(job, ranks):
+    """Trains as `tools/train.py` does; returns the exit status."""
+    from fishnet_mmdet.training.resume import CheckpointError
+
+    try:
+        train(job, ranks)
+    except CheckpointError as error:
+        print(f'error: {error}', flush=True)
+        return 1
+    except SystemExit as leaving:
+        return leaving.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        return 3
+    return 0
+
+
+def define():  # noqa: C901  (a module in a function)
+    """Registers data and model: imports of torch and MMEngine stay out of the test process."""
+    import numpy as np
+    import torch
+    from mmengine.dataset import BaseDataset
+    from mmengine.evaluator import BaseMetric
+    from mmengine.hooks import Hook
+    from mmengine.model import BaseModel
+    from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+    from torch import nn
+
+    @DATASETS.register_module()
+    class TinyData(BaseDataset):
+        """Numbers, augmented with draws from all three generators."""
+
+        METAINFO = dict(classes=('a', 'b'))
+
+        def load_data_list(self):
+            return [dict(x=float(i)) for i in range(24)]
+
+        def prepare_data(self, idx):
+            drawn = torch.rand(6) + random.random() + torch.from_numpy(np.random.rand(6))
+            if self.test_mode:
+                drawn = torch.ones(6)
+            return dict(inputs=(drawn + idx / 24).float(), target=torch.tensor(float(idx % 3)))
+
+    @MODELS.register_module()
+    class TinyModel(BaseModel):
+        def __init__(self, width=16):
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, 1)
+            )
+
+        def forward(self, inputs, target, mode='tensor'):
+            out = self.layers(torch.stack(inputs))[:, 0]
+            if mode == 'loss':
+                out = out + 0.01 * random.random() + 0.01 * np.random.rand()
+            error = (out - torch.stack(target)) ** 2
+            return dict(loss=error.mean(), loss_max=error.max()) if mode == 'loss' else [error]
+
+    @METRICS.register_module()
+    class TinyMetric(BaseMetric):
+        def process(self, data_batch, data_samples):
+            self.results += [float(e.sum()) for e in data_samples]
+
+        def compute_metrics(self, results):
+            random.random(), np.random.rand(), torch.rand(1)
+            return dict(acc=-sum(results))
+
+    @HOOKS.register_module()
+    class Mischief(Hook):
+        """Dies, or slows down, or runs out of disk at some iteration.
+
+        Args:
+            die_at: Iteration before which the process is killed.
+            seconds: Before each iteration.
+            val_seconds: Before each iteration of a validation.
+            full_after: Bytes of a file after which the disk is full.
+            failing: A function of `os` that fails as on a full disk.
+        """
+
+        priority = 'VERY_HIGH'
+
+        def __init__(self, die_at=None, seconds=0.0, val_seconds=0.0, full_after=None, failing=None):
+            self.die_at, self.seconds, self.val_seconds = die_at, seconds, val_seconds
+            self.full_after, self.failing = full_after, failing
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == self.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(self.seconds)
+
+        def before_val_iter(self, runner, batch_idx, data_batch=None):
+            (Path(runner.work_dir) / 'validating').touch()
+            time.sleep(self.val_seconds)
+
+        def before_save_checkpoint(self, runner, checkpoint):
+            if self.full_after is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (self.full_after, resource.RLIM_INFINITY))
+            if self.failing is not None:
+                setattr(os, self.failing, no_space)
+
+    @HOOKS.register_module()
+    class Diary(Hook):
+        """Writes down what happens, so that it outlives a SIGKILL: i(teration begins), s(ave begins), e(nd of a save)."""
+
+        priority = 'LOWEST'
+
+        def before_train(self, runner):
+            self.file = os.open(Path(runner.work_dir) / 'diary', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            self.saving = False
+            os.write(self.file, f'i {runner.iter}\n'.encode())
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            os.write(self.file, f'i {runner.iter}\n'.encode())
+
+        def before_save_checkpoint(self, runner, checkpoint):
+            self.saving = True
+            os.write(self.file, f's {checkpoint["meta"]["iter"]}\n'.encode())
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if self.saving:
+                os.write(self.file, f'e {runner.iter + 1}\n'.encode())
+            self.saving = False
+
+
+def no_space(*arguments, **more):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def config(job):
+    """The job as an MMEngine config."""
+    by_epoch = job.get('loop', 'epoch') == 'epoch'
+    sampler = (
+        dict(type='InfiniteSampler') if job.get('infinite') else dict(type='DefaultSampler', shuffle=True)
+    )
+    loader = dict(
+        batch_size=2,
+        num_workers=job.get('workers', 2),
+        persistent_workers=job.get('persistent', True) and job.get('workers', 2) > 0,
+        dataset=dict(type='TinyData'),
+        sampler=sampler,
+    )
+    val_loader = {
+        **loader,
+        'dataset': dict(type='TinyData', test_mode=True),
+        'worker_init_fn': dict(type='in_a_group_of_its_own'),
+        'sampler': dict(type='DefaultSampler', shuffle=False),
+    }
+    length = dict(max_epochs=job.get('epochs', 4)) if by_epoch else dict(max_iters=job.get('iters', 36))
+    every = dict(val_interval=job.get('val_interval', 1 if by_epoch else 9))
+    cfg = dict(
+        model=dict(type='TinyModel', width=job.get('width', 16)),
+        work_dir=job['work_dir'],
+        experiment_name='tiny',
+        train_dataloader=loader,
+        train_cfg=dict(type='ResumableEpochLoop' if by_epoch else 'ResumableIterLoop', **length, **every),
+        val_dataloader=val_loader,
+        val_cfg=dict(type='ValLoop'),
+        val_evaluator=dict(type='TinyMetric'),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.02, momentum=0.9), clip_grad=dict(max_norm=5.0)),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=7),
+            dict(type='MultiStepLR', by_epoch=by_epoch, milestones=[2, 3] if by_epoch else [11, 30]),
+        ],
+        default_hooks=dict(
+            checkpoint=dict(
+                type='DurableCheckpoints',
+                **{'by_epoch': by_epoch, 'interval': 1, **job.get('checkpoint', {})},
+            ),
+            logger=dict(type='LoggerHook', interval=job.get('log_interval', 2)),
+        ),
+        custom_hooks=[
+            dict(type='PlainCheckpoints'),
+            dict(type='SyncBuffersHook'),
+            dict(type='Mischief', **job.get('mischief', {})),
+        ],
+        randomness=dict(seed=job.get('seed')),
+        resume=job.get('resume', False),
+        env_cfg=dict(
+            mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')
+        ),
+        log_processor=dict(by_epoch=by_epoch),
+        default_scope='mmengine',
+    )
+    if job.get('stock'):
+        cfg['train_cfg']['type'] = 'EpochBasedTrainLoop'
+        cfg['default_hooks']['checkpoint']['type'] = 'CheckpointHook'
+        cfg['custom_hooks'] = []
+    if job.get('diary'):
+        cfg['custom_hooks'].append(dict(type='Diary'))
+    if not job.get('validate', True):
+        cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    if job.get('ema', True):
+        cfg['custom_hooks'].append(dict(type='EMAHook', momentum=0.1, update_buffers=True))
+    return cfg
+
+
+def train(job, ranks):
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+    from fishnet_mmdet.training.distributed import prepare_cpu_processes
+
+    cfg = Config(config(job), filename=None)
+    if 'free' in job:
+        usage = shutil.disk_usage(cfg.work_dir if Path(cfg.work_dir).exists() else '/')
+        shutil.disk_usage = lambda path: usage._replace(free=job['free'])
+    if ranks > 1:
+        cfg.launcher = 'pytorch'
+        prepare_cpu_processes(cfg)
+    Runner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':
-    loader = dict(
-        batch_size=2,
-        num_workers=1 if FAULT == 'worker sleeps' else 0,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(type='Numbers'),
-    )
-    cfg = Config(
-        dict(
-            default_scope='mmengine',
-            model=dict(type='Line'),
-            work_dir=sys.argv[1],
-            launcher='pytorch' if 'RANK' in os.environ else 'none',
-            train_cfg=dict(by_epoch=True, max_epochs=2),
-            train_dataloader=loader,
-            val_cfg=dict(),
-            val_dataloader=loader,
-            val_evaluator=dict(type='SlowMetric'),
-            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
-            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-            custom_hooks=[
-                dict(type='NonFiniteGuard'),
-                dict(type='ClassCountGuard'),
-                dict(type='LostRankGuard', grace=3),
-                dict(type='PlainCheckpoints'),
-                dict(type='Overflow', priority='HIGHEST'),
-            ],
-        )
-    )
-    build_runner(cfg).train()
+    if len(sys.argv) == 1:
+        serve()
+    else:  # under torchrun: one job
+        define()
+        sys.exit(guarded(json.loads(sys.argv[1]), int(os.environ.get('WORLD_SIZE', 1))))

@@ -6,6 +6,7 @@ import sys
 
 from fishnet_mmdet.preflight import PreflightError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
+from fishnet_mmdet.training.resume import CheckpointError
 from fishnet_mmdet.weights.files import WeightsError
 
 
@@ -23,7 +24,7 @@ def main() -> None:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from a checkpoint; without a value from the newest one in the work dir',
+        help='go on from a checkpoint; without a value from the newest one in the work dir that can be read',
     )
     parser.add_argument(
         '--skip-bad',
@@ -34,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         train(load_config(args), args.amp, args.auto_scale_lr, args.resume, args.skip_bad)
-    except (PreflightError, WeightsError) as error:
+    except (CheckpointError, PreflightError, WeightsError) as error:
         sys.exit(f'error: {error}')
 
 

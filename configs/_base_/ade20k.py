@@ -18,7 +18,8 @@ val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+train_cfg = dict(type='ResumableIterLoop')
+default_hooks = dict(checkpoint=dict(type='DurableCheckpoints', max_keep_ckpts=2))
 custom_hooks = [
     dict(type='FixedNormGuard'),
     dict(type='NonFiniteGuard'),

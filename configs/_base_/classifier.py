@@ -23,13 +23,13 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=1)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=100, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_evaluator = val_evaluator
 
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2))
+default_hooks = dict(checkpoint=dict(type='DurableCheckpoints', interval=1, max_keep_ckpts=2))
 custom_hooks = [
     dict(type='NonFiniteGuard'),
     dict(type='ClassCountGuard'),

@@ -3,7 +3,7 @@
 _base_ = 'mmdet::_base_/default_runtime.py'
 custom_imports = dict(imports=['fishnet_mmdet'], allow_failed_imports=False)
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=32, val_interval=1)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=32, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -18,7 +18,7 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2))
+default_hooks = dict(checkpoint=dict(type='DurableCheckpoints', interval=1, max_keep_ckpts=2))
 custom_hooks = [
     dict(type='EarlyClipping', epochs=2),
     dict(type='FixedNormGuard'),

@@ -1,5 +1,6 @@
 """Several processes on machines without a GPU, through MMEngine's public points."""
 
+import os
 from datetime import timedelta
 
 import torch
@@ -15,6 +16,11 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 
     def __init__(self, module: torch.nn.Module, device_ids: list[int] | None = None, **kwargs) -> None:
         super().__init__(module=module, **kwargs)
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, asked of the launcher's variables: it works before any process group exists."""
+    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
 
 
 def prepare_cpu_processes(cfg: Config) -> None:

@@ -17,7 +17,9 @@ from mmengine.runner import Runner
 from fishnet_mmdet import preflight
 from fishnet_mmdet.training.agreement import agree
 from fishnet_mmdet.training.checkpoints import StrictLoading
-from fishnet_mmdet.training.distributed import prepare_cpu_processes
+from fishnet_mmdet.training.distributed import is_main_process, prepare_cpu_processes
+from fishnet_mmdet.training.resume import POINTER, newest, read
+from fishnet_mmdet.training.resume import SCHEME as RUN_SCHEME
 from fishnet_mmdet.weights.load import SCHEME
 
 DEFAULT_TTA_MODEL = dict(
@@ -87,10 +89,13 @@ def train(
         cfg: From `load_config`.
         amp: Whether to train in mixed precision.
         auto_scale_lr: Whether to scale the learning rate from `auto_scale_lr.base_batch_size` to the real batch.
-        resume: A checkpoint, or 'auto' for the newest one in the work dir.
+        resume: A checkpoint, or 'auto' for the newest one in the work dir that can be read.
         skip_bad: Whether to train without bad images and annotations; see `fishnet_mmdet.preflight.drop_bad`.
 
     Raises:
+        CheckpointError: No checkpoint that can be read, or one that cannot be written.
+        SystemExit: The run was asked to stop, and saved; see `fishnet_mmdet.training.stopping`.
+        WeightsError: Files that cannot be read or do not fit.
         PreflightError: Before anything is built; see `fishnet_mmdet.preflight`.
     """
     if amp:
@@ -102,10 +107,7 @@ def train(
                 '--auto-scale-lr: the config does not say auto_scale_lr=dict(base_batch_size=...)'
             )
         cfg.auto_scale_lr.enable = True
-    if resume:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
-        _check_file(cfg.load_from)
+    _choose_start(cfg, resume)
     splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
     # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
     agree(
@@ -113,6 +115,8 @@ def train(
     )
     if skip_bad:
         preflight.use_cleaned(cfg)
+    if cfg.get('val_dataloader'):  # those of training get it from their loop
+        cfg.val_dataloader.setdefault('worker_init_fn', dict(type='in_a_group_of_its_own'))
     runner = build_runner(cfg)
     _warn_of_batch(runner)
     runner.train()
@@ -179,6 +183,40 @@ def _warn_of_batch(runner: Runner) -> None:
             f'The batch is {runner.world_size} processes x {each} images, but the learning rate is meant for {base} '
             f'images: --auto-scale-lr multiplies it by {runner.world_size * each / base:g}'
         )
+
+
+def _choose_start(cfg: Config, resume: str | None) -> None:
+    """Settles which file the run begins with, if any, to be read by our own readers: nothing in it is executed.
+
+    Every rank comes to the same answer, each for itself: none has a process group yet.
+
+    Raises:
+        CheckpointError: The work dir has checkpoints, and not one can be read.
+        PreflightError: No such file.
+        WeightsError: A checkpoint that was named and cannot be resumed.
+    """
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    if resume is None:
+        if cfg.get('load_from') and '://' not in cfg.load_from:
+            _check_file(cfg.load_from)
+            cfg.load_from = f'{SCHEME}{cfg.load_from}'
+        return
+    tell = print if is_main_process() else (lambda line: None)
+    found: Path | str | None = resume
+    if resume == 'auto':
+        folder = Path(cfg.work_dir)
+        if out_dir := cfg.get('default_hooks', {}).get('checkpoint', {}).get('out_dir'):
+            folder = Path(out_dir) / folder.name
+        found = newest(folder, Path(cfg.work_dir) / POINTER, warn=tell)
+        tell(
+            f'Going on from {found}' if found else f'Nothing to resume in {folder}: the training starts anew'
+        )
+    elif '://' not in resume:
+        _check_file(resume)
+        read(resume)
+    cfg.resume = found is not None
+    cfg.load_from = found if found is None or '://' in str(found) else f'{RUN_SCHEME}{found}'
 
 
 def _check_file(path: str | None) -> None:

@@ -22,8 +22,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-LOST_RANK = 75
-"""Exit status of a process that ends because another one has ended."""
+LOST_RANK = 69
+"""Exit status of a process that ends because another one has ended: `EX_UNAVAILABLE` of sysexits.h."""
 
 KEEPALIVE = {'TCP_KEEPIDLE': 10, 'TCP_KEEPINTVL': 5, 'TCP_KEEPCNT': 4}
 """Seconds and probes: a machine that is gone is noticed after 30 s."""

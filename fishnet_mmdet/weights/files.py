@@ -5,15 +5,16 @@ there is no way from here to a wider unpickler.
 """
 
 import hashlib
+import io
 import json
-import os
 import re
 import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from fishnet_mmdet.atomic import write_atomically
 
 MAX_BYTES = 2 * 2**30
 """No FishNet checkpoint, its optimizer included, comes near this; a zip that unpacks to more is refused unread."""
@@ -110,6 +113,23 @@ def read(path: Path | str, take: Take | None = None) -> WeightFile:
     _check_state(file)
     _check_content_hash(file)
     return file
+
+
+def read_checkpoint(path: Path | str, allow: Sequence[tuple[Any, str]] = ()) -> dict[str, Any]:
+    """Reads all that a checkpoint holds: weights, optimizer, notes.
+
+    Args:
+        path: A file of torch, in its zip or legacy format.
+        allow: Objects, each with the full name in the file that it stands for; to none by default.
+
+    Raises:
+        WeightsError: As `read`.
+    """
+    path = Path(path)
+    container = sniff(path)
+    if not container.startswith('torch'):
+        raise WeightsError(f'{path} holds weights alone (a {container}), not the checkpoint of a training')
+    return dict(_read_torch(path, container, allow))
 
 
 def sniff(path: Path) -> str:
@@ -227,11 +247,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise WeightsError(f'{path} is a damaged safetensors file: {_reason(error)}') from error
 
 
-def _read_torch(path: Path, container: str) -> Mapping:
+def _read_torch(path: Path, container: str, allow: Sequence[tuple[Any, str]] = ()) -> Mapping:
     if container == 'torch zip':
         _check_zip_sums(path)
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        with torch.serialization.safe_globals(list(allow)) if allow else nullcontext():
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a dozen kinds for what is damaged, one for what is not allowed
         if refused := REFUSED_GLOBAL.search(str(error)):
             raise WeightsError(
@@ -350,12 +371,15 @@ def write(state: Mapping[str, Tensor], meta: Mapping[str, str], path: Path) -> N
     """
     plain = {key: value.detach().clone().contiguous() for key, value in state.items()}
     notes = {**meta, 'content_sha256': content_hash(plain)}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix='.writing-') as scratch:
-        half = Path(scratch) / path.name
-        if path.suffix == '.safetensors':
-            safetensors.torch.save_file(plain, half, metadata=notes)
-        else:
-            torch.save({'meta': notes, 'state_dict': plain}, half)
-        with half.open('rb') as file:
-            os.fsync(file.fileno())
-        os.replace(half, path)
+    if path.suffix == '.safetensors':
+        content = safetensors.torch.save(plain, metadata=notes)
+    else:
+        content = torch_bytes({'meta': notes, 'state_dict': plain})
+    write_atomically(path, content)
+
+
+def torch_bytes(content: Any) -> bytes:
+    """What torch would write to a file."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,139 @@
+"""Which checkpoint a run goes on from, read safely."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.runner import CheckpointLoader
+
+from fishnet_mmdet.weights import files
+from fishnet_mmdet.weights.files import WeightsError
+
+SCHEME = 'fishnet-run://'
+"""Before a path: MMEngine reads the whole checkpoint through `read` here."""
+
+POINTER = 'last_checkpoint'
+"""MMEngine's file that names the newest checkpoint."""
+
+INTERRUPTED = 'interrupted.pth'
+"""The checkpoint of a run that was asked to stop; the next interruption replaces it."""
+
+WEIGHTS_ALONE = ('best_',)
+"""How names of checkpoints begin that are for testing, without an optimizer."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, or none that can be read; the message names file, reason and mend."""
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """Reads a checkpoint whole, executing nothing, and makes sure that a training can go on from it.
+
+    Raises:
+        WeightsError: Damaged, not a checkpoint, weights alone, or with more in it than tensors and plain containers.
+    """
+    path = Path(path)
+    try:
+        content = files.read_checkpoint(path)
+    except WeightsError as error:
+        if 'HistoryBuffer' in str(error):
+            raise WeightsError(
+                f'{path} was written by MMEngine without PlainCheckpoints and holds objects to unpickle: refused. '
+                f'tools/plain_checkpoint.py {path} NEW.pth writes what it says in plain form, executing nothing'
+            ) from error
+        raise
+    stand(content, path)
+    return content
+
+
+def stand(content: Mapping[str, Any], path: Path) -> int:
+    """The iteration that a checkpoint is of."""
+    meta, state = content.get('meta'), content.get('state_dict')
+    stand = [meta.get(key) for key in ('epoch', 'iter')] if isinstance(meta, Mapping) else []
+    if not isinstance(state, Mapping) or not all(isinstance(n, int) for n in stand) or not stand:
+        raise WeightsError(
+            f'{path} does not say where a training stood (meta.epoch, meta.iter): it can be loaded, not resumed. '
+            'To start from its weights: --cfg-options load_from=FILE'
+        )
+    if 'optimizer' not in content:
+        raise WeightsError(
+            f'{path} holds no optimizer: it can be loaded, not resumed. To start from its weights: --cfg-options '
+            'load_from=FILE'
+        )
+    return stand[1]
+
+
+def newest(folder: Path, pointer: Path, warn: Callable[[str], None]) -> Path | None:
+    """The checkpoint of the latest iteration that can be read whole.
+
+    Args:
+        folder: Where checkpoints are.
+        pointer: MMEngine's `last_checkpoint`, for a folder without checkpoints; it may be missing, empty, or name a
+            file that is gone.
+        warn: Gets a line for each file that should have been newer and cannot be used. None is touched.
+
+    Returns:
+        The path; None where there is no checkpoint.
+
+    Raises:
+        CheckpointError: There are checkpoints and every one is damaged: to start anew should be a decision.
+    """
+    found: list[tuple[int, Path]] = []
+    damaged: list[str] = []
+    for path in _candidates(folder, pointer):
+        try:
+            found.append((_peek(path), path))
+        except WeightsError as error:
+            damaged.append(str(error))
+    chosen = None
+    for _, path in sorted(found, key=lambda pair: (pair[0], pair[1].stat().st_mtime_ns), reverse=True):
+        try:
+            read(path)
+        except WeightsError as error:
+            damaged.append(str(error))
+        else:
+            chosen = path
+            break
+    for line in damaged:
+        warn(f'Passed over: {line}')
+    if chosen is None and damaged:
+        listed = '\n'.join(f'  {line}' for line in damaged)
+        raise CheckpointError(
+            f'{folder} has no checkpoint that can be read:\n{listed}\nTo start anew, choose another --work-dir, or take '
+            'these files away'
+        )
+    return chosen
+
+
+def _candidates(folder: Path, pointer: Path) -> list[Path]:
+    """The folder's checkpoints; only if it has none, what the pointer names, for it may come from another folder."""
+    paths = [path for path in sorted(folder.glob('*.pth')) if not path.name.startswith(WEIGHTS_ALONE)]
+    if not paths and pointer.is_file():
+        named = pointer.read_bytes().decode(errors='replace').strip('\0 \n')
+        paths = [Path(named)] if named and '\0' not in named and Path(named).is_file() else []
+    return paths
+
+
+def _peek(path: Path) -> int:
+    """The iteration of a checkpoint, without reading its tensors."""
+    files.sniff(path)
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except Exception:  # whatever is wrong, the reader has a better word for it
+        content = files.read_checkpoint(path)
+    return stand(content if isinstance(content, Mapping) else {}, path)
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
+def load_from_run(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """What MMEngine calls for `fishnet-run://PATH`: a whole checkpoint.
+
+    Args:
+        filename: The scheme and the path.
+        map_location: Not used; tensors come on the CPU, and MMEngine copies them to where they belong.
+
+    Raises:
+        WeightsError: As `read`.
+    """
+    return read(filename.removeprefix(SCHEME))
