@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -302,11 +303,12 @@ def test_peaks_of_both_dtypes():
         (dict(batches=(0,)), 'at least 1'),
         (dict(device='tpu'), 'cpu or cuda'),
         (dict(budget=Budget(rounds=0)), '--rounds 0'),
+        (dict(contenders=(Contender('fishnet99', 'with_cp=norm'),)), '--tasks inference: none'),
     ],
 )
 def test_a_plan_that_cannot_be(arguments, named):
     with pytest.raises(BenchmarkError, match=named):
-        Plan(contenders=(Contender('fishnet99', 'eager'),), **arguments)
+        Plan(**dict(contenders=(Contender('fishnet99', 'eager'),)) | arguments)
 
 
 def test_no_gpu_is_said(monkeypatch):
@@ -316,9 +318,9 @@ def test_no_gpu_is_said(monkeypatch):
 
 
 def test_points_are_all_sizes_and_all_batches():
-    plan = Plan(contenders=(), sides=(64, 96), batches=(1, 2, 4))
+    plan = Plan(contenders=(Contender('fishnet99', 'eager'),), sides=(64, 96), batches=(1, 2, 4))
     assert plan.points(TASKS['inference']) == [(1, 64), (1, 96), (2, 64), (4, 64)]
-    assert Plan(contenders=()).points(TASKS['inference']) == [(1, 448)]
+    assert replace(plan, sides=(), batches=()).points(TASKS['inference']) == [(1, 448)]
 
 
 class TestTool:

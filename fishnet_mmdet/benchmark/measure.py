@@ -49,6 +49,10 @@ class Plan:
         for task in self.tasks:
             if task not in TASKS:
                 raise BenchmarkError(f'--tasks {task}: must be of {", ".join(TASKS)}')
+            if not self.able(task):
+                raise BenchmarkError(
+                    f'--tasks {task}: none of the contenders is made for it; give fishnet150, say'
+                )
         for side in self.sides:
             if side < 32 or side % 32:
                 raise BenchmarkError(f'--sizes {side}: must be a multiple of 32')
@@ -59,6 +63,10 @@ class Plan:
             raise BenchmarkError(
                 f'--seconds {self.budget.seconds:g} --rounds {self.budget.rounds}: must be at least 0 and 1'
             )
+
+    def able(self, task: str) -> list[Contender]:
+        """The contenders whose form is made for a task."""
+        return [contender for contender in self.contenders if task in contender.made.tasks]
 
     def points(self, task: Task) -> list[tuple[int, int]]:
         """Batch and side of each measurement: all sides at the first batch, then all batches at the first side."""
@@ -155,7 +163,7 @@ def measure(plan: Plan, peaks: list[Peak], say: Said = _unheard) -> Iterator[lis
     for name in plan.tasks:
         task = TASKS[name]
         networks: dict[Contender, nn.Module] = {}
-        able = [contender for contender in plan.contenders if name in contender.made.tasks]
+        able = plan.able(name)
         for i, contender in enumerate(able):
             say(f'{task.title}: building {contender}', i / len(able))
             networks[contender] = build(contender, task, plan.device)
