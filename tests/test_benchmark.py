@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -127,6 +128,17 @@ class TestKeptBytes:
         assert kept(lambda: image(4)) == 4 * MAP
         assert kept(lambda: image(4).sum()) == 4
 
+    def test_what_backward_needs_without_what_is_returned(self):
+        net, x = self.chain(), image()
+        assert kept(lambda: net(x).grad_fn) == (16 + 16) * MAP + 16 * NORM
+        step = Step(
+            build(Contender('fishnet99', 'eager'), TASKS['fixed'], 'cpu'),
+            TASKS['fixed'],
+            torch.rand(1, 3, 64, 64),
+        )
+        levels = sum(level.nbytes for level in step.forward())
+        assert kept(step.graph) < kept(step.forward) <= kept(step.graph) + levels
+
     def test_peak(self):
         x = image()
         memory = memory_of(lambda: (x + 1).exp().sum())
@@ -176,7 +188,7 @@ class TestTimings:
                     raise torch.OutOfMemoryError
                 return image()
 
-            __call__ = forward
+            __call__ = graph = forward
 
         rows = compare(
             {'big': Step(True), 'small': Step(False)},
@@ -277,7 +289,7 @@ def test_the_machine_has_no_name():
 
 
 def test_peaks_of_both_dtypes():
-    peaks = measure_peaks('cpu', quick=True, on_done=lambda done: None)
+    peaks = measure_peaks('cpu', quick=True)
     assert len(peaks) == 2 * 2 * 2 + 2
     for dtype in (torch.float32, torch.bfloat16):
         assert best(peaks, dtype).gflops == max(p.gflops for p in peaks if p.dtype in str(dtype)) > 0
@@ -291,11 +303,12 @@ def test_peaks_of_both_dtypes():
         (dict(batches=(0,)), 'at least 1'),
         (dict(device='tpu'), 'cpu or cuda'),
         (dict(budget=Budget(rounds=0)), '--rounds 0'),
+        (dict(contenders=(Contender('fishnet99', 'with_cp=norm'),)), '--tasks inference: none'),
     ],
 )
 def test_a_plan_that_cannot_be(arguments, named):
     with pytest.raises(BenchmarkError, match=named):
-        Plan(contenders=(Contender('fishnet99', 'eager'),), **arguments)
+        Plan(**dict(contenders=(Contender('fishnet99', 'eager'),)) | arguments)
 
 
 def test_no_gpu_is_said(monkeypatch):
@@ -305,25 +318,16 @@ def test_no_gpu_is_said(monkeypatch):
 
 
 def test_points_are_all_sizes_and_all_batches():
-    plan = Plan(contenders=(), sides=(64, 96), batches=(1, 2, 4))
+    plan = Plan(contenders=(Contender('fishnet99', 'eager'),), sides=(64, 96), batches=(1, 2, 4))
     assert plan.points(TASKS['inference']) == [(1, 64), (1, 96), (2, 64), (4, 64)]
-    assert Plan(contenders=()).points(TASKS['inference']) == [(1, 448)]
+    assert replace(plan, sides=(), batches=()).points(TASKS['inference']) == [(1, 448)]
 
 
 class TestTool:
-    def test_a_quick_run(self, run_tool, tmp_path):
-        flags = [
-            '--quick',
-            '--detector',
-            '--tasks',
-            'inference',
-            'fixed',
-            '--sizes',
-            64,
-            96,
-            '--out',
-            tmp_path,
-        ]
+    @pytest.mark.parametrize('detectors', [(), pytest.param(tuple(DETECTORS), marks=pytest.mark.long)])
+    def test_a_quick_run(self, run_tool, tmp_path, detectors):
+        flags = ['--quick', '--tasks', 'inference', 'fixed', '--sizes', 64, 96, '--out', tmp_path]
+        flags += ['--detector'] if detectors else []
         done = run_tool('tools/benchmark.py', *flags, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
         record = json.loads((tmp_path / 'benchmark.json').read_text())
@@ -335,18 +339,18 @@ class TestTool:
         expected = [
             (TASKS[task].title, side, str(c)) for task in able for side in (64, 96) for c in able[task]
         ]
-        expected += [('Mask R-CNN iteration', 96, name) for name in DETECTORS]
+        expected += [('Mask R-CNN iteration', 96, name) for name in detectors]
         assert [(row['task'], row['height'], row['contender']) for row in rows] == expected
         for row in rows:
             times = row['ms'].values()
             needed = [*times, row['images_per_s'], row['peak_mb'], row['faster'], row['memory']]
-            needed += [] if row['task'] == 'inference' else [row['kept_mb']]
+            needed += [] if row['task'] == 'inference' else [row['kept_mb'], row['graph_mb']]
             needed += [] if 'R-CNN' in row['task'] else [row['gmacs'], row['gflops'], row['share']]
             assert all(math.isfinite(value) and value > 0 for value in needed), row
             assert row['rounds'] == 2
-        peers = [row for row in rows if row['contender'] == 'pytorchcv-fishnet150:eager']
+        peers = [row for row in rows if row['contender'] == 'pytorchcv-fishnet99:eager']
         assert peers and all(row['faster'] == row['memory'] == 1 for row in peers)
-        lean = [r for r in rows if r['contender'] == 'fishnet150:with_cp=stage']
+        lean = [r for r in rows if r['contender'] == 'fishnet99:with_cp=stage']
         assert lean and all(row['memory'] < 0.3 for row in lean)
 
         markdown = (tmp_path / 'benchmark.md').read_text()

@@ -244,7 +244,7 @@ DEFAULT = (
     'fishnet201:eager,channels_last',
     'resnet50:eager,channels_last', 'resnext50:eager,channels_last',
 )  # fmt: skip
-QUICK = ('pytorchcv-fishnet150', 'fishnet150:eager,channels_last,with_cp=stage', 'resnet50')
+QUICK = ('pytorchcv-fishnet99', 'fishnet99:eager,channels_last,with_cp=stage', 'resnet50')
 
 
 def read_contenders(given: Iterable[str]) -> list[Contender]:

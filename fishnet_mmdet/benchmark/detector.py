@@ -69,6 +69,8 @@ class Iteration:
         data = self.network.data_preprocessor(self.batch, training=True)
         return self.network(**data, mode='loss')
 
+    graph = forward  # a loss is a number: what it holds is its graph
+
     def __call__(self) -> None:
         """MMEngine's own training step."""
         torch.manual_seed(0)

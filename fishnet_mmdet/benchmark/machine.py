@@ -94,7 +94,7 @@ def describe(device: str) -> dict[str, str | int | bool]:
 
 def sentence(facts: dict[str, str | int | bool]) -> str:
     """The machine as the caption of a table."""
-    text = f'{facts["cpu"]}, {facts["cores"]} cores, {facts["threads"]} threads, torch {facts["torch"]}'
+    text = f'{facts["cpu"]}, cores: {facts["cores"]}, threads: {facts["threads"]}, torch {facts["torch"]}'
     if facts['device'] == 'cuda':
         text = f'{facts["gpu"]}, CUDA {facts["cuda"]}, TF32 {"on" if facts["tf32"] else "off"}; {text}'
     return text
@@ -108,7 +108,7 @@ def _cpu_model() -> str:
 
 
 def measure_peaks(
-    device: str, *, quick: bool = False, on_done: Callable[[float], None] = print
+    device: str, *, quick: bool = False, on_done: Callable[[float], None] = lambda done: None
 ) -> list[Peak]:
     """Times a 3x3 and a 1x1 convolution in both layouts and a matrix product, in float32 and bfloat16, in turns.
 

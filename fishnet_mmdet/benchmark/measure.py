@@ -49,6 +49,10 @@ class Plan:
         for task in self.tasks:
             if task not in TASKS:
                 raise BenchmarkError(f'--tasks {task}: must be of {", ".join(TASKS)}')
+            if not self.able(task):
+                raise BenchmarkError(
+                    f'--tasks {task}: none of the contenders is made for it; give fishnet150, say'
+                )
         for side in self.sides:
             if side < 32 or side % 32:
                 raise BenchmarkError(f'--sizes {side}: must be a multiple of 32')
@@ -59,6 +63,10 @@ class Plan:
             raise BenchmarkError(
                 f'--seconds {self.budget.seconds:g} --rounds {self.budget.rounds}: must be at least 0 and 1'
             )
+
+    def able(self, task: str) -> list[Contender]:
+        """The contenders whose form is made for a task."""
+        return [contender for contender in self.contenders if task in contender.made.tasks]
 
     def points(self, task: Task) -> list[tuple[int, int]]:
         """Batch and side of each measurement: all sides at the first batch, then all batches at the first side."""
@@ -79,7 +87,8 @@ class Measurement:
         ms: Time of a pass or step in milliseconds, median and quartiles over the rounds; None where memory ran out.
         rounds: Number of timings.
         images_per_s: Throughput.
-        kept_mb: Bytes kept for backward after forward, in 1e6; None in inference.
+        kept_mb: Bytes kept after forward, for backward and as returned features, in 1e6; None in inference.
+        graph_mb: Those of them that backward needs, were the features dropped; None in inference.
         peak_mb: The most of the pass or step at once above what stood before (weights, image), in 1e6.
         gmacs: Multiply-adds of the backbone's convolutions for a pass or step, those in backward included and those that
             recomputation repeats not; None where they were not counted.
@@ -99,6 +108,7 @@ class Measurement:
     rounds: int = 0
     images_per_s: float | None = None
     kept_mb: float | None = None
+    graph_mb: float | None = None
     peak_mb: float | None = None
     gmacs: float | None = None
     gflops: float | None = None
@@ -125,6 +135,10 @@ class Step:
         with torch.set_grad_enabled(self.task.training):
             return self.network(self.image)
 
+    def graph(self) -> list[object]:
+        """What backward starts from, without the levels themselves."""
+        return [level.grad_fn for level in self.forward()]
+
     def __call__(self) -> None:
         """All of it; weights keep no gradient of the call before."""
         self.network.zero_grad(set_to_none=True)
@@ -149,7 +163,7 @@ def measure(plan: Plan, peaks: list[Peak], say: Said = _unheard) -> Iterator[lis
     for name in plan.tasks:
         task = TASKS[name]
         networks: dict[Contender, nn.Module] = {}
-        able = [contender for contender in plan.contenders if name in contender.made.tasks]
+        able = plan.able(name)
         for i, contender in enumerate(able):
             say(f'{task.title}: building {contender}', i / len(able))
             networks[contender] = build(contender, task, plan.device)
@@ -196,7 +210,8 @@ def compare(
     """Warms up, counts bytes, then times in turns.
 
     Args:
-        steps: What to compare; each has a `forward`, and a `network` whose gradients may be dropped.
+        steps: What to compare: each a `Step`, or has its `forward`, its `graph`, and its `network`, whose gradients may be
+            dropped.
         facts: Task, batch and size, the same for all.
         budget: How long.
         device: 'cpu' or 'cuda'.
@@ -208,12 +223,13 @@ def compare(
         A row each; one without figures where memory ran out.
     """
     title = '{task}, {batch} x {height} x {width}'.format_map(facts)
-    calls, kept, peak = {}, {}, {}
+    calls, kept, graph, peak = {}, {}, {}, {}
     for i, (name, step) in enumerate(steps.items()):
         say(f'{title}: warming up {name}', i / len(steps))
         try:
             calls[name] = warm_up(step, device)
             kept[name] = memory_of(step.forward, device).kept
+            graph[name] = memory_of(step.graph, device).kept if training else 0
             step.network.zero_grad(set_to_none=True)
             peak[name] = memory_of(step, device).peak
         except torch.OutOfMemoryError:
@@ -238,6 +254,7 @@ def compare(
                 rounds=len(seconds[name]),
                 images_per_s=facts['batch'] / time.median,
                 kept_mb=kept[name] / 1e6 if training else None,
+                graph_mb=graph[name] / 1e6 if training else None,
                 peak_mb=peak[name] / 1e6,
                 against=str(against),
                 faster=ratio(seconds[name], seconds[against]),

@@ -11,7 +11,8 @@ from fishnet_mmdet.report.paper_table import Column, PaperTable
 
 COLUMNS = (
     Column('task, images'), Column('network:form'), Column('ms', '.4g'), Column('quartiles'),
-    Column('images/s', '.4g'), Column('faster', '.2f'), Column('kept MB', '.1f'), Column('peak MB', '.1f'),
+    Column('images/s', '.4g'), Column('faster', '.2f'), Column('kept MB', '.1f'), Column('in graph', '.1f'),
+    Column('peak MB', '.1f'),
     Column('memory', '.2f'), Column('GMACs', '.1f'), Column('share', '.0%'),
 )  # fmt: skip
 
@@ -47,7 +48,7 @@ class Report:
         return [
             f'{sentence(self.machine)}. Peaks measured in this run: {"; ".join(self._peaks())}.',
             f'faster: times as fast, memory: times the bytes (kept; in inference peak), {self._against()}.',
-            'kept: for backward, after forward. peak: at once, above weights and image. GMACs: of the convolutions '
+            'kept: after forward, for backward (in graph) and as features. peak: at once, above weights and image. GMACs: of the convolutions '
             '(x 3 in training, what is recomputed not counted again). share: of the peak in the dtype computed in.',
             *self.remarks,
         ]
@@ -93,8 +94,8 @@ class Report:
 
 def _row(m: Measurement) -> Sequence[str | float | None]:
     if m.ms is None:
-        return (f'{m.task}, {m.size}', m.contender, None, 'out of memory', *(None,) * 7)
+        return (f'{m.task}, {m.size}', m.contender, None, 'out of memory', *(None,) * 8)
     return (
         f'{m.task}, {m.size}', m.contender, m.ms.median, f'{m.ms.lower:.4g} - {m.ms.upper:.4g}', m.images_per_s,
-        m.faster, m.kept_mb, m.peak_mb, m.memory, m.gmacs, m.share,
+        m.faster, m.kept_mb, m.graph_mb, m.peak_mb, m.memory, m.gmacs, m.share,
     )  # fmt: skip
