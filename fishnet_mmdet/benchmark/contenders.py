@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.arch import ARCHS
+from fishnet_mmdet.deploy import optimize_for_inference
 from fishnet_mmdet.fishnet import FishNet
 from fishnet_mmdet.report.counting import count
 
@@ -196,7 +197,21 @@ FORMS: dict[str, Form] = {
         prepare=partial(Autocast, dtype=torch.bfloat16),
         dtype=torch.bfloat16,
     ),
-    'compiled': Form(what='torch.compile of the whole backbone', prepare=torch.compile),
+    'compiled': Form(what='compile=True, which implies channels_last', arguments=dict(compile=True)),
+    **{
+        f'optimized{kind}': Form(
+            what=f'optimize_for_inference{", compiled" * bool(compile)}',
+            prepare=partial(optimize_for_inference, dtype=dtype, compile=compile),
+            dtype=dtype,
+            tasks=('inference',),
+        )
+        for kind, dtype, compile in (
+            ('', torch.float32, False),
+            ('-bf16', torch.bfloat16, False),
+            ('-compiled', torch.float32, True),
+            ('-bf16-compiled', torch.bfloat16, True),
+        )
+    },
     **{
         f'with_cp={grain}': Form(
             what=f'recomputes in backward, grain: {grain}', arguments=dict(with_cp=grain), tasks=TRAINING
@@ -240,7 +255,8 @@ def _then(first: Form, second: Form) -> Form:
 DEFAULT = (
     'pytorchcv-fishnet99', 'fishnet99:eager,channels_last',
     'pytorchcv-fishnet150',
-    'fishnet150:eager,channels_last,channels_last+bfloat16,channels_last+amp,with_cp=norm,with_cp=bottleneck,with_cp=stage',
+    'fishnet150:eager,channels_last,channels_last+amp,optimized,optimized-bf16',
+    'fishnet150:with_cp=norm+channels_last,with_cp=bottleneck+channels_last,with_cp=stage+channels_last',
     'fishnet201:eager,channels_last',
     'resnet50:eager,channels_last', 'resnext50:eager,channels_last',
 )  # fmt: skip

@@ -96,7 +96,7 @@ class Measurement:
         share: Of the machine's peak in the dtype that the form computes in.
         against: The contender that the ratios are against.
         faster: How many times faster than that one: the median of the rounds' own ratios.
-        memory: Kept bytes against that one's; in inference peak bytes.
+        memory: Bytes that backward needs against that one's; in inference peak bytes.
     """
 
     task: str
@@ -245,7 +245,7 @@ def compare(
             continue
         time = spread(seconds[name])
         against = baseline(name, list(seconds))
-        held = kept if training else peak
+        held = graph if training else peak
         rows.append(
             Measurement(
                 **facts,

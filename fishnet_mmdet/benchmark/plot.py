@@ -103,14 +103,14 @@ def _bars(part: SubFigure, rows: list[Measurement]) -> None:
         left.plot([m.ms.lower, m.ms.upper], [place, place], color='black', lw=1.2, solid_capstyle='butt')
         _beside(left, max(m.ms.median, m.ms.upper), place, f'{m.faster:.2f}x' if m.faster else '')
         right.barh(place, m.peak_mb, color=colour, alpha=0.3, height=0.7)
-        right.barh(place, m.kept_mb or 0, color=colour, alpha=0.85, height=0.7)
-        _beside(right, max(m.peak_mb, m.kept_mb or 0), place, f'{m.memory:.2f}x' if m.memory else '')
+        right.barh(place, m.graph_mb or 0, color=colour, alpha=0.85, height=0.7)
+        _beside(right, max(m.peak_mb, m.graph_mb or 0), place, f'{m.memory:.2f}x' if m.memory else '')
     left.set_yticks(range(len(rows)), [m.contender for m in rows], fontsize=8)
     left.invert_yaxis()
-    trains = any(m.kept_mb is not None for m in rows)
+    trains = any(m.graph_mb is not None for m in rows)
     left.set_xlabel('ms, median and quartiles; times as fast')
     right.set_xlabel(
-        'MB: kept after forward (dark; times the bytes), peak (light)'
+        'MB: kept for backward (dark; times the bytes), peak (light)'
         if trains
         else 'MB, peak; times the bytes'
     )
@@ -137,10 +137,10 @@ def _curves(pair: Sequence[Axes], scan: list[Measurement], looks: Looks, *, over
         if over_size:
             quartiles = [m.ms.lower for m in points], [m.ms.upper for m in points]
             speed.fill_between(x, *quartiles, color=colour, alpha=0.12, lw=0)
-        memory.plot(x, [m.peak_mb if m.kept_mb is None else m.kept_mb for m in points], **look)
+        memory.plot(x, [m.peak_mb if m.graph_mb is None else m.graph_mb for m in points], **look)
     ticks = sorted({m.height if over_size else m.batch for m in scan})
     speed.set_title('ms, median and quartiles' if over_size else 'images/s', loc='left', fontsize=9.5)
-    what = 'peak' if scan[0].kept_mb is None else 'kept after forward'
+    what = 'peak' if scan[0].graph_mb is None else 'kept after forward'
     memory.set_title(f'MB, {what}', loc='left', fontsize=9.5)
     fixed = f'batch {scan[0].batch}' if over_size else f'{scan[0].height} x {scan[0].width} pixels'
     for axes in pair:

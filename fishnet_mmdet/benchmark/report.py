@@ -47,7 +47,7 @@ class Report:
         """The caption: machine, peaks, whom the ratios are against, what the columns are."""
         return [
             f'{sentence(self.machine)}. Peaks measured in this run: {"; ".join(self._peaks())}.',
-            f'faster: times as fast, memory: times the bytes (kept; in inference peak), {self._against()}.',
+            f'faster: times as fast, memory: times the bytes (in graph; in inference peak), {self._against()}.',
             'kept: after forward, for backward (in graph) and as features. peak: at once, above weights and image. GMACs: of the convolutions '
             '(x 3 in training, what is recomputed not counted again). share: of the peak in the dtype computed in.',
             *self.remarks,
