@@ -14,16 +14,16 @@ from fishnet_mmdet.blocks import Bottleneck
 from fishnet_mmdet.classifier import FishNetClassifier
 
 SIDE = 224
-"""Of the image that multiply-adds are counted for."""
+"""Of the image that multiply-adds are counted for, unless another is named."""
 
 
 class Counts(NamedTuple):
-    """Size and cost of a network with its classifier of 1000 classes.
+    """Size and cost of a network as it was built.
 
     Attributes:
         parameters: Learnt numbers, without BN statistics.
         convolutions: Convolutions in all, shortcuts included; a linear layer counts as one.
-        gmacs: Multiply-adds of those for one 224 x 224 image, in 1e9.
+        gmacs: Multiply-adds of those for one image, in 1e9.
     """
 
     parameters: int
@@ -60,8 +60,8 @@ def convolutions(module: nn.Module) -> list[nn.Module]:
     return [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
-def count(network: nn.Module) -> Counts:
-    """Counts a network on the meta device, in one forward pass of a 224 x 224 image."""
+def count(network: nn.Module, side: int = SIDE) -> Counts:
+    """Counts a network on the meta device, in one forward pass of a square image."""
     macs = 0
 
     def add(layer: nn.Module, _: tuple, output: Tensor) -> None:
@@ -70,7 +70,7 @@ def count(network: nn.Module) -> Counts:
 
     layers = convolutions(network)
     handles = [layer.register_forward_hook(add) for layer in layers]
-    _forward(network)
+    _forward(network, side)
     for handle in handles:
         handle.remove()
     return Counts(sum(p.numel() for p in network.parameters()), len(layers), macs / 1e9)
@@ -152,9 +152,10 @@ def _blocks(stage: nn.Module) -> tuple[int, int, int, int]:
     return len(blocks) - transfer, transfer, i_convs, len(convolutions(stage))
 
 
-def _forward(network: nn.Module) -> None:
+def _forward(network: nn.Module, side: int = SIDE) -> None:
     with torch.no_grad(), torch.device('meta'):
-        network.eval()(torch.empty(1, 3, SIDE, SIDE))
+        network.eval()  # mmdet's ResNet returns nothing here
+        network(torch.empty(1, 3, side, side))
 
 
 def _shape(features: Tensor | tuple[Tensor, ...]) -> str:
