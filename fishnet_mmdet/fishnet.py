@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.arch import FishNetArch, resolve_arch
 from fishnet_mmdet.blocks import Bottleneck, PreActConv
-from fishnet_mmdet.ops.layout import layout_of
+from fishnet_mmdet.ops.layout import OutOfChannelsLast, layout_of
 from fishnet_mmdet.stages import Body, BodyStage, Bridge, ConvNormReLU, Head, HeadStage, Stem, Tail, TailStage
 from fishnet_mmdet.weights.load import load_backbone
 
@@ -165,9 +165,9 @@ class FishNet(BaseModule):
         levels = self.head(body)  # 320 @ 1/4, 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32
 
         levels = [levels[i] for i in self.out_indices]
-        return (
-            tuple(x.contiguous(memory_format=layout) for x in levels) if self.channels_last else tuple(levels)
-        )
+        if self.channels_last:
+            levels = [OutOfChannelsLast.apply(x, layout) for x in levels]
+        return tuple(levels)
 
     def init_weights(self) -> None:
         """Draws random weights, or loads those of `init_cfg=dict(type='Pretrained', checkpoint=...)`.

@@ -2,12 +2,30 @@
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 
 def layout_of(x: Tensor) -> torch.memory_format:
     """`torch.channels_last` for a tensor (N, C, H, W) in that layout alone, else `torch.contiguous_format`."""
     both = x.is_contiguous(), x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if both == (False, True) else torch.contiguous_format
+
+
+class OutOfChannelsLast(torch.autograd.Function):
+    """A map in the layout in which the next one wants it, whose gradient comes back in channels_last whatever it was.
+
+    A contiguous gradient would stay so along every sum and concatenation, and be turned over at each convolution.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, layout: torch.memory_format) -> Tensor:
+        """The map, copied where its layout changes."""
+        return x.contiguous(memory_format=layout)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+        """Copied likewise."""
+        return grad.contiguous(memory_format=torch.channels_last), None
 
 
 def to_channels_last(model: nn.Module, entry: nn.Module) -> None:

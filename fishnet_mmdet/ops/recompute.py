@@ -35,7 +35,7 @@ def recomputable(forward: Callable) -> Callable:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return forward(self, *inputs, **named)
         named |= dict(use_reentrant=False, preserve_rng_state=False)
-        if _live_norms(self):
+        if _live_norms(self) and not torch.compiler.is_compiling():  # whose graph updates statistics once anyway
             named |= dict(context_fn=partial(_twice, self))
         return checkpoint(partial(forward, self), *inputs, **named)
 
