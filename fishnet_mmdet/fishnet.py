@@ -91,6 +91,7 @@ class FishNet(BaseModule):
         norm = dict(type='BN') if norm_cfg is None else norm_cfg
         self.arch = a = resolve_arch(arch)
         _check_arguments(in_channels, out_indices, frozen_stages, norm, with_cp)
+        _check_compile(compile)
         self.out_indices = tuple(out_indices)
         self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
         self.out_strides = tuple(a.strides[i] for i in self.out_indices)
@@ -230,3 +231,8 @@ def _check_arguments(
         raise ValueError(f"norm_cfg = {norm_cfg!r} must be a dict with a type, such as dict(type='BN')")
     if with_cp not in (False, True, *RECOMPUTED):
         raise ValueError(f'with_cp = {with_cp!r} must be False, True or one of {", ".join(RECOMPUTED)}')
+
+
+def _check_compile(compile: bool | Mapping) -> None:
+    if not isinstance(compile, bool | Mapping):
+        raise ValueError(f'compile = {compile!r} must be True, False or a dict of options of torch.compile')

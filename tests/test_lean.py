@@ -15,7 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.benchmark.memory import memory_of
+from fishnet_mmdet.fishnet import RECOMPUTED
 from fishnet_mmdet.ops.layout import layout_of, to_channels_last
+from fishnet_mmdet.stages import TailStage
 
 FIXED = dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
 GN = dict(norm_cfg=dict(type='GN', num_groups=1))
@@ -74,14 +76,18 @@ class TestRecomputation:
             self.agrees(copy.deepcopy(plain), lean)
 
     @pytest.mark.parametrize('grain', GRAINS)
-    @pytest.mark.parametrize('options', [dict(frozen_stages=0), dict(frozen_stages=2), dict(frozen_stages=3, **FIXED)])
+    @pytest.mark.parametrize(
+        'options', [dict(frozen_stages=0), dict(frozen_stages=2), dict(frozen_stages=3, **FIXED)]
+    )
     def test_with_frozen_stages(self, grain, options):
         self.agrees(build(**options).train(), build(with_cp=grain, **options).train())
 
     @pytest.mark.parametrize('grain', GRAINS)
     @pytest.mark.parametrize('out_indices', [(0,), (1, 2)])
     def test_with_a_subset_of_levels(self, grain, out_indices):
-        self.agrees(build(out_indices=out_indices).train(), build(out_indices=out_indices, with_cp=grain).train())
+        self.agrees(
+            build(out_indices=out_indices).train(), build(out_indices=out_indices, with_cp=grain).train()
+        )
 
     @pytest.mark.parametrize('grain', GRAINS)
     def test_under_amp(self, grain):
@@ -100,7 +106,9 @@ class TestRecomputation:
         for net in (build(**norm).train(), build(with_cp=grain, **norm).train()):
             levels = net(image())
             weights = net.tail[0].refine[0].conv.conv.weight
-            grads = [torch.autograd.grad(level.square().mean(), weights, retain_graph=True)[0] for level in levels]
+            grads = [
+                torch.autograd.grad(level.square().mean(), weights, retain_graph=True)[0] for level in levels
+            ]
             runs.append((grads, list(net.buffers())))
         (theirs, statistics), (ours, own) = runs
         for a, b in zip(ours, theirs, strict=True):
@@ -200,7 +208,9 @@ class TestChannelsLast:
             for x in value if isinstance(value, tuple | list) else [value]:
                 if isinstance(x, torch.Tensor) and x.dim() == 4 and min(x.shape[1:]) > 1:
                     seen[when] += 1
-                    if x.stride(1) != 1:  # a slice of channels, as from a concatenation's gradient, has it too
+                    if (
+                        x.stride(1) != 1
+                    ):  # a slice of channels, as from a concatenation's gradient, has it too
                         wrong.add((name, when, tuple(x.shape)))
                     if when == 'forward' and x.requires_grad:
                         x.register_hook(lambda grad: look(name, 'backward', grad))
@@ -212,7 +222,9 @@ class TestChannelsLast:
         for name, module in net.named_modules():
             if name:
                 module.register_forward_hook(lambda _, inputs, output, name=name: hook(name, inputs, output))
-        step(net, image(2, 3, 96, 128).contiguous(memory_format=outside))  # the loss hands in contiguous gradients
+        step(
+            net, image(2, 3, 96, 128).contiguous(memory_format=outside)
+        )  # the loss hands in contiguous gradients
         assert not wrong
         assert seen['forward'] > 100 and seen['backward'] > 50
 
@@ -248,7 +260,9 @@ class TestWholeDetector:
     def losses(model):
         from mmdet.testing import demo_mm_inputs
 
-        batch = demo_mm_inputs(2, [[3, 128, 160], [3, 128, 128]], num_items=[3, 2], num_classes=3, with_mask=True)
+        batch = demo_mm_inputs(
+            2, [[3, 128, 160], [3, 128, 128]], num_items=[3, 2], num_classes=3, with_mask=True
+        )
         data = model.data_preprocessor(batch, training=True)
         torch.manual_seed(0)
         model.train()
@@ -309,3 +323,95 @@ class TestWholeDetector:
             runs.append([y, *(p.grad for p in net.parameters())])
         for a, b in zip(*runs, strict=True):
             torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4)
+
+
+class TestCompiled:
+    @pytest.mark.long
+    @pytest.mark.parametrize('layout', LAYOUTS)
+    def test_every_part_is_one_graph(self, layout):
+        """No graph break with any option; the same numbers, as the operations stay torch's own."""
+        torch.compiler.reset()
+        plain = build(LAYOUTS[layout], channels_last=True, **FIXED).train()
+        options = dict(backend='eager', fullgraph=True)
+        net = build(LAYOUTS[layout], compile=options, **FIXED).train()
+        assert net.state_dict().keys() == plain.state_dict().keys()
+        for shape in ((2, 3, 64, 96), (1, 3, 128, 64)):
+            (levels, theirs), (own, ours) = (step(each, image(*shape)) for each in (plain, net))
+            for a, b in zip(levels, own, strict=True):
+                torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5)
+            assert relative_error(joined(ours), joined(theirs)) < 1e-5
+
+    @pytest.mark.long
+    def test_a_copy_computes_with_its_own_weights(self):
+        """As the moving average of `EMAHook` must."""
+        torch.compiler.reset()
+        net = build(compile=dict(backend='eager')).eval()
+        before = net(image())
+        average = copy.deepcopy(net)
+        for p in net.parameters():
+            p.data.zero_()
+        for a, b in zip(average(image()), before, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+        assert not torch.allclose(net(image())[0], before[0], atol=0.01)
+
+    @pytest.mark.parametrize('compile', ['reduce-overhead', 1, None])
+    def test_a_wrong_switch(self, compile):
+        with pytest.raises(ValueError, match=f'compile = {compile!r}'):
+            build(compile=compile)
+
+    @pytest.mark.long
+    @pytest.mark.parametrize('live', [True, False], ids=['live', 'fixed'])
+    def test_grains_in_a_compiled_part(self, live):
+        """Same numbers, statistics updated once, and less kept from grain to grain."""
+        plain = TailStage(8, 16, 1, dict(type='BN', requires_grad=live)).to(memory_format=torch.channels_last)
+        seed(plain)
+        for norm in (m for m in plain.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.train(live)
+        x = image(2, 8, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
+        kept = []
+        for grain in (None, 'norm', 'bottleneck', 'stage'):
+            torch.compiler.reset()
+            eager, net = copy.deepcopy(plain), copy.deepcopy(plain)
+            for part in net.modules():
+                part.with_cp = grain is not None and isinstance(part, RECOMPUTED[grain])
+            net.compile(backend='aot_eager_decomp_partition', fullgraph=True, dynamic=True)
+            runs = []
+            for each in (eager, net):
+                y = each(x)
+                y.square().sum().backward()
+                runs.append((y, joined({k: p.grad for k, p in each.named_parameters() if p.requires_grad})))
+            (y, gradients), (own, ours) = runs
+            torch.testing.assert_close(own, y, rtol=1e-4, atol=1e-4)
+            assert relative_error(ours, gradients) < 1e-4
+            for a, b in zip(eager.buffers(), net.buffers(), strict=True):
+                torch.testing.assert_close(b, a)
+            kept.append(memory_of(lambda net=net: net(x)).kept)
+        assert kept[0] > kept[1] > kept[2] > kept[3]
+
+    @pytest.mark.long
+    @pytest.mark.parametrize('norm', [{}, FIXED], ids=['live', 'fixed'])
+    @pytest.mark.parametrize('amp', [False, True], ids=['float32', 'bfloat16'])
+    def test_same_values_at_any_size_without_another_compilation(self, norm, amp):
+        torch.compiler.reset()
+        plain = build(channels_last=True, **norm).train()
+        net = build(compile=True, with_cp='norm', **norm).train()
+        exact = build(**norm).double().train()
+
+        def agrees(*shape):
+            x = image(*shape)
+            with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+                runs = [step(each, x) for each in (plain, net)]
+            truth, gradients = step(exact, x.double())
+            errors = [
+                [relative_error(a, b.detach()) for a, b in zip(levels, truth, strict=True)]
+                + [relative_error(joined(grads), joined(gradients))]
+                for levels, grads in runs
+            ]
+            for theirs, ours in zip(*errors, strict=True):
+                assert ours < 1.5 * theirs + 1e-4  # as near to the truth as torch's eager
+
+        agrees(2, 3, 128, 96)
+        agrees(2, 3, 96, 160)
+        with torch.compiler.set_stance('fail_on_recompile'):
+            for shape in ((2, 3, 192, 128), (3, 3, 128, 224), (2, 3, 256, 96)):
+                agrees(*shape)

@@ -27,7 +27,11 @@ def seeded():
 
 def same(a, b):
     """Bit for bit but for the sign of zero; NaN where NaN is."""
-    return a.dtype == b.dtype and torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num())
+    return (
+        a.dtype == b.dtype
+        and torch.equal(a.isnan(), b.isnan())
+        and torch.equal(a.nan_to_num(), b.nan_to_num())
+    )
 
 
 def norm_of(channels=6, *, live=False, learns=False, kind=nn.BatchNorm2d, **options):
@@ -79,7 +83,8 @@ class TestNormReLU:
         assert same(lean, plain)
         for grad in (1.0, float('nan'), float('inf')):
             ours, theirs = (
-                torch.autograd.grad(y, x, torch.full_like(y, grad), retain_graph=True)[0] for y in (lean, plain)
+                torch.autograd.grad(y, x, torch.full_like(y, grad), retain_graph=True)[0]
+                for y in (lean, plain)
             )
             torch.testing.assert_close(ours, theirs, equal_nan=True)
 
@@ -158,14 +163,22 @@ class TestLeanMaxPool2d:
     @pytest.mark.parametrize('layout', LAYOUTS)
     @pytest.mark.parametrize('window', WINDOWS)
     def test_equals_torch(self, window, layout):
-        for sides, dtype in product([(16, 16), (17, 23), (33, 19)], [torch.float32, torch.float64, torch.bfloat16]):
+        for sides, dtype in product(
+            [(16, 16), (17, 23), (33, 19)], [torch.float32, torch.float64, torch.bfloat16]
+        ):
             self.agrees(leaf(2, 5, *sides, dtype=dtype, layout=layout), window)
 
     @pytest.mark.parametrize('layout', LAYOUTS)
     @pytest.mark.parametrize('window', WINDOWS)
     def test_ties_nan_and_infinity(self, window, layout):
         values = torch.tensor(SPECIAL + [1.0, 1.0, 2.0])
-        for choice in (values, values[2:], torch.zeros(1), torch.tensor([-float('inf')]), torch.tensor([float('nan')])):
+        for choice in (
+            values,
+            values[2:],
+            torch.zeros(1),
+            torch.tensor([-float('inf')]),
+            torch.tensor([float('nan')]),
+        ):
             x = choice[torch.randint(len(choice), (2, 4, 21, 18))].contiguous(memory_format=layout)
             self.agrees(x.requires_grad_(), window)
 
@@ -175,7 +188,9 @@ class TestLeanMaxPool2d:
         for window in ((2, 2, 0), (3, 2, 1), (16, 16, 8)):
             self.agrees(leaf(1, 2, 18, width, layout=layout), window)
 
-    @pytest.mark.parametrize('shape', [(0, 3, 8, 8), (1, 3, 8, 8), (1, 1, 3, 9), (3, 8, 8), (2, 3, 1, 1), (2, 3, 2, 2)])
+    @pytest.mark.parametrize(
+        'shape', [(0, 3, 8, 8), (1, 3, 8, 8), (1, 1, 3, 9), (3, 8, 8), (2, 3, 1, 1), (2, 3, 2, 2)]
+    )
     def test_odd_shapes(self, shape):
         """No image, one, one channel, none but channels and sides, a map narrower than the window."""
         self.agrees(leaf(*shape), (3, 2, 1))
@@ -260,7 +275,10 @@ class TestNormReLUConv:
         x = x.detach().requires_grad_()
         y = part(x)
         y.backward(torch.ones_like(y) if out is None else out.to(y.dtype))
-        return y.detach(), {'x': x.grad, **{k: p.grad for k, p in part.named_parameters() if p.grad is not None}}
+        return y.detach(), {
+            'x': x.grad,
+            **{k: p.grad for k, p in part.named_parameters() if p.grad is not None},
+        }
 
     @pytest.mark.parametrize('layout', LAYOUTS)
     @pytest.mark.parametrize('geometry', GEOMETRIES)
@@ -345,7 +363,11 @@ class TestNormReLUConv:
 
     @pytest.mark.parametrize(
         'norm_cfg',
-        [dict(type='GN', num_groups=2), dict(type='BN', momentum=None), dict(type='BN', track_running_stats=False)],
+        [
+            dict(type='GN', num_groups=2),
+            dict(type='BN', momentum=None),
+            dict(type='BN', track_running_stats=False),
+        ],
         ids=['GN', 'cumulative', 'no statistics'],
     )
     def test_other_norms_take_torch_s_checkpoint(self, norm_cfg):
@@ -358,7 +380,9 @@ class TestNormReLUConv:
             assert torch.equal(y, z)
             assert all(torch.equal(theirs[k], ours[k]) for k in theirs)
             assert all(map(torch.equal, plain.buffers(), lean.buffers()))
-        map_, other = (sum(t.numel() for t in kept_by(lambda p=p: p(leaf(4, 8, 32, 32)))[0]) for p in (lean, plain))
+        map_, other = (
+            sum(t.numel() for t in kept_by(lambda p=p: p(leaf(4, 8, 32, 32)))[0]) for p in (lean, plain)
+        )
         assert map_ < 0.6 * other
 
     def test_eval_and_no_grad(self):
