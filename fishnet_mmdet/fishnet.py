@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.arch import FishNetArch, resolve_arch
 from fishnet_mmdet.blocks import Bottleneck, PreActConv
-from fishnet_mmdet.ops.layout import layout_of
+from fishnet_mmdet.ops.layout import OutOfChannelsLast, layout_of
 from fishnet_mmdet.stages import Body, BodyStage, Bridge, ConvNormReLU, Head, HeadStage, Stem, Tail, TailStage
 from fishnet_mmdet.weights.load import load_backbone
 
@@ -91,6 +91,7 @@ class FishNet(BaseModule):
         norm = dict(type='BN') if norm_cfg is None else norm_cfg
         self.arch = a = resolve_arch(arch)
         _check_arguments(in_channels, out_indices, frozen_stages, norm, with_cp)
+        _check_compile(compile)
         self.out_indices = tuple(out_indices)
         self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
         self.out_strides = tuple(a.strides[i] for i in self.out_indices)
@@ -165,9 +166,9 @@ class FishNet(BaseModule):
         levels = self.head(body)  # 320 @ 1/4, 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32
 
         levels = [levels[i] for i in self.out_indices]
-        return (
-            tuple(x.contiguous(memory_format=layout) for x in levels) if self.channels_last else tuple(levels)
-        )
+        if self.channels_last:
+            levels = [OutOfChannelsLast.apply(x, layout) for x in levels]
+        return tuple(levels)
 
     def init_weights(self) -> None:
         """Draws random weights, or loads those of `init_cfg=dict(type='Pretrained', checkpoint=...)`.
@@ -230,3 +231,8 @@ def _check_arguments(
         raise ValueError(f"norm_cfg = {norm_cfg!r} must be a dict with a type, such as dict(type='BN')")
     if with_cp not in (False, True, *RECOMPUTED):
         raise ValueError(f'with_cp = {with_cp!r} must be False, True or one of {", ".join(RECOMPUTED)}')
+
+
+def _check_compile(compile: bool | Mapping) -> None:
+    if not isinstance(compile, bool | Mapping):
+        raise ValueError(f'compile = {compile!r} must be True, False or a dict of options of torch.compile')

@@ -18,7 +18,7 @@ def can_recompute(norm: nn.Module) -> bool:
         and norm.track_running_stats
         and norm.momentum is not None
         and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()  # a compiler finds the same by itself
+        and not torch.compiler.is_compiling()  # a compiler is told by torch's checkpoint
     )
 
 

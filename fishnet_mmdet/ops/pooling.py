@@ -36,7 +36,8 @@ class ByteMaxPool(torch.autograd.Function):
         """Pools, and numbers the cells of each window from 0 to say which one won."""
         y, place = F.max_pool2d(x, kernel, stride, padding, return_indices=True)
         corner, steps = _window(y.shape, x.shape, kernel, stride, padding, x.device)
-        cell_of = steps.new_zeros((kernel - 1) * (x.shape[-1] + 1) + 1, dtype=torch.uint8)
+        span = (kernel - 1) * (x.shape[-1] + 1) + 1  # places from the first cell of a window to its last
+        cell_of = torch.zeros(span, dtype=torch.uint8, device=x.device)
         cell_of[steps] = torch.arange(len(steps), dtype=torch.uint8, device=x.device)
         ctx.save_for_backward(_look_up(cell_of, place.sub_(corner)))
         ctx.window = kernel, stride, padding

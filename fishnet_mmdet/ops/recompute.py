@@ -4,8 +4,8 @@ By torch's own non-reentrant checkpoint, which DDP takes as it is, and which in 
 last thing that backward needs.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
 
 import torch
@@ -35,7 +35,9 @@ def recomputable(forward: Callable) -> Callable:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return forward(self, *inputs, **named)
         named |= dict(use_reentrant=False, preserve_rng_state=False)
-        if _live_norms(self):
+        if (
+            _live_norms(self) and not torch.compiler.is_compiling()
+        ):  # whose graph updates statistics once anyway
             named |= dict(context_fn=partial(_twice, self))
         return checkpoint(partial(forward, self), *inputs, **named)
 
@@ -48,18 +50,26 @@ def _live_norms(module: nn.Module) -> list[_BatchNorm]:
 
 def _twice(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
     """Contexts of the first pass and of the one in backward."""
-    return nullcontext(), statistics_kept(module)
+    return nullcontext(), StatisticsKept(module)
 
 
-@contextmanager
-def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Within it, live BN normalises by its batch as always but leaves its running statistics as they are."""
-    momenta = {norm: norm.momentum for norm in _live_norms(module)}
-    for norm in momenta:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in momenta.items():
-            norm.momentum = momentum
-            norm.num_batches_tracked -= 1
+class StatisticsKept:
+    """Within it, live BN normalises by its batch as always but leaves its running statistics as they are.
+
+    A class, as torch enters the same object again where backward runs a second time (`retain_graph`).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        norms = [norm for norm in _live_norms(module) if norm.track_running_stats]
+        self.kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+
+    def __enter__(self) -> None:
+        for norm, _, batches in self.kept:
+            norm.momentum = (
+                0.0  # not without statistics at all: a checkpoint wants as many tensors saved as before
+            )
+            norm.num_batches_tracked = batches.clone()
+
+    def __exit__(self, *_: object) -> None:
+        for norm, momentum, batches in self.kept:
+            norm.momentum, norm.num_batches_tracked = momentum, batches
