@@ -69,12 +69,12 @@ class TestConvert:
         [
             (lambda trace: nested(trace), 'posix.mkdir'),
             (lambda trace: {'y': Calls(eval, f'__import__("os").mkdir({str(trace)!r})')}, 'eval'),
-            (lambda trace: {'y': Calls(getattr, os, 'mkdir')}, 'os'),
-            (lambda trace: {'y': Calls(getattr, HistoryBuffer, '__init__')}, '__init__'),
+            (lambda trace: {'y': Calls(getattr, os.path.join, '__globals__')}, 'getattr|join'),
+            (lambda trace: {'y': Calls(getattr, HistoryBuffer, '__init__')}, 'call getattr'),
             (lambda trace: {'y': Calls(getattr, np.dtype, 'type')}, 'getattr'),
             (lambda trace: {'y': np.array([Calls(os.mkdir, str(trace))], dtype=object)}, 'dtype|mkdir'),
             (lambda trace: {'y': np.array(['text'])}, 'dtype'),
-            (lambda trace: {'y': subprocess.Popen}, 'subprocess.Popen'),
+            (lambda trace: {'y': subprocess.Popen}, 'Popen'),
             (lambda trace: {'y': HistoryBuffer}, 'bare'),
         ],
     )
