@@ -63,7 +63,9 @@ MATRIX = {
     'epochs, at a boundary': (dict(), 26, 'epoch_4.pth'),
     'epochs, in the middle': (dict(checkpoint=BY_ITER, persistent=False), 26, 'iter_{}.pth'),
     'epochs, at the last batch of one': (dict(checkpoint=dict(by_epoch=False, interval=12)), 26, 'iter_{}.pth'),
-    'iterations, endless sampler': (dict(loop='iter', checkpoint=BY_ITER, infinite=True), 26, 'iter_36.pth'),
+    'iterations, endless sampler': (
+        dict(loop='iter', checkpoint=BY_ITER, infinite=True, diff_rank_seed=True), 26, 'iter_36.pth',
+    ),
     'iterations, sampler by epochs': (dict(loop='iter', checkpoint=BY_ITER, persistent=False), 18, 'iter_36.pth'),
     'no workers': (dict(checkpoint=BY_ITER, workers=0), 26, 'iter_{}.pth'),
     'saved again with a new best': (dict(checkpoint=dict(save_best='acc', rule='greater')), 26, 'epoch_4.pth'),

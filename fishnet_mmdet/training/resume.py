@@ -117,7 +117,7 @@ def _candidates(folder: Path, pointer: Path) -> list[Path]:
 
 def _peek(path: Path) -> int:
     """The iteration of a checkpoint, without reading its tensors."""
-    files.sniff(path)
+    files.sniff(path, limit=None)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception:  # whatever is wrong, the reader has a better word for it
