@@ -38,7 +38,7 @@ def write_atomically(path: Path | str, content: bytes) -> None:
     except BaseException as error:
         half.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            error.filename = str(path)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -196,8 +196,9 @@ class TestRecipe:
         hooks = {type(h).__name__ for h in runner.hooks}
         assert {
             'ClassCountGuard', 'NonFiniteGuard', 'FixedNormGuard', 'PlainCheckpoints', 'APReport',
-            'SyncBuffersHook',
+            'SyncBuffersHook', 'DurableCheckpoints', 'LostRankGuard',
         } <= hooks  # fmt: skip
+        assert type(runner.train_loop).__name__ == 'ResumableEpochLoop'
 
     def test_images_of_the_paper(self):
         cfg = load('mask_rcnn_fishnet150_fpn')

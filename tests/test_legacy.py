@@ -47,6 +47,12 @@ def nested(trace):
     return {'deep': [(1, {'x': Calls(os.mkdir, str(trace))})]}
 
 
+def in_itself():
+    cycle = []
+    cycle.append(cycle)
+    return cycle
+
+
 class TestConvert:
     def test_says_the_same_plainly(self, tmp_path):
         torch.save(old_checkpoint(), tmp_path / 'old.pth')
@@ -69,12 +75,12 @@ class TestConvert:
         [
             (lambda trace: nested(trace), 'posix.mkdir'),
             (lambda trace: {'y': Calls(eval, f'__import__("os").mkdir({str(trace)!r})')}, 'eval'),
-            (lambda trace: {'y': Calls(getattr, os, 'mkdir')}, 'os'),
-            (lambda trace: {'y': Calls(getattr, HistoryBuffer, '__init__')}, '__init__'),
+            (lambda trace: {'y': Calls(getattr, os.path.join, '__globals__')}, 'getattr|join'),
+            (lambda trace: {'y': Calls(getattr, HistoryBuffer, '__init__')}, 'call getattr'),
             (lambda trace: {'y': Calls(getattr, np.dtype, 'type')}, 'getattr'),
             (lambda trace: {'y': np.array([Calls(os.mkdir, str(trace))], dtype=object)}, 'dtype|mkdir'),
             (lambda trace: {'y': np.array(['text'])}, 'dtype'),
-            (lambda trace: {'y': subprocess.Popen}, 'subprocess.Popen'),
+            (lambda trace: {'y': subprocess.Popen}, 'Popen'),
             (lambda trace: {'y': HistoryBuffer}, 'bare'),
         ],
     )
@@ -93,6 +99,20 @@ class TestConvert:
         torch.save(old_checkpoint(extra=Claim()), tmp_path / 'old.pth')
         with pytest.raises(WeightsError):
             convert(tmp_path / 'old.pth', tmp_path / 'new.pth')
+
+    @pytest.mark.parametrize(
+        'more',
+        [
+            lambda: {'state_dict': {'w': HistoryBuffer([1.0], [1])}},
+            lambda: {'extra': in_itself()},
+            lambda: {'message_hub': {'log_scalars': HistoryBuffer([1.0], [1]), 'x': {HistoryBuffer: 1}}},
+        ],
+    )
+    def test_odd_contents_are_told(self, tmp_path, more):
+        torch.save(old_checkpoint(**more()), tmp_path / 'old.pth')
+        with pytest.raises(WeightsError, match='old.pth'):
+            convert(tmp_path / 'old.pth', tmp_path / 'new.pth')
+        assert not (tmp_path / 'new.pth').exists()
 
     @pytest.mark.parametrize('content', [b'', b'\0' * 5000, pickle.dumps({'a': 1}), b'<html></html>'])
     def test_what_is_no_checkpoint(self, tmp_path, content):

@@ -466,19 +466,22 @@ class TestTable:
         assert report.measured({'coco/bbox_mAP': 1.0}, 'x') == []
 
     def test_a_new_run_begins_its_table_anew_and_a_resumed_one_goes_on(self, tmp_path):
-        def run(first, last):
+        def run(first, last, again=False):
             runner = SimpleNamespace(
                 work_dir=tmp_path, epoch=first, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
                 cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
             )  # fmt: skip
             report = APReport()
             report.before_train(runner)
+            if again:  # as a resume does, which cannot know that it was over
+                report.after_val_epoch(runner, self.METRICS)
             for runner.epoch in range(first + 1, last + 1):
                 report.after_val_epoch(runner, self.METRICS)
             return [row['label'] for row in json.loads((tmp_path / 'ap_val.json').read_text())['measured']]
 
         assert run(0, 3) == ['epoch 1', 'epoch 2', 'epoch 3']
         assert run(2, 4) == ['epoch 1', 'epoch 2', 'epoch 3', 'epoch 4']
+        assert run(2, 3, again=True) == ['epoch 1', 'epoch 2', 'epoch 3']
         assert run(0, 1) == ['epoch 1']
         (tmp_path / 'ap_val.json').write_text('{"measured": [{')  # cut short by a crash
         assert run(1, 2) == ['epoch 2']

@@ -63,23 +63,20 @@ MATRIX = {
     'epochs, at a boundary': (dict(), 26, 'epoch_4.pth'),
     'epochs, in the middle': (dict(checkpoint=BY_ITER, persistent=False), 26, 'iter_{}.pth'),
     'epochs, at the last batch of one': (dict(checkpoint=dict(by_epoch=False, interval=12)), 26, 'iter_{}.pth'),
-    'iterations, endless sampler': (dict(loop='iter', checkpoint=BY_ITER, infinite=True), 26, 'iter_36.pth'),
+    'iterations, endless sampler': (
+        dict(loop='iter', checkpoint=BY_ITER, infinite=True, diff_rank_seed=True), 26, 'iter_36.pth',
+    ),
     'iterations, sampler by epochs': (dict(loop='iter', checkpoint=BY_ITER, persistent=False), 18, 'iter_36.pth'),
     'no workers': (dict(checkpoint=BY_ITER, workers=0), 26, 'iter_{}.pth'),
     'saved again with a new best': (dict(checkpoint=dict(save_best='acc', rule='greater')), 26, 'epoch_4.pth'),
 }  # fmt: skip
-SINGLE = list(MATRIX)
-DOUBLE = [
-    'epochs, at a boundary',
-    'epochs, in the middle',
-    'iterations, endless sampler',
-    'iterations, sampler by epochs',
-]
+TWO_RANKS = list(MATRIX)[:2] + list(MATRIX)[3:5]
+FAST = [(1, 'epochs, at a boundary'), (1, 'saved again with a new best'), (2, 'epochs, in the middle')]
+CELLS = [(1, case) for case in MATRIX] + [(2, case) for case in TWO_RANKS]
 
 
 @pytest.mark.parametrize(
-    'ranks, case',
-    [pytest.param(1, case) for case in SINGLE] + [pytest.param(2, case) for case in DOUBLE],
+    'ranks, case', [cell if cell in FAST else pytest.param(*cell, marks=pytest.mark.long) for cell in CELLS]
 )
 def test_resumed_equals_uninterrupted(forker, tmp_path, ranks, case):
     """SIGKILL before an iteration, then resume=True alone; log lines of iterations that ran twice are equal too."""
@@ -113,6 +110,7 @@ def test_without_a_seed_the_resumed_run_takes_up_the_first_ones(forker, tmp_path
     assert_same(ours['loop'], theirs['loop'])
 
 
+@pytest.mark.long
 def test_under_torchrun(tmp_path):
     """The same with the real launcher: stopped by SIGTERM to torchrun in mid-epoch, resumed."""
     job = dict(seed=5, checkpoint=dict(by_epoch=False, interval=100), epochs=3)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CONFIGS, REAL_DATA, REPO, demo_options
+from test_durable import Hostile
+from test_resume import assert_same
 
 DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
 
@@ -29,7 +31,8 @@ def trained(demo_data, tmp_path_factory):
         'default_hooks.checkpoint.save_best=coco/segm_mAP',
     ]
     command = [sys.executable, str(REPO / 'tools/train.py'), str(DEMO), '--work-dir', str(work_dir)]
-    done = subprocess.run([*command, '--cfg-options', *options], capture_output=True, text=True, cwd=work_dir)
+    command += ['--resume', '--cfg-options', *options]  # there is nothing to resume yet
+    done = subprocess.run(command, capture_output=True, text=True, cwd=work_dir)
     return work_dir, options, run_ok(done)
 
 
@@ -47,6 +50,9 @@ class TestTrain:
         assert 'epoch 2' in table and '37.0' in table and 'not measured here' in table
         for column in ('AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L', 'segm', 'bbox'):
             assert column in log
+
+    def test_nothing_to_resume_is_told_and_the_run_starts_anew(self, trained):
+        assert f'Nothing to resume in {trained[0]}: the training starts anew' in trained[2]
 
     def test_a_batch_that_the_rate_is_not_for_is_told(self, trained):
         assert re.search(r'1 processes x 2 images.*--auto-scale-lr multiplies it by', trained[2])
@@ -85,7 +91,20 @@ class TestResume:
         assert ours['param_schedulers'] == whole['param_schedulers']
         histories = [c['message_hub']['log_scalars']['train/loss']['values'] for c in (ours, whole)]
         assert [h.numel() for h in histories] == [8, 8]  # the first epoch's came along
-        assert torch.equal(histories[0][:4], histories[1][:4])
+        assert torch.equal(*histories)
+        for part in ('state_dict', 'loop'):
+            assert_same(ours[part], whole[part])
+
+    @pytest.mark.parametrize('how', ['damaged', 'hostile'])
+    def test_a_named_file_that_cannot_be_resumed_is_one_line(self, trained, tmp_path, run_tool, how):
+        file = tmp_path / 'named.pth'
+        if how == 'damaged':
+            file.write_bytes((trained[0] / 'epoch_1.pth').read_bytes()[:-5000])
+        else:
+            torch.save({'state_dict': {}, 'meta': Hostile(tmp_path / 'executed')}, file)
+        done = run_tool('tools/train.py', DEMO, '--resume', file, '--work-dir', tmp_path)
+        assert done.returncode == 1 and str(file) in done.stderr and 'Traceback' not in done.stderr
+        assert not (tmp_path / 'executed').exists()
 
     def test_a_missing_checkpoint_is_one_line(self, tmp_path, run_tool):
         done = run_tool('tools/train.py', DEMO, '--resume', 'none.pth', '--work-dir', tmp_path)
@@ -216,6 +235,7 @@ def test_launch_scripts_say_what_they_run(script, arguments, tmp_path):
     path = REPO / 'tools' / script
     done = subprocess.run([path, *arguments, '--amp'], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
+    assert '--signal=TERM@180' in done.stdout or script == 'dist_train.sh'
     assert '--amp' in done.stdout and '16' in done.stdout and 'tools/train.py c.py --launcher' in done.stdout
     usage = subprocess.run([path], capture_output=True, text=True, env=environment)
     assert usage.returncode == 2 and script in usage.stdout

@@ -314,7 +314,7 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path, narrow, monkeypatch
     path = tmp_path / 'fish.safetensors'
     files.write(narrow, {}, path)
     before = path.read_bytes()
-    monkeypatch.setattr(files.os, 'replace', lambda *_: (_ for _ in ()).throw(OSError('no space left')))
+    monkeypatch.setattr(os, 'replace', lambda *_: (_ for _ in ()).throw(OSError(28, 'no space left')))
     with pytest.raises(OSError, match='no space'):
         files.write({'a': torch.ones(1)}, {}, path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

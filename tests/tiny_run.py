@@ -221,7 +221,7 @@ def define():  # noqa: C901  (a module in a function)
 
     @HOOKS.register_module()
     class Diary(Hook):
-        """Writes down what happens, so that it outlives a SIGKILL: i(teration begins), s(ave begins), e(nd of a save)."""
+        """Writes down what happens, so that it outlives a SIGKILL: i, an iteration begins; s, a save; e, it ended."""
 
         priority = 'LOWEST'
 
@@ -294,7 +294,7 @@ def config(job):
             dict(type='SyncBuffersHook'),
             dict(type='Mischief', **job.get('mischief', {})),
         ],
-        randomness=dict(seed=job.get('seed')),
+        randomness=dict(seed=job.get('seed'), diff_rank_seed=job.get('diff_rank_seed', False)),
         resume=job.get('resume', False),
         env_cfg=dict(
             mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')

@@ -109,9 +109,12 @@ class TableReport(Hook):
     def _report(
         self, runner: Runner, metrics: Mapping[str, float], split: str, label: str, history: list[dict]
     ) -> list[dict]:
-        """Adds a measurement to those before it, shows and writes all of them, and returns them."""
+        """Adds a measurement to those before it, shows and writes all of them, and returns them.
+
+        It takes the place of one with the same label: a resumed run makes up for a validation that may have been over.
+        """
         rows = self.measured(metrics, label)
-        history = history + [_entry(row) for row in rows]
+        history = [entry for entry in history if entry['label'] != label] + [_entry(row) for row in rows]
         if rows:
             self._publish(runner, split, rows, history)
         return history

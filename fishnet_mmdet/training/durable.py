@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import mmengine.fileio
-from mmengine.dist import is_main_process
+import torch
+from mmengine.dist import all_reduce, is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
@@ -77,9 +78,10 @@ class DurableCheckpoints(CheckpointHook):
         self._progress: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
         self._validated = False
+        self._val_batches = 0
 
     def before_run(self, runner: Runner) -> None:
-        """Clears what a kill left half-written; lets MMEngine's `last_checkpoint` name a file that can be read."""
+        """On a resume, lets MMEngine's `last_checkpoint` name a file that can be read."""
         if '://' in str(self.out_dir or runner.work_dir):
             return
         if self.backend_args is None and self.file_client_args is None:
@@ -87,8 +89,6 @@ class DurableCheckpoints(CheckpointHook):
         problem = None
         if is_main_process():
             try:
-                for path in clear_half_written(runner.work_dir, self._folder(runner)):
-                    runner.logger.info(f'Removed {path}, which a run that was killed had not finished')
                 if runner.cfg.get('resume') and not runner.cfg.get('load_from'):
                     self._mend_pointer(runner)
             except CheckpointError as error:
@@ -115,8 +115,11 @@ class DurableCheckpoints(CheckpointHook):
         self._resumed = checkpoint.get(LOOP_KEY)
 
     def before_train(self, runner: Runner) -> None:
-        """Goes on where the checkpoint was; checks the disk; listens to signals."""
+        """Clears what a kill left half-written; checks the disk; listens to signals; goes on where the checkpoint was."""
         super().before_train(runner)
+        if is_main_process():
+            for path in clear_half_written(runner.work_dir, self.out_dir):
+                runner.logger.info(f'Removed {path}, which a run that was killed had not finished')
         loop = runner.train_loop
         resumable = isinstance(loop, ResumableEpochLoop | ResumableIterLoop)
         if not resumable:
@@ -160,11 +163,17 @@ class DurableCheckpoints(CheckpointHook):
                 self._write(runner, INTERRUPTED, dict(epoch=runner.epoch, iter=runner.iter + 1))
             self._leave(runner)
 
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Counts the batches that every rank has: for further ones some would wait in vain for the others."""
+        count = torch.tensor([len(runner.val_dataloader)])
+        all_reduce(count, 'min')
+        self._val_batches = int(count)
+
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Stops during a validation if the weights that it is of are saved; else it waits for the next iteration."""
-        if self._saved_at == runner.iter and self._stop.agreed():
+        if self._saved_at == runner.iter and batch_idx < self._val_batches and self._stop.agreed():
             self._leave(runner)
 
     def _leave(self, runner: Runner) -> None:
@@ -285,7 +294,8 @@ class DurableCheckpoints(CheckpointHook):
         if self.keep > 0:
             count = min(count, self.keep + 1)  # the old ones stay until the new one is there
         best = len(self.save_best or [])
-        there = sum(file.stat().st_size for file in folder.glob('*.pth')) if runner.iter else 0
+        kept = [folder / name for name in runner.message_hub.get_info(KEPT, [])]
+        there = sum(file.stat().st_size for file in kept if file.is_file())  # of a run that is resumed
         needed = each * (count + 1 + best) - there  # one more for when the run is interrupted
         free = shutil.disk_usage(folder).free
         if needed <= free:

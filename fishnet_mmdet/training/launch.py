@@ -206,7 +206,8 @@ def _choose_start(cfg: Config, resume: str | None) -> None:
     found: Path | str | None = resume
     if resume == 'auto':
         folder = Path(cfg.work_dir)
-        if out_dir := cfg.get('default_hooks', {}).get('checkpoint', {}).get('out_dir'):
+        hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+        if out_dir := hook.get('out_dir'):
             folder = Path(out_dir) / folder.name
         found = newest(folder, Path(cfg.work_dir) / POINTER, warn=tell)
         tell(

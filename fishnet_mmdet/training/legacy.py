@@ -6,6 +6,7 @@ exactly these names: they take the bytes apart and can do nothing else. Every ot
 """
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class _History:
     state: Mapping[str, Any] = {}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
+        if not isinstance(state, Mapping):
+            raise pickle.UnpicklingError(f'unsupported global HistoryBuffer of {type(state).__name__}')
         self.state = state
 
 
@@ -119,15 +122,32 @@ def convert(source: Path | str, target: Path | str) -> tuple[int, int, list[str]
         raise WeightsError(
             f'{target}: the file to write must end in .pth, in a folder that exists, and be new'
         )
+    if not hasattr(torch.serialization, 'safe_globals'):
+        raise WeightsError(
+            f'torch {torch.__version__} has no restricted unpickler that takes stand-ins: 2.6 has'
+        )
     content = files.read_checkpoint(source, allow=STAND_INS)
+    resume.stand(content, Path(source))
     left_out: list[str] = []
-    plain = {
-        key: value if key == WEIGHTS else to_plain(_real(value, source), key, left_out)
-        for key, value in content.items()
-    }
-    resume.stand(plain, Path(source))
+    try:
+        plain = {
+            key: _weights(value, source) if key == WEIGHTS else to_plain(_real(value, source), key, left_out)
+            for key, value in content.items()
+        }
+    except (TypeError, ValueError, RecursionError) as error:  # arrays as keys, lists in themselves
+        raise WeightsError(f'{source} is no checkpoint that MMEngine wrote: {error}') from error
     write_atomically(target, files.torch_bytes(plain))
     return plain['meta']['epoch'], plain['meta']['iter'], left_out
+
+
+def _weights(state: Mapping[str, Any], source: Path | str) -> OrderedDict:
+    """A state dict of tensors alone, with the notes on versions that torch keeps beside them."""
+    odd = next((key for key, value in state.items() if not isinstance(value, torch.Tensor)), None)
+    if odd is not None:
+        raise WeightsError(f'{source}: {odd} of the weights is a {type(state[odd]).__name__}, not a tensor')
+    weights = OrderedDict(state)
+    weights._metadata = to_plain(_real(getattr(state, '_metadata', {}), source), WEIGHTS, [])
+    return weights
 
 
 def _real(value: Any, source: Path | str) -> Any:

@@ -170,9 +170,9 @@ class _Resumable:
             validated: Whether a validation that is due here is behind.
         """
         self._draws = self._draws or Draws.now()
-        draws = {name: all_gather(tensor) for name, tensor in self._draws.tensors().items()}
+        own = {**self._draws.tensors(), 'seed': torch.tensor([self.batches.seed])}
+        draws = {name: all_gather(tensor) for name, tensor in own.items()}
         return {
-            'seed': self.batches.seed,
             'sampler_seed': getattr(self.batches.sampler, 'seed', None),
             'batches_done': self._done_of(epoch, iteration),
             'batches': len(self.batches),
@@ -187,17 +187,18 @@ class _Resumable:
         Returns:
             Why the run will not be exactly what it would have been, if so.
         """
-        self.batches.seed = progress['seed']
+        ranks = len(progress['draws'])
+        draws = progress['draws'][get_rank() % ranks]
+        self.batches.seed = int(draws['seed'])
         if progress['sampler_seed'] is not None:
             self.batches.sampler.seed = progress['sampler_seed']
-        ranks = len(progress['draws'])
         if ranks != get_world_size():
             return f'the checkpoint was written by {ranks} processes, and now there are {get_world_size()}'
         if progress['batches'] != len(self.batches):
             return f'an epoch had {progress["batches"]} batches, and now has {len(self.batches)}'
         self._done = progress['batches_done']
         self._owes_validation = not progress['validated']
-        self._draws = Draws.of(progress['draws'][get_rank()])
+        self._draws = Draws.of(draws)
         if progress['buffers'] is not None:
             fill_buffers(self.runner, progress['buffers'][get_rank()])
         return None
@@ -241,8 +242,8 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
         return iteration - first if epoch == begun else 0
 
     def _steps_done(self) -> tuple[int, int]:
-        """Of those that validations are counted in, and of how many; none in the middle of an epoch."""
-        return 0 if self._done else self._epoch, self._max_epochs
+        """Of those that validations are counted in, and of how many; none is due in the middle of an epoch."""
+        return -1 if self._done else self._epoch, self._max_epochs
 
 
 @LOOPS.register_module()

@@ -48,10 +48,18 @@ def read(path: Path | str) -> dict[str, Any]:
 
 
 def stand(content: Mapping[str, Any], path: Path) -> int:
-    """The iteration that a checkpoint is of."""
+    """The iteration that a checkpoint is of.
+
+    Args:
+        content: The checkpoint.
+        path: For messages.
+
+    Raises:
+        WeightsError: It is not one that a training can go on from.
+    """
     meta, state = content.get('meta'), content.get('state_dict')
-    stand = [meta.get(key) for key in ('epoch', 'iter')] if isinstance(meta, Mapping) else []
-    if not isinstance(state, Mapping) or not all(isinstance(n, int) for n in stand) or not stand:
+    counts = [meta.get(key) for key in ('epoch', 'iter')] if isinstance(meta, Mapping) else [None]
+    if not isinstance(state, Mapping) or not all(isinstance(count, int) for count in counts):
         raise WeightsError(
             f'{path} does not say where a training stood (meta.epoch, meta.iter): it can be loaded, not resumed. '
             'To start from its weights: --cfg-options load_from=FILE'
@@ -61,7 +69,7 @@ def stand(content: Mapping[str, Any], path: Path) -> int:
             f'{path} holds no optimizer: it can be loaded, not resumed. To start from its weights: --cfg-options '
             'load_from=FILE'
         )
-    return stand[1]
+    return counts[1]
 
 
 def newest(folder: Path, pointer: Path, warn: Callable[[str], None]) -> Path | None:
@@ -84,13 +92,13 @@ def newest(folder: Path, pointer: Path, warn: Callable[[str], None]) -> Path | N
     for path in _candidates(folder, pointer):
         try:
             found.append((_peek(path), path))
-        except WeightsError as error:
+        except (WeightsError, OSError) as error:
             damaged.append(str(error))
     chosen = None
     for _, path in sorted(found, key=lambda pair: (pair[0], pair[1].stat().st_mtime_ns), reverse=True):
         try:
             read(path)
-        except WeightsError as error:
+        except (WeightsError, OSError) as error:
             damaged.append(str(error))
         else:
             chosen = path
@@ -117,7 +125,7 @@ def _candidates(folder: Path, pointer: Path) -> list[Path]:
 
 def _peek(path: Path) -> int:
     """The iteration of a checkpoint, without reading its tensors."""
-    files.sniff(path)
+    files.sniff(path, limit=None)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception:  # whatever is wrong, the reader has a better word for it

@@ -126,14 +126,18 @@ def read_checkpoint(path: Path | str, allow: Sequence[tuple[Any, str]] = ()) -> 
         WeightsError: As `read`.
     """
     path = Path(path)
-    container = sniff(path)
+    container = sniff(path, limit=None)
     if not container.startswith('torch'):
         raise WeightsError(f'{path} holds weights alone (a {container}), not the checkpoint of a training')
     return dict(_read_torch(path, container, allow))
 
 
-def sniff(path: Path) -> str:
+def sniff(path: Path, limit: int | None = MAX_BYTES) -> str:
     """The container of a file, by its first bytes.
+
+    Args:
+        path: The file.
+        limit: Bytes that it may have, also unpacked; None for any, as for the checkpoints of one's own training.
 
     Returns:
         'safetensors', 'torch zip', 'torch legacy' or 'zip of a file'.
@@ -149,12 +153,12 @@ def sniff(path: Path) -> str:
     if not path.is_file():
         raise WeightsError(f'weights not found: {path.resolve()} does not exist')
     size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise WeightsError(f'{path} has {size:,} bytes; a weight file may have up to {MAX_BYTES:,}')
+    if limit and size > limit:
+        raise WeightsError(f'{path} has {size:,} bytes; a weight file may have up to {limit:,}')
     with path.open('rb') as file:
         head = file.read(512)
     if head.startswith(b'PK\x03\x04'):
-        return _sniff_zip(path)
+        return _sniff_zip(path, limit)
     if len(head) > 8 and head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < size:
         return 'safetensors'
     # A tar archive takes torch down another path, one that older versions unpickle without restraint.
@@ -180,14 +184,14 @@ def _describe(head: bytes, size: int, path: Path) -> str:
     return f'it begins with {head[:12]!r}. Known are safetensors and what torch.save writes'
 
 
-def _sniff_zip(path: Path) -> str:
+def _sniff_zip(path: Path, limit: int | None) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except ZIP_ERRORS as error:
         raise WeightsError(f'{path} is a damaged zip file ({_reason(error)}). Download it anew') from error
     unpacked = sum(member.file_size for member in members)
-    if unpacked > MAX_BYTES or len(members) > 100_000:
+    if (limit and unpacked > limit) or len(members) > 100_000:
         raise WeightsError(f'{path} unpacks to {unpacked:,} bytes in {len(members)} files: refused')
     if any(member.filename.endswith('/constants.pkl') for member in members):
         raise WeightsError(f'{path} is a TorchScript program, not weights: save its state_dict alone')
