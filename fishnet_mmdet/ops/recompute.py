@@ -35,9 +35,8 @@ def recomputable(forward: Callable) -> Callable:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return forward(self, *inputs, **named)
         named |= dict(use_reentrant=False, preserve_rng_state=False)
-        if (
-            _live_norms(self) and not torch.compiler.is_compiling()
-        ):  # whose graph updates statistics once anyway
+        # A compiler's graph updates statistics once anyway.
+        if _live_norms(self) and not torch.compiler.is_compiling():
             named |= dict(context_fn=partial(_twice, self))
         return checkpoint(partial(forward, self), *inputs, **named)
 
@@ -65,9 +64,8 @@ class StatisticsKept:
 
     def __enter__(self) -> None:
         for norm, _, batches in self.kept:
-            norm.momentum = (
-                0.0  # not without statistics at all: a checkpoint wants as many tensors saved as before
-            )
+            # Not without statistics at all: a checkpoint wants as many tensors saved as before.
+            norm.momentum = 0.0
             norm.num_batches_tracked = batches.clone()
 
     def __exit__(self, *_: object) -> None:
