@@ -235,7 +235,7 @@ class Body(nn.ModuleList):
         """From the bridge's feature, and the tail's (finest first) but the last, to all the body's, coarsest first."""
         features = [x]
         for stage, skip in zip(self, reversed(tail), strict=True):
-            features.append(stage(features[-1], skip))
+            features.append(stage(features[-1], skip=skip))
         return features
 
 
@@ -247,6 +247,6 @@ class Head(nn.ModuleList):
         *skips, x = body
         levels = []
         for stage, skip in zip(self, reversed(skips), strict=True):
-            refined, x = stage(x, skip)
+            refined, x = stage(x, skip=skip)
             levels.append(refined)
         return [*levels, x]

@@ -174,10 +174,11 @@ def rle_problem(mask: Any, image: Mapping, texts: bool = False) -> str | None:
         )
     if texts and not isinstance(mask['counts'], str):
         return f'the counts of its mask are no text: {brief(mask["counts"], 200)}'
+    if isinstance(mask['counts'], bytes):  # what pycocotools leaves in annotations that it has evaluated
+        mask = {**mask, 'counts': mask['counts'].decode('latin-1')}
     try:
-        rle_runs(
-            mask
-        )  # pycocotools would look for missing pixels for ever, and read on where a text is cut short
+        # pycocotools would look for missing pixels for ever, and read on where a text is cut short.
+        rle_runs(mask)
     except FormatError as error:
         return f'its mask: {error}'
     return None

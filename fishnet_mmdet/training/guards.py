@@ -143,7 +143,9 @@ class NonFiniteGuard(Hook):
     def _fault(self, runner: Runner, outputs: Mapping) -> tuple[str | None, str]:
         """What is wrong on this rank after an iteration, and its figures."""
         # MMEngine's log copies every loss off the device anyhow.
-        losses = {name: float(value) for name, value in outputs.items() if 'loss' in name}
+        losses = {
+            name: float(torch.as_tensor(value).detach()) for name, value in outputs.items() if 'loss' in name
+        }
         figures = ', '.join(f'{name} = {value:g}' for name, value in losses.items())
         norm, self._broken_norm = self._broken_norm, None
         self._count_skipped(runner)
