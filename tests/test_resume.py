@@ -58,7 +58,7 @@ def assert_same_run(resumed, whole, name):
     assert logged(resumed) == logged(whole) and len(logged(whole)) > 10
 
 
-# kind of loop and checkpoints, the iteration that is not reached, and what else is there to lose
+# what is run, the iteration before which it is killed, and the last checkpoint
 MATRIX = {
     'epochs, at a boundary': (dict(), 26, 'epoch_4.pth'),
     'epochs, in the middle': (dict(checkpoint=BY_ITER, persistent=False), 26, 'iter_{}.pth'),
@@ -79,7 +79,7 @@ CELLS = [(1, case) for case in MATRIX] + [(2, case) for case in TWO_RANKS]
     'ranks, case', [cell if cell in FAST else pytest.param(*cell, marks=pytest.mark.long) for cell in CELLS]
 )
 def test_resumed_equals_uninterrupted(forker, tmp_path, ranks, case):
-    """SIGKILL before an iteration, then resume=True alone; log lines of iterations that ran twice are equal too."""
+    """SIGKILL before an iteration, then resume=True alone."""
     job, kill_at, last = MATRIX[case]
     if ranks == 2:
         kill_at = kill_at // 2  # an epoch has 6 iterations, not 12
