@@ -32,7 +32,11 @@ def trained(demo_data, tmp_path_factory):
     ]
     command = [sys.executable, str(REPO / 'tools/train.py'), str(DEMO), '--work-dir', str(work_dir)]
     command += ['--resume', '--cfg-options', *options]  # there is nothing to resume yet
-    done = subprocess.run(command, capture_output=True, text=True, cwd=work_dir)
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+    }  # as in `run_tool`: more threads sum in another order
+    done = subprocess.run(command, capture_output=True, text=True, cwd=work_dir, env=environment)
     return work_dir, options, run_ok(done)
 
 
