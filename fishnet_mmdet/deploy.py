@@ -4,9 +4,9 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from mmcv.cnn import fuse_conv_bn
+from mmcv.cnn import ConvModule
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,8 +24,8 @@ def optimize_for_inference(
 ) -> nn.Module:
     """Makes the form of a FishNet, or of any model around one, that infers fastest.
 
-    Every norm that follows a convolution is folded into it (three quarters of them: the norm that opens a bottleneck has
-    a sum before it and stays); weights and maps lie in channels_last. Of a detector (or an mmpretrain or mmsegmentation
+    Every norm that follows a convolution alone is folded into it (two of three: the norm that opens a bottleneck has a
+    sum before it and stays); weights and maps lie in channels_last. Of a detector (or an mmpretrain or mmsegmentation
     model) it is the backbone and the neck that change; heads get the float32 maps that they got before.
 
     Args:
@@ -62,7 +62,7 @@ class InferenceForm(nn.Module):
     """A network that computes in a number format and a layout of its own: float32 and contiguous for all around it.
 
     Args:
-        network: What computes; its convolutions are converted in place. Norms that are left stay float32.
+        network: What computes; it is converted in place. BatchNorms that are left stay float32.
         dtype: Number format of its convolutions.
         compile: As in `optimize_for_inference`; for a `FishNet`.
         converts_back: Whether what comes out is float32 and contiguous; otherwise the next one gets it as it is.
@@ -84,9 +84,11 @@ class InferenceForm(nn.Module):
         self.dtype = dtype
         self.converts_back = converts_back
         if compile is not False:
-            network.compile_parts(
-                dict(options={'freezing': True}) | (compile if isinstance(compile, Mapping) else {})
-            )
+            options = dict(compile) if isinstance(compile, Mapping) else {}
+            if 'mode' not in options:  # torch takes a mode or options, not both
+                options['options'] = {'freezing': True, **options.get('options', {})}
+            network.compile_parts(options)
+        self.eval()
 
     @torch.no_grad()
     def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
@@ -115,15 +117,18 @@ def _folded(network: nn.Module) -> nn.Module:
             _fold(part.squeeze.conv, part.expand)
         elif isinstance(part, FishNetNeck):
             _fold(part.squeeze.conv, part)
-    # What is not ours, such as the ConvModules of FPN, has its norms behind its convolutions.
-    return network if isinstance(network, FishNet | FishNetNeck) else fuse_conv_bn(network)
+        elif isinstance(part, ConvModule) and part.with_norm and part.order[:2] == ('conv', 'norm'):
+            _fold(part.conv, part, part.norm_name)  # of FPN, say
+    return network
 
 
-def _fold(conv: nn.Conv2d, after: nn.Module) -> None:
-    """Takes the `norm` of the part after a convolution into the convolution's weights."""
-    norm = after.norm
+def _fold(conv: nn.Module, after: nn.Module, name: str = 'norm') -> None:
+    """Takes a norm of the part after a convolution into the convolution's weights."""
+    norm = getattr(after, name)
     if not (isinstance(norm, _BatchNorm) and norm.running_mean is not None):
         return  # GN, say, has statistics of each image
+    if type(conv) is not nn.Conv2d or getattr(after, 'with_spectral_norm', False):
+        return  # what computes its weights anew (or is transposed, or deformable) would undo it
     scale = torch.rsqrt(norm.running_var.double() + norm.eps)
     shift = -norm.running_mean.double() * scale
     if norm.affine:
@@ -131,7 +136,7 @@ def _fold(conv: nn.Conv2d, after: nn.Module) -> None:
     bias = shift if conv.bias is None else conv.bias.double() * scale + shift
     conv.weight.data = (conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype)
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
-    after.norm = nn.Identity()
+    setattr(after, name, nn.Identity())
 
 
 class TestOptimized(Hook):
@@ -147,7 +152,8 @@ class TestOptimized(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Weights are loaded by now."""
-        if is_model_wrapper(runner.model):
-            runner.model.module = optimize_for_inference(runner.model.module, self.dtype, self.compile)
-        else:
-            runner.model = optimize_for_inference(runner.model, self.dtype, self.compile)
+        holder, name = runner, 'model'
+        # Several processes wrap the model, and test-time augmentation does.
+        while is_model_wrapper(model := getattr(holder, name)) or isinstance(model, BaseTTAModel):
+            holder, name = model, 'module'
+        setattr(holder, name, optimize_for_inference(model, self.dtype, self.compile))

@@ -1,148 +1,181 @@
-"""A FishNet, and the neck behind it, as an ONNX file for images of any number and size, checked against onnxruntime."""
+"""A trained FishNet, with its neck, as an ONNX file for images of any size, checked against what it was made from."""
 
-import logging
+import copy
+import os
+import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from mmdet.utils import register_all_modules
-from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
+from rich.table import Table
 from torch import Tensor, nn
 
 from fishnet_mmdet.fishnet import FishNet
+from fishnet_mmdet.training.launch import read_config
 from fishnet_mmdet.weights.fitting import fit
-from fishnet_mmdet.weights.load import SCHEME, load_backbone, load_from_fishnet
+from fishnet_mmdet.weights.load import load_backbone, load_from_fishnet
 
-PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+OPSET = 17
+"""Every runtime since 2022 knows it, and nothing later is needed."""
 
-OPSET = 18
-
-CHECKED = ((1, 224, 320), (2, 320, 224), (1, 96, 96), (1, 131, 203))
-"""Images (N, H, W) at which an exported file is held against torch, odd sides among them."""
+EXAMPLE = (2, 64, 96)
+SIZES = ((1, 64, 64), (2, 160, 96), (1, 75, 130), (3, 97, 65), (1, 225, 333))
+"""Batch, height and width of the images that a file is traced with, and of those that it is checked with: none the same."""
 
 TOLERANCE = 1e-4
-"""Of the largest difference of a level, relative to its largest value."""
 
 
 class ExportError(RuntimeError):
-    """A network that cannot be exported, or a file that does not compute what the network does; the message says why."""
+    """What cannot be exported; the message names it, its value and what to do."""
 
 
-class Features(nn.Module):
-    """Backbone and, if there is one, neck: from images to levels."""
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuses what could not be written, or not be checked, before any work is done.
 
-    def __init__(self, backbone: FishNet, neck: nn.Module | None = None) -> None:
-        super().__init__()
-        self.backbone, self.neck = backbone, neck
+    Raises:
+        ExportError: A wrong ending, a file that is there, a folder that is not or takes no file, a package that is missing.
+    """
+    folder = target.resolve().parent
+    if target.suffix != '.onnx':
+        raise ExportError(f'{target}: the file to write must end in .onnx')
+    if not folder.is_dir():
+        raise ExportError(f'{target}: the folder {folder} does not exist; make it first')
+    if target.is_dir() or not os.access(folder, os.W_OK):
+        raise ExportError(f'{target} cannot be written: name a file in a folder that you may write to')
+    if target.exists() and not overwrite:
+        raise ExportError(f'{target} is there already: name another file, or say --overwrite')
+    if missing := [name for name in ('onnx', 'onnxruntime') if find_spec(name) is None]:
+        raise ExportError(f'{" and ".join(missing)} missing: pip install {" ".join(missing)}')
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W), normalised as in training -> the levels."""
-        levels = self.backbone(image)
-        return levels if self.neck is None else self.neck(levels)
 
-
-def features_of(config: str | None, arch: str | None, checkpoint: str, with_neck: bool = True) -> Features:
-    """Builds what is to be exported, its weights read by our own reader, key by key.
+def read_network(
+    what: str, checkpoint: str, options: Mapping | None = None, backbone_only: bool = False
+) -> nn.Sequential:
+    """Builds a backbone, and a config's neck, with trained weights.
 
     Args:
-        config: A detector's config file, whose checkpoint it is; or None.
-        arch: Without a config, a name of `ARCHS`; the checkpoint is then any file of FishNet weights.
-        checkpoint: The file, or `fishnet://NAME`.
-        with_neck: Whether the config's neck comes along.
+        what: A config file (.py), or a layout (`fishnet150`) for the bare backbone.
+        checkpoint: Weights that fit key for key: of a config those of its whole model, of a layout any FishNet's.
+        options: Settings to lay over the config's.
+        backbone_only: Whether to leave out the config's neck.
 
     Raises:
-        ExportError: A model without a FishNet.
-        WeightsError: Weights that cannot be read or do not fit.
+        PreflightError: A config that is not there or cannot be read.
+        WeightsError: Weights that cannot be had or read, or do not fit.
+        ExportError: No such layout, or a config without a FishNet.
     """
-    if config is None:
-        backbone = FishNet(arch)
+    if not what.endswith('.py'):
+        try:
+            backbone = FishNet(what)
+        except ValueError as error:
+            raise ExportError(f'{error}; or give a config file (.py)') from error
         backbone.load_state_dict(load_backbone(checkpoint, backbone.state_dict()))
-        return Features(backbone).eval().requires_grad_(False)
-    cfg = Config.fromfile(config)
-    register_all_modules()
-    model = MODELS.build(cfg.model)
+        return nn.Sequential(backbone)
+
+    cfg = read_config(what, options)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = MODELS.build(cfg.model)
     if not isinstance(getattr(model, 'backbone', None), FishNet):
-        raise ExportError(f'{config}: its model has no FishNet as backbone')
-    source = checkpoint if '://' in checkpoint else f'{SCHEME}{checkpoint}'
-    state = load_from_fishnet(source, 'cpu')['state_dict']
-    model.load_state_dict(fit(state, model.state_dict(), f'{checkpoint} does not fit the model of {config}'))
-    neck = getattr(model, 'neck', None) if with_neck else None
-    return Features(model.backbone, neck).eval().requires_grad_(False)
+        raise ExportError(f'{what}: the {type(model).__name__} has no FishNet as its backbone')
+    state = load_from_fishnet(checkpoint)['state_dict']
+    model.load_state_dict(fit(state, model.state_dict(), f'{checkpoint} does not fit {what}'))
+    neck = None if backbone_only else getattr(model, 'neck', None)
+    return nn.Sequential(model.backbone, *([] if neck is None else [neck]))
 
 
-def export_onnx(features: Features, path: Path) -> None:
-    """Writes an ONNX file whose input `image` has any N, H and W, its outputs `level0` and so on.
+def export(
+    network: nn.Module, target: Path, tolerance: float = TOLERANCE
+) -> dict[tuple[int, int, int], float]:
+    """Writes an ONNX file of a network and checks it; a file that is not right, or not made, leaves nothing behind.
+
+    The file takes `image` (N, channels, H, W), float32, of any N, H and W; its outputs are `level0`, `level1`, ...
+
+    Args:
+        network: What `read_network` built, or any network of images. It is left as it is.
+        target: The file; `check_target` says whether it can be written.
+        tolerance: How far the file may be off anywhere, as a share of the largest value of a level.
+
+    Returns:
+        By batch, height and width, how far it is off.
 
     Raises:
-        ExportError: A package is missing, or the folder is not there.
+        ExportError: It is off by more at some size.
     """
-    if missing := [name for name in PACKAGES if not find_spec(name)]:
-        raise ExportError(f"{', '.join(missing)} not installed: pip install 'fishnet-mmdet[export]'")
-    if not path.resolve().parent.is_dir():
-        raise ExportError(f'{path}: the folder {path.resolve().parent} does not exist')
-    image = torch.randn(2, 3, 96, 160)  # no two sizes alike, or they would be taken for one
-    any_size = torch.export.Dim.DYNAMIC
-    with _quiet(), torch.no_grad():
-        levels = len(features(image))
+    # Of a compiled network the copy is not. Without gradients, the backbone is torch's own operations alone.
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix='.export-') as folder:
+        draft = Path(folder) / target.name
+        _write(network, draft)
+        differences = _differences(network, draft)
+        wrong = {size: off for size, off in differences.items() if not off <= tolerance}  # NaN is wrong too
+        if wrong:
+            (n, h, w), off = next(iter(wrong.items()))
+            raise ExportError(
+                f'{target} is not written: onnxruntime is off by {off:.1e} of the largest value at {n} x {h} x {w} '
+                f'(batch, height, width), more than the tolerance of {tolerance:g}, and at {len(wrong) - 1} other sizes'
+            )
+        draft.replace(target)
+    return differences
+
+
+def difference_table(differences: Mapping[tuple[int, int, int], float]) -> Table:
+    """What `export` returns, as a table."""
+    table = Table('batch', 'height', 'width', 'largest difference / largest value')
+    for size, off in differences.items():
+        table.add_row(*map(str, size), f'{off:.1e}')
+    return table
+
+
+def _write(network: nn.Module, path: Path) -> None:
+    image = _images(network, EXAMPLE)
+    with torch.no_grad(), warnings.catch_warnings():
+        levels = network(image)
+        names = [f'level{i}' for i in range(len(levels))]
+        axes = {
+            name: {0: 'batch', **({2: f'height{i}', 3: f'width{i}'} if level.dim() == 4 else {})}
+            for i, (name, level) in enumerate(zip(names, levels, strict=True))
+        }
+        # That the tracer sees one size only is what the check at other sizes is for.
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', DeprecationWarning)
+        # By tracing: torch.export reasons about sizes as formulas, which grow with the fish, for the same graph.
         torch.onnx.export(
-            features,
+            network,
             (image,),
-            str(path),
-            dynamo=True,
-            input_names=['image'],
-            output_names=[f'level{i}' for i in range(levels)],
-            dynamic_shapes=({0: any_size, 2: any_size, 3: any_size},),
+            path,
+            dynamo=False,
             opset_version=OPSET,
-            external_data=False,
-            verbose=False,
+            input_names=['image'],
+            output_names=names,
+            dynamic_axes={'image': {0: 'batch', 2: 'height', 3: 'width'}, **axes},
         )
 
 
-def differences(
-    features: Features, path: Path, sizes: Sequence[tuple[int, int, int]] = CHECKED
-) -> Iterator[tuple[str, float]]:
-    """Runs a file in onnxruntime and the network in torch, at sizes (N, H, W).
+def _differences(network: nn.Module, path: Path) -> dict[tuple[int, int, int], float]:
+    import onnxruntime  # an extra: nothing else needs it
 
-    Returns:
-        For each size its name, and the largest difference of any level, relative to that level's largest value.
-
-    Raises:
-        ExportError: The file fails at a size.
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    for number, height, width in sizes:
-        image = torch.randn(number, 3, height, width, generator=torch.Generator().manual_seed(0))
-        name = f'{number} x {height} x {width}'
-        try:
-            found = session.run(None, {'image': image.numpy()})
-        except Exception as error:  # onnxruntime raises kinds of its own
-            raise ExportError(f'{path}: onnxruntime fails at {name}: {error}') from error
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    differences = {}
+    for size in SIZES:
+        image = _images(network, size)
         with torch.no_grad():
-            wanted = features(image)
-        yield name, max(_difference(torch.from_numpy(a), b) for a, b in zip(found, wanted, strict=True))
+            ours = network(image)
+        theirs = session.run(None, {'image': image.numpy()})
+        differences[size] = max(_off(torch.from_numpy(b), a) for a, b in zip(ours, theirs, strict=True))
+    return differences
 
 
-def _difference(ours: Tensor, theirs: Tensor) -> float:
-    if ours.shape != theirs.shape:
+def _images(network: nn.Module, size: tuple[int, int, int]) -> Tensor:
+    """Noise as wide as normalised images, in as many channels as the network's first convolution takes."""
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    n, height, width = size
+    return torch.randn(n, first.in_channels, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def _off(value: Tensor, reference: Tensor) -> float:
+    if value.shape != reference.shape:
         return float('inf')
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter talks of its own inner workings."""
-    logger = logging.getLogger('torch.onnx')
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logger.setLevel(level)
+    return ((value - reference).abs().max() / reference.abs().max()).item()

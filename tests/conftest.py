@@ -30,7 +30,7 @@ def demo_data(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def run_tool():
     """Runs a tool of the repo in a process of its own; returns it when it ended."""
 

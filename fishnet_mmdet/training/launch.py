@@ -3,6 +3,7 @@
 import argparse
 import os
 import warnings
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
@@ -55,23 +56,33 @@ def load_config(args: argparse.Namespace) -> Config:
         PreflightError: No such config file, or one that builds on a package which is not installed.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        raise preflight.PreflightError(f'config file not found: {Path(args.config).resolve()}')
-    try:
-        cfg = Config.fromfile(args.config)
-    except ModuleNotFoundError as error:
-        raise preflight.PreflightError(
-            f'{args.config} builds on a package that is not installed: {error}. For classifiers: pip install '
-            "'mmpretrain>=1.2,<1.3'; for semantic segmentation: pip install 'mmsegmentation>=1.2,<1.3' ftfy regex; "
-            'then look at `python -m fishnet_mmdet.doctor`'
-        ) from error
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def read_config(path: str, options: Mapping | None = None) -> Config:
+    """Reads a config file, with settings laid over it, and makes what it names known to the registries.
+
+    Raises:
+        PreflightError: No such config file, or one that builds on a package which is not installed.
+    """
+    if not Path(path).is_file():
+        raise preflight.PreflightError(f'config file not found: {Path(path).resolve()}')
+    try:
+        cfg = Config.fromfile(path)
+    except ModuleNotFoundError as error:
+        raise preflight.PreflightError(
+            f'{path} builds on a package that is not installed: {error}. For classifiers: pip install '
+            "'mmpretrain>=1.2,<1.3'; for semantic segmentation: pip install 'mmsegmentation>=1.2,<1.3' ftfy regex; "
+            'then look at `python -m fishnet_mmdet.doctor`'
+        ) from error
+    if options:
+        cfg.merge_from_dict(options)
     register_all_modules(init_default_scope=False)
     return cfg
 
