@@ -42,3 +42,9 @@ def prepare_cpu_processes(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.setdefault('model_wrapper_cfg', wrapper)
+
+
+def part() -> None:
+    """Takes the process group down after a run, if there is one: left to the interpreter's exit, gloo's threads may abort it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from fishnet_mmdet import preflight
 from fishnet_mmdet.training.agreement import agree
 from fishnet_mmdet.training.checkpoints import StrictLoading
-from fishnet_mmdet.training.distributed import is_main_process, prepare_cpu_processes
+from fishnet_mmdet.training.distributed import is_main_process, part, prepare_cpu_processes
 from fishnet_mmdet.training.resume import POINTER, newest, read
 from fishnet_mmdet.training.resume import SCHEME as RUN_SCHEME
 from fishnet_mmdet.weights.load import SCHEME
@@ -131,6 +131,7 @@ def train(
     runner = build_runner(cfg)
     _warn_of_batch(runner)
     runner.train()
+    part()
 
 
 def test(
@@ -177,6 +178,7 @@ def test(
         dump = DumpResults if is_classifier(cfg) or is_segmentor(cfg) else DumpDetResults
         runner.test_evaluator.metrics.append(dump(out_file_path=out))
     runner.test()
+    part()
 
 
 def build_runner(cfg: Config) -> Runner:
