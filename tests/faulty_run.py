@@ -139,3 +139,4 @@ if __name__ == '__main__':
     )
     build_runner(cfg).train()
     part()
+    print('threads left:', len(os.listdir('/proc/self/task')))

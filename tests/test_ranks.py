@@ -162,4 +162,7 @@ def test_a_sound_run_of_two_leaves_sound_weights(pair, tmp_path):
     assert status == [0, 0], said
     weights = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['state_dict']
     assert all(value.isfinite().all() for value in weights.values())
-    assert 'has ended' not in said[0] + said[1]
+    for text in said:
+        assert 'has ended' not in text
+        # A thread of gloo's that outlives the run may abort the process as it exits.
+        assert 'threads left: 1\n' in text

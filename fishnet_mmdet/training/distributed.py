@@ -1,5 +1,6 @@
 """Several processes on machines without a GPU, through MMEngine's public points."""
 
+import gc
 import os
 from datetime import timedelta
 
@@ -45,6 +46,11 @@ def prepare_cpu_processes(cfg: Config) -> None:
 
 
 def part() -> None:
-    """Takes the process group down after a run, if there is one: left to the interpreter's exit, gloo's threads may abort it."""
+    """Takes the process group down and waits for its threads, if there is one. The runner must be out of scope by now.
+
+    Whoever still holds the group, as DDP does, keeps gloo's threads running; one that lets go of its last tensor while the
+    interpreter is exiting aborts the process, after a run that went well.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        gc.collect()  # a runner and its hooks hold each other

@@ -131,6 +131,7 @@ def train(
     runner = build_runner(cfg)
     _warn_of_batch(runner)
     runner.train()
+    del runner
     part()
 
 
@@ -178,6 +179,7 @@ def test(
         dump = DumpResults if is_classifier(cfg) or is_segmentor(cfg) else DumpDetResults
         runner.test_evaluator.metrics.append(dump(out_file_path=out))
     runner.test()
+    del runner
     part()
 
 

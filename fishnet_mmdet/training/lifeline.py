@@ -104,7 +104,8 @@ class Lifeline:
         os.register_at_fork(after_in_child=self._forget)
         # After an exception too, and before torch cleans up, which may hang.
         atexit.register(self._drop)
-        threading.Thread(target=watch, args=arguments, name='lifeline', daemon=True).start()
+        self._watch = threading.Thread(target=watch, args=arguments, name='lifeline', daemon=True)
+        self._watch.start()
 
     def leave(self) -> None:
         """Ends the watch, and tells the others that this process may end."""
@@ -112,6 +113,7 @@ class Lifeline:
             with suppress(OSError):  # the listener, or a peer that has ended already
                 end.sendall(GOODBYE)
         self._drop()
+        self._watch.join(HELLO_SECONDS)
         atexit.unregister(self._drop)
 
     def _drop(self) -> None:
