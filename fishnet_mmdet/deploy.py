@@ -26,11 +26,12 @@ def optimize_for_inference(
 
     Every norm that follows a convolution alone is folded into it (two of three: the norm that opens a bottleneck has a
     sum before it and stays); weights and maps lie in channels_last. Of a detector (or an mmpretrain or mmsegmentation
-    model) it is the backbone and the neck that change; heads get the float32 maps that they got before.
+    model) it is the backbone and the neck that change; heads get the contiguous float32 maps that they got before.
 
     Args:
         model: A `FishNet`, or a model with one as its `backbone`. It is left as it is: the result is a copy.
-        dtype: What backbone and neck compute in. float32 images go in and float32 features come out all the same.
+        dtype: What backbone and neck compute in. float32 images go in and float32 features come out all the same; those
+            of a bare FishNet in channels_last, as turning them over would cost what folding saves.
         compile: Whether to compile the backbone with its weights as constants, or options of `torch.compile`. The first
             image takes minutes; the next one of another size as long again, and then none.
 
@@ -49,23 +50,24 @@ def optimize_for_inference(
         raise ValueError('dtype = torch.float16 is for GPUs; on a CPU take torch.bfloat16')
     model = copy.deepcopy(model).eval().requires_grad_(False)
     if isinstance(model, FishNet):
-        return InferenceForm(_folded(model), dtype, compile)
+        return InferenceForm(_folded(model), dtype, compile, gives=torch.channels_last)
 
     neck = getattr(model, 'neck', None)
-    model.backbone = InferenceForm(_folded(model.backbone), dtype, compile, converts_back=neck is None)
+    gives = torch.contiguous_format if neck is None else None
+    model.backbone = InferenceForm(_folded(model.backbone), dtype, compile, gives)
     if neck is not None:
         model.neck = InferenceForm(_folded(neck), dtype)
     return model
 
 
 class InferenceForm(nn.Module):
-    """A network that computes in a number format and a layout of its own: float32 and contiguous for all around it.
+    """A network that computes in a number format of its own and in channels_last, whatever all around it does.
 
     Args:
         network: What computes; it is converted in place. BatchNorms that are left stay float32.
         dtype: Number format of its convolutions.
         compile: As in `optimize_for_inference`; for a `FishNet`.
-        converts_back: Whether what comes out is float32 and contiguous; otherwise the next one gets it as it is.
+        gives: Layout of the float32 maps that come out; None hands them on as they were computed.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class InferenceForm(nn.Module):
         network: nn.Module,
         dtype: torch.dtype,
         compile: bool | Mapping = False,
-        converts_back: bool = True,
+        gives: torch.memory_format | None = torch.contiguous_format,
     ) -> None:
         super().__init__()
         for module in network.modules():
@@ -82,7 +84,7 @@ class InferenceForm(nn.Module):
                     parameter.data = parameter.data.to(dtype)
         self.network = network.to(memory_format=torch.channels_last)
         self.dtype = dtype
-        self.converts_back = converts_back
+        self.gives = gives
         if compile is not False:
             options = dict(compile) if isinstance(compile, Mapping) else {}
             if 'mode' not in options:  # torch takes a mode or options, not both
@@ -94,7 +96,7 @@ class InferenceForm(nn.Module):
     def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
         """Maps (N, C, H, W) of any floating format and layout -> those of the network."""
         y = self.network(_converted(x, self.dtype, torch.channels_last))
-        return _converted(y, torch.float32, torch.contiguous_format) if self.converts_back else y
+        return y if self.gives is None else _converted(y, torch.float32, self.gives)
 
 
 def _converted(
