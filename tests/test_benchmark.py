@@ -139,6 +139,19 @@ class TestKeptBytes:
         levels = sum(level.nbytes for level in step.forward())
         assert kept(step.graph) < kept(step.forward) <= kept(step.graph) + levels
 
+    def test_a_graph_that_ends_in_python(self):
+        """As a compiled one does, or one that changes the layout last."""
+
+        class Doubled(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return 2 * x
+
+        net, x = self.chain(), image()
+        step = Step(lambda image: (Doubled.apply(net(image)),), TASKS['fixed'], x)
+        assert kept(step.graph) >= (16 + 16) * MAP
+
     def test_peak(self):
         x = image()
         memory = memory_of(lambda: (x + 1).exp().sum())

@@ -326,6 +326,13 @@ class TestWholeDetector:
 
 
 class TestCompiled:
+    def test_each_part_is_code_of_its_own(self):
+        """What the compiler compiles of one counts towards the limit of that one alone."""
+        net = build()
+        parts = (net.stem, net.tail, net.bridge, net.body, net.head, net.tail[0], net.body[0], net.head[0])
+        codes = [type(part).forward.__code__ for part in parts]
+        assert len(set(codes)) == len(parts) and 'Stem.forward' in {code.co_name for code in codes}
+
     @pytest.mark.long
     @pytest.mark.parametrize('layout', LAYOUTS)
     def test_every_part_is_one_graph(self, layout):

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from fishnet_mmdet.benchmark.contenders import TASKS, BenchmarkError, Contender, Task, build, gmacs
 from fishnet_mmdet.benchmark.machine import Peak, best, check_device
@@ -136,8 +137,8 @@ class Step:
             return self.network(self.image)
 
     def graph(self) -> list[object]:
-        """What backward starts from, without the levels themselves."""
-        return [level.grad_fn for level in self.forward()]
+        """What backward starts from, without the levels themselves. (A `grad_fn` in Python would not hold its graph.)"""
+        return [get_gradient_edge(level) for level in self.forward()]
 
     def __call__(self) -> None:
         """All of it; weights keep no gradient of the call before."""
@@ -163,6 +164,7 @@ def measure(plan: Plan, peaks: list[Peak], say: Said = _unheard) -> Iterator[lis
     for name in plan.tasks:
         task = TASKS[name]
         networks: dict[Contender, nn.Module] = {}
+        torch.compiler.reset()  # what it compiled of the last task's networks counts towards its limit
         able = plan.able(name)
         for i, contender in enumerate(able):
             say(f'{task.title}: building {contender}', i / len(able))

@@ -40,6 +40,8 @@ def recomputable(forward: Callable) -> Callable:
             named |= dict(context_fn=partial(_twice, self))
         return checkpoint(partial(forward, self), *inputs, **named)
 
+    # torch.compile counts how often it compiles a piece of code: not one for all classes.
+    either.__code__ = either.__code__.replace(co_name=forward.__qualname__)
     return either
 
 
