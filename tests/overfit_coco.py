@@ -1,16 +1,16 @@
-"""FishNet-99 from random weights on a handful of real images, until it knows them by heart.
+"""FishNet-150 from random weights on a handful of real images, until it knows them by heart.
 
 COCO_ROOT names the images, OVERFIT_ANNOTATIONS their annotations; test_training.py picks both.
 """
 
-_base_ = '../configs/mask_rcnn_fishnet99_fpn.py'
+_base_ = '../configs/mask_rcnn_fishnet150_fpn.py'
 
 annotations = '{{$OVERFIT_ANNOTATIONS:annotations/overfit.json}}'
 scale = (256, 224)
 width = 128  # of FPN and of the heads
 # RoIAlign runs on one core: one sample a bin.
 roi_extractor = dict(out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1))
-max_epochs = 60
+max_epochs = 150
 norm_cfg = dict(type='BN', requires_grad=True)
 
 model = dict(
@@ -54,7 +54,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=annotations)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+train_cfg = dict(max_epochs=max_epochs, val_interval=50)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=5, convert_to_iter_based=True),

@@ -264,7 +264,7 @@ def few_real_images(path, count=8):
 @pytest.mark.long
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason='needs the real COCO images, which are not in the repo')
 def test_real_images_can_be_learnt_by_heart(tmp_path, run_tool):
-    """FishNet-99 from random weights on 8 real COCO images: segm AP50 of at least 0.60 on these images."""
+    """FishNet-150 from random weights on 8 real COCO images: segm AP of at least 0.5 on these images."""
     environment = {
         'COCO_ROOT': str(REAL_DATA / 'coco_mini'),
         'OVERFIT_ANNOTATIONS': str(few_real_images(tmp_path / 'eight.json')),
@@ -273,4 +273,4 @@ def test_real_images_can_be_learnt_by_heart(tmp_path, run_tool):
     config = Path(__file__).parent / 'overfit_coco.py'
     run_ok(run_tool('tools/train.py', config, '--work-dir', tmp_path, env=environment, timeout=3600))
     last = json.loads((tmp_path / 'ap_val.json').read_text())['measured'][-1]
-    assert last['type'] == 'segm' and last['AP50'] >= 0.60, last
+    assert last['type'] == 'segm' and last['AP'] >= 0.5, last

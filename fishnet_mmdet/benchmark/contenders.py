@@ -142,6 +142,18 @@ class InDtype(nn.Module):
         return self.network(image.to(self.dtype))
 
 
+class LaidOut(nn.Module):
+    """A network that gets its images in channels_last, as the hook `ChannelsLast` sees to in a detector."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Lays the image out."""
+        return self.network(image.contiguous(memory_format=torch.channels_last))
+
+
 class Autocast(nn.Module):
     """A network under torch's automatic mixed precision; its weights stay float32."""
 
@@ -197,7 +209,11 @@ FORMS: dict[str, Form] = {
         prepare=partial(Autocast, dtype=torch.bfloat16),
         dtype=torch.bfloat16,
     ),
-    'compiled': Form(what='compile=True, which implies channels_last', arguments=dict(compile=True)),
+    'compiled': Form(
+        what='compile=True, and images in channels_last',
+        arguments=dict(compile=True),
+        prepare=LaidOut,
+    ),
     **{
         f'optimized{kind}': Form(
             what=f'optimize_for_inference{", compiled" * bool(compile)}',

@@ -137,7 +137,7 @@ class Step:
             return self.network(self.image)
 
     def graph(self) -> list[object]:
-        """What backward starts from, without the levels themselves. (A `grad_fn` in Python would not hold its graph.)"""
+        """What backward starts from, without the levels themselves; a `grad_fn` in Python would not hold its graph."""
         return [get_gradient_edge(level) for level in self.forward()]
 
     def __call__(self) -> None:
