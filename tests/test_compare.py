@@ -310,9 +310,9 @@ class TestTool:
         table = (out / 'ap.md').read_text()
         assert '1 of 1' in table and (out / 'curves.png').is_file()
 
-        config = next(out.glob('scratch/fish/epochs-seed-3')) / 'config.py'
-        config.write_text(config.read_text().replace('momentum', 'Momentum') + '\nx = 1\n')
-        (config.parent / 'result.json').unlink()
+        config = out / 'configs' / 'scratch' / 'fish' / 'epochs-seed-3.py'
+        config.write_text(config.read_text() + '\nx = 1\n')
+        (out / 'scratch' / 'fish' / 'epochs-seed-3' / 'result.json').unlink()
         other = run_tool(self.TOOL, small, '--out', out, '--resume')
         assert other.returncode == 1 and 'holds a run of another config' in other.stderr
 

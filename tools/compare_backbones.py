@@ -43,7 +43,7 @@ def main() -> None:
         part = whole.only(args.backbones, args.tracks, args.seeds)
         out = (args.out or Path('work_dirs/compare') / whole.name).resolve()
         done = execute.read_results(out)
-        if not (args.resume or args.report) and out.is_dir() and any(out.glob('*/*/*/config.py')):
+        if not (args.resume or args.report) and (out / 'configs').is_dir():
             raise CompareError(f'{out} has runs of an earlier call: --resume goes on with them')
         stopped = None if args.report else run(part, done, out, args, console)
         report(whole.only(seeds=args.seeds), done, out, console)
@@ -65,13 +65,14 @@ def run(
         if deadline and time.monotonic() > deadline:
             return execute.Stopped('the time is up')
         start = time.monotonic()
-        execute.prepare(configure(e, each, out), out / each.folder)
+        execute.prepare(configure(e, each, out), out, each.folder)
         try:
             with console.status(str(each)) as status:
                 done[each.folder] = execute.execute(
-                    out / each.folder, deadline, lambda line, run=each: status.update(f'{run}: {line}')
+                    out, each.folder, deadline, lambda line, run=each: status.update(f'{run}: {line}')
                 )
         except execute.Stopped as stopped:
+            done.update(execute.read_results(out))
             return stopped
         console.print(f'{each}: {_short(done[each.folder])}, {time.monotonic() - start:.0f} s')
     return None
@@ -98,7 +99,7 @@ def report(e: Experiment, done: dict[Path, dict], out: Path, console: Console) -
     for track in e.tracks:
         runs = {b: Run(track=track, backbone=b, kind='epochs', seed=e.seeds[0]).folder for b in e.backbones}
         there = {
-            b: (out / f / 'config.py', done[f]['checkpoint'])
+            b: (execute.config_of(out, f), done[f]['checkpoint'])
             for b, f in runs.items()
             if 'segm' in done.get(f, {})
         }

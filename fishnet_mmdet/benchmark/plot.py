@@ -145,7 +145,7 @@ def _curves(pair: Sequence[Axes], scan: list[Measurement], looks: Looks, *, over
     fixed = f'batch {scan[0].batch}' if over_size else f'{scan[0].height} x {scan[0].width} pixels'
     for axes in pair:
         axes.set(xscale='log', yscale='log')
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_xticks(ticks, [str(tick) for tick in ticks], rotation=45 if len(ticks) > 4 else 0)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))

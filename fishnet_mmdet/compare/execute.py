@@ -18,7 +18,6 @@ from fishnet_mmdet.training.resume import POINTER
 from fishnet_mmdet.training.stopping import STOPPED
 
 RESULT = 'result.json'
-CONFIG = 'config.py'
 OUTPUT = 'output.txt'
 TRAIN = Path(__file__).resolve().parent.parent.parent / 'tools' / 'train.py'
 POLL_SECONDS = 0.5
@@ -27,7 +26,7 @@ FIGURES = {'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP
 
 
 class Stopped(Exception):
-    """A run was asked to stop; it saved, and can go on."""
+    """The runs were asked to stop; the one at hand saved, and can go on."""
 
 
 def read_results(out: Path) -> dict[Path, dict]:
@@ -41,72 +40,85 @@ def read_results(out: Path) -> dict[Path, dict]:
     return found
 
 
-def prepare(cfg: Config, folder: Path) -> None:
-    """Writes a run's config where the run will be.
+def config_of(out: Path, folder: Path) -> Path:
+    """The config of the run in a folder below `out`. Not in it: there MMEngine writes what it made of it, by the same name."""
+    return out / 'configs' / f'{folder}.py'
+
+
+def prepare(cfg: Config, out: Path, folder: Path) -> None:
+    """Writes a run's config.
 
     Raises:
         CompareError: The folder holds a run of another config.
     """
-    path, text = folder / CONFIG, cfg.pretty_text
-    if path.is_file() and path.read_text() != text and any(folder.glob('*.pth')):
+    path, text = config_of(out, folder), cfg.pretty_text
+    if path.is_file() and path.read_text() != text and any((out / folder).glob('*.pth')):
         raise CompareError(
-            f'{folder} holds a run of another config: what it measured would not be comparable. Delete the folder to '
-            'run it anew, or choose another --out'
+            f'{out / folder} holds a run of another config: what it measured would not be comparable. Delete the folder '
+            'to run it anew, or choose another --out'
         )
     write_atomically(path, text.encode())
 
 
-def execute(folder: Path, deadline: float | None, say: Callable[[str], None]) -> dict:
-    """Trains the config in a folder, or goes on with it, and keeps its result there.
+def execute(out: Path, run: Path, deadline: float | None, say: Callable[[str], None]) -> dict:
+    """Trains a run that was prepared, or goes on with it, and keeps its result in its folder.
 
     A run that fails is a result too: the reason stands in it.
 
     Args:
-        folder: Holds `config.py`.
+        out: The experiment's folder.
+        run: The run's, below it.
         deadline: When to ask it to stop, by `time.monotonic`.
         say: Told, now and then, how far it is.
 
     Raises:
-        Stopped: It was asked to stop before its end, by the deadline or by a signal.
+        Stopped: It was asked to stop, by the deadline or by a signal; what it had done is kept.
     """
-    command = [sys.executable, str(TRAIN), str(folder / CONFIG), '--work-dir', str(folder), '--resume']
+    folder, config = out / run, config_of(out, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(TRAIN), str(config), '--work-dir', str(folder), '--resume']
     with (folder / OUTPUT).open('ab') as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, 'PYTHONUNBUFFERED': '1'}
         )
-        status, peak = _watched(process, folder, deadline, say)
+        status, peak, asked = _watched(process, folder, deadline, say)
     if status == STOPPED:
-        raise Stopped(f'{folder} was stopped and goes on at the next call')
-    if status:
-        if status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
-            raise Stopped(f'{folder} was ended by signal {-status}; it goes on from its last checkpoint')
-        result = dict(failed=_reason(folder))
-    else:
-        result = dict(_measured(folder), process_peak_mb=peak)
+        raise Stopped(f'{run} was stopped')
+    if status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
+        raise Stopped(f'{run} was ended by signal {-status}')
+    result = dict(failed=_reason(folder)) if status else dict(_measured(config, folder), process_peak_mb=peak)
     write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
+    if asked:
+        raise Stopped(f'{run} came to its end and the next run was not begun')
     return result
 
 
 def _watched(
     process: subprocess.Popen, folder: Path, deadline: float | None, say: Callable[[str], None]
-) -> tuple[int, float]:
-    """Waits; returns exit status and the most memory that the process had at once, in 1e6 bytes."""
+) -> tuple[int, float, bool]:
+    """Waits; returns exit status, the most memory the process had at once in 1e6 bytes, and whether it was to stop."""
     asked = False
-    while True:
-        try:
+
+    def stop(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        process.terminate()  # a terminal, or a batch system, may have told it too: it takes both for one
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
-                return process.returncode, usage.ru_maxrss * (1 if sys.platform == 'darwin' else 1024) / 1e6
+                unit = 1 if sys.platform == 'darwin' else 1024
+                return process.returncode, usage.ru_maxrss * unit / 1e6, asked
             if deadline and time.monotonic() > deadline and not asked:
-                asked = True
-                process.terminate()
+                stop()
             say(_progress(folder))
             time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
-            # The terminal told the process too; on its own it ends after the iteration at hand.
-            asked = True
-            say('stopping')
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _logged(folder: Path) -> Iterator[dict]:
@@ -133,9 +145,9 @@ def _reason(folder: Path) -> str:
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), 'it said nothing')
 
 
-def _measured(folder: Path) -> dict:
-    """From logs and tables of a finished run."""
-    cfg = Config.fromfile(folder / CONFIG)
+def _measured(config: Path, folder: Path) -> dict:
+    """From the logs of a finished run."""
+    cfg = Config.fromfile(config)
     lines = list(_logged(folder))
     steps = {line['step']: line for line in lines if 'loss' in line}  # a resumed run logs some again
     interval = min(np.diff([0, *sorted(steps)]), default=1)
