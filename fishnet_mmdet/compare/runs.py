@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +42,13 @@ class Run:
     @property
     def folder(self) -> Path:
         """Below the experiment's: TRACK/BACKBONE/WHICH."""
-        which = {'pretrain': 'pretrain', 'rate': f'rate-{self.rate:g}' if self.rate else ''}
-        return Path(self.track, self.backbone, which.get(self.kind, f'{self.kind}-seed-{self.seed}'))
+        which = {
+            'pretrain': 'pretrain',
+            'rate': f'rate-{self.rate or 0:g}',
+            'epochs': f'epochs-seed-{self.seed}',
+            'time': f'time-{self.epochs}-epochs-seed-{self.seed}',
+        }
+        return Path(self.track, self.backbone, which[self.kind])
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -82,17 +87,23 @@ def _rate_run(e: Experiment, track: str, backbone: str, rate: float, done: Mappi
 
 
 def _that_count(
-    e: Experiment, track: str, backbones: list[str], done: Mapping[Path, Mapping], kind: str
+    e: Experiment, track: str, backbones: list[str], done: Mapping[Path, Mapping], reading: str
 ) -> Iterator[Run]:
     for seed in e.seeds:
         for backbone in backbones:
             rate = best_rate(e.tracks[track], track, backbone, done)
-            epochs = None if kind == 'epochs' else epochs_of_equal_time(e, track, backbone, done)
-            if rate is not None and (kind == 'epochs' or epochs is not None):
-                weights = weights_of(track, backbone, done)
-                yield Run(
-                    track=track, backbone=backbone, kind=kind, seed=seed, rate=rate, epochs=epochs, weights=weights
-                )  # fmt: skip
+            if rate is not None:
+                run = counted(e, track, backbone, reading, seed, done)
+                yield replace(run, rate=rate, weights=weights_of(track, backbone, done))
+
+
+def counted(
+    e: Experiment, track: str, backbone: str, reading: str, seed: int, done: Mapping[Path, Mapping]
+) -> Run:
+    """The run that a reading takes the figures of a backbone from; of the slowest one it is the same in both readings."""
+    epochs = epochs_of_equal_time(e, track, backbone, done) if reading == 'time' else None
+    kind = 'time' if epochs else 'epochs'
+    return Run(track=track, backbone=backbone, kind=kind, seed=seed, epochs=epochs)
 
 
 def weights_of(track: str, backbone: str, done: Mapping[Path, Mapping]) -> str | None:
