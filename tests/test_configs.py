@@ -28,7 +28,8 @@ CLASSIFIERS = {
     'imagenet_fishnet150': ('fishnet150', 1000), 'imagenet_fishnet150_cosine': ('fishnet150', 1000),
     'imagenet_fishnet201': ('fishnet201', 1000), 'imagenet_fishnet201_cosine': ('fishnet201', 1000),
     'imagenet_fishnext150': ('fishnext150', 1000),
-    'tiny_imagenet_fishnet99': ('fishnet99', 200), 'classifier_fishnet_demo': (None, 9),
+    'tiny_imagenet_fishnet99': ('fishnet99', 200), 'tiny_imagenet_fishnet150': ('fishnet150', 200),
+    'classifier_fishnet_demo': (None, 9),
 }  # fmt: skip
 # method_backbone, and the data set where it is not COCO; tests/test_pixel_level.py builds and runs them
 PIXEL_LEVEL = {
@@ -36,7 +37,7 @@ PIXEL_LEVEL = {
     'upernet_fishnet150_ade20k': ('EncoderDecoder', 'UPerHead'),
     'panoptic_fpn_fishnet150': ('PanopticFPN', 'PanopticFPNHead'),
 }
-LIVE = [name for name in ALL if 'scratch' in name or name.endswith('demo')]
+LIVE = [name for name in ALL if 'scratch' in name or name.endswith(('demo', 'nuclei'))]
 
 
 @pytest.fixture(autouse=True, scope='module')

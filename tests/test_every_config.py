@@ -62,7 +62,8 @@ def test_detectors(name, one_image, tmp_path, run_tool):
             f'{LOADER}.dataset.data_prefix.img=train/',
         ]
         settings += [f'{LOADER}.dataset.ann_file=annotations/instances_train.json']
-        settings += [f'{LOADER}.dataset.pipeline.2.scale=(128,128)']
+        size = 'crop_size=(64,64)' if 'nuclei' in name else 'scale=(128,128)'
+        settings += [f'{LOADER}.dataset.pipeline.2.{size}']
         heads = ('bbox_head', 'mask_head') if name.startswith('mask') else ('bbox_head',)
         settings += [f'model.roi_head.{head}.num_classes=3' for head in heads]
     backbone = cfg.model.backbone
@@ -110,7 +111,8 @@ def test_classifiers(name, thousand_classes, tmp_path, run_tool):
     )
 
 
-def test_tiny_imagenet(tmp_path, run_tool):
+@pytest.mark.parametrize('name', ['tiny_imagenet_fishnet99', 'tiny_imagenet_fishnet150'])
+def test_tiny_imagenet(name, tmp_path, run_tool):
     for index in range(200):
         (tmp_path / 'tiny/train' / f'n{index:08d}' / 'images').mkdir(parents=True)
         if index % 50 == 0:
@@ -124,7 +126,7 @@ def test_tiny_imagenet(tmp_path, run_tool):
         'default_hooks.logger.interval=1',
         'param_scheduler=None',
     ]
-    config = CONFIGS / 'tiny_imagenet_fishnet99.py'
+    config = CONFIGS / f'{name}.py'
     environment = {'TINY_IMAGENET_ROOT': str(tmp_path / 'tiny')}
     run_step(
         run_tool(
