@@ -6,7 +6,15 @@ For weights that a detector takes as they are; `tiny_imagenet_fishnet99.py` is f
 _base_ = './tiny_imagenet_fishnet99.py'
 side = 128
 
-model = dict(backbone=dict(arch=dict(_delete_=True, base='fishnet150')))
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, base='fishnet150'),
+        # Said, as another backbone may have other defaults: mmdet's ResNets have BN in eval mode.
+        frozen_stages=-1,
+        norm_cfg=dict(type='BN', requires_grad=True),
+        norm_eval=False,
+    )
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomCrop', crop_size=64, padding=8, padding_mode='reflect'),

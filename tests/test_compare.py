@@ -11,6 +11,7 @@ import torch
 from conftest import CONFIGS
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.compare.experiment import CompareError, level_channels, read_experiment
 from fishnet_mmdet.compare.report import draw_curves, spread, tables
@@ -211,6 +212,9 @@ class TestConfigs:
             model = MODELS.build(cfg.model).eval()
         with torch.no_grad():
             assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 200)
+        model.train()
+        assert all(norm.training for norm in model.modules() if isinstance(norm, _BatchNorm))
+        assert all(p.requires_grad for p in model.backbone.parameters())
 
     @pytest.mark.parametrize('epochs, warm, end', [(24, 2, 24), (6, 1, 6), (1, 1, None)])
     def test_a_schedule_keeps_its_shape(self, epochs, warm, end):
