@@ -150,8 +150,8 @@ def _measured(config: Path, folder: Path) -> dict:
     cfg = Config.fromfile(config)
     lines = list(_logged(folder))
     steps = {line['step']: line for line in lines if 'loss' in line}  # a resumed run logs some again
-    interval = min(np.diff([0, *sorted(steps)]), default=1)
-    times = np.array([line['time'] for line in steps.values()])
+    times = np.array([steps[step]['time'] for step in sorted(steps)])  # each is the mean since the one before
+    since = np.diff([0, *sorted(steps)])
     memory = [line['memory'] for line in lines if 'memory' in line]
     curves = {
         kind: {
@@ -166,7 +166,7 @@ def _measured(config: Path, folder: Path) -> dict:
         epochs=cfg.train_cfg.max_epochs,
         iterations=max(steps, default=0),
         iteration_ms=1000 * float(np.median(times)) if len(times) else None,
-        train_seconds=float(times.sum() * interval),
+        train_seconds=float(times @ since),
         device_peak_mb=max(memory, default=None),
         loss={step: line['loss'] for step, line in sorted(steps.items())},
     )

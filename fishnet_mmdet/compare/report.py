@@ -172,9 +172,10 @@ def draw_curves(e: Experiment, done: Results, out: Path) -> bool:
     grid = figure.subplots(len(drawn), 3, squeeze=False)
     for row, track in zip(grid, drawn, strict=True):
         for colour, backbone in zip(_colours(e), e.backbones, strict=True):
-            for reading, line in (('epochs', '-'), ('time', ':')):
-                runs = _runs(e, track, backbone, reading, done)
-                _draw_runs(row, list(runs.values()), backbone, reading, colour, line)
+            runs = {name: list(_runs(e, track, backbone, name, done).values()) for name in READINGS}
+            _draw_runs(row, runs['epochs'], backbone, 'epochs', colour, '-')
+            if runs['time'] != runs['epochs']:
+                _draw_runs(row, runs['time'], backbone, 'time', colour, ':')
         _label(row, track)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)
