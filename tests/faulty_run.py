@@ -26,6 +26,16 @@ BROKEN_ITERATION = 3
 """Counted from 1."""
 
 
+def threads_left(patience=5):
+    """Names of this process's threads, the main one's too. One that was joined may still be listed for a moment."""
+    deadline = time.monotonic() + patience
+    while True:
+        names = [file.read_text().strip() for file in Path('/proc/self/task').glob('*/comm') if file.exists()]
+        if len(names) == 1 or time.monotonic() > deadline:
+            return names
+        time.sleep(0.05)
+
+
 def pause(name):
     """Leaves a mark with this process's id, and does nothing for much longer than any test waits."""
     Path(sys.argv[1], name).write_text(str(os.getpid()))
@@ -139,4 +149,4 @@ if __name__ == '__main__':
     )
     build_runner(cfg).train()
     part()
-    print('threads left:', len(os.listdir('/proc/self/task')))
+    print('threads left:', *threads_left(), flush=True)

@@ -33,6 +33,9 @@ TOKEN_BYTES = 16
 
 HELLO_SECONDS = 30
 
+JOIN_SECONDS = 1
+"""For the thread to see that the line is left; one that has just learnt of a death may be waiting out its grace."""
+
 GOODBYE = b'done'
 """What a process says that ends as it should."""
 
@@ -113,7 +116,6 @@ class Lifeline:
             with suppress(OSError):  # the listener, or a peer that has ended already
                 end.sendall(GOODBYE)
         self._drop()
-        self._watch.join(HELLO_SECONDS)
         atexit.unregister(self._drop)
 
     def _drop(self) -> None:
@@ -121,6 +123,8 @@ class Lifeline:
         for end in self._sockets:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)  # wakes the thread, which `close` would not
+        # Closed only now, or a thread that was about to wait would wait for nothing, for ever.
+        self._watch.join(JOIN_SECONDS)
         self._forget()
 
     def _forget(self) -> None:
