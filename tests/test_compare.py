@@ -173,6 +173,14 @@ class TestOrder:
         )
         assert figures['device', 'resnet50'] == ('3 of 3', '24', '40.0 ± 0.0')
 
+    def test_runs_of_some_kinds_alone(self, nuclei):
+        """Variants are tried on the held-out images, without a look at val."""
+        done = {}
+        for run in ordered(nuclei, done, ('pretrain', 'rate')):
+            assert run.kind in ('pretrain', 'rate')
+            done[run.folder] = result(0.3)
+        assert len(done) == 5 * 3 * 2 + 5
+
     def test_without_pretraining_nothing_follows(self, nuclei):
         done = {}
         part = nuclei.only(['resnet50'], ['pretrained'])
@@ -337,3 +345,10 @@ class TestTool:
         env = dict(NUCLEI_ROOT=str(tmp_path), XDG_CACHE_HOME=os.environ['XDG_CACHE_HOME'])
         done = run_tool(self.TOOL, NUCLEI, '--out', tmp_path / 'out', env=env)
         assert done.returncode == 1 and 'is the data where the config says' in done.stderr
+        env = dict(TINY_IMAGENET_ROOT=str(tmp_path / 'nowhere'), XDG_CACHE_HOME=os.environ['XDG_CACHE_HOME'])
+        flags = ['--tracks', 'pretrained', '--backbones', 'resnet50', '--out', tmp_path / 'other']
+        done = run_tool(self.TOOL, NUCLEI, *flags, env=env)
+        assert done.returncode == 1 and 'pretrained/resnet50/pretrain: ' in done.stderr, done.stderr
+        assert 'nowhere' in done.stderr
+        # Not a result: it goes on once the data are there.
+        assert not list(tmp_path.glob('other/*/*/*/result.json'))

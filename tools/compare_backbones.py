@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from fishnet_mmdet.benchmark.machine import describe, sentence
@@ -88,8 +89,6 @@ def _short(result: dict) -> str:
 
 def report(e: Experiment, done: dict[Path, dict], out: Path, console: Console) -> None:
     """Shows and writes tables, curves and pictures of all there is."""
-    import torch
-
     found = tables(e, done, sentence(describe('cuda' if torch.cuda.is_available() else 'cpu')))
     for table in found:
         if table.rows:

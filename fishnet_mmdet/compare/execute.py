@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from fishnet_mmdet.training.stopping import STOPPED
 
 RESULT = 'result.json'
 OUTPUT = 'output.txt'
+REFUSED = re.compile(r'^error: (.+)', re.MULTILINE | re.DOTALL)
+"""How `tools/train.py` ends where a user has to mend something first."""
+
 TRAIN = Path(__file__).resolve().parent.parent.parent / 'tools' / 'train.py'
 POLL_SECONDS = 0.5
 FIGURES = {'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP_M': 'mAP_m', 'AP_L': 'mAP_l'}
@@ -72,12 +76,14 @@ def execute(out: Path, run: Path, deadline: float | None, say: Callable[[str], N
         say: Told, now and then, how far it is.
 
     Raises:
+        CompareError: It never began, as data or weights are not what its config says. No result: it says nothing of the backbone.
         Stopped: It was asked to stop, by the deadline or by a signal; what it had done is kept.
     """
     folder, config = out / run, config_of(out, run)
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(TRAIN), str(config), '--work-dir', str(folder), '--resume']
     with (folder / OUTPUT).open('ab') as output:
+        begin = output.tell()
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, 'PYTHONUNBUFFERED': '1'}
         )
@@ -86,7 +92,10 @@ def execute(out: Path, run: Path, deadline: float | None, say: Callable[[str], N
         raise Stopped(f'{run} was stopped')
     if status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
         raise Stopped(f'{run} was ended by signal {-status}')
-    result = dict(failed=_reason(folder)) if status else dict(_measured(config, folder), process_peak_mb=peak)
+    said = (folder / OUTPUT).read_bytes()[begin:].decode(errors='replace')
+    if status and (refused := REFUSED.search(said)):
+        raise CompareError(f'{run}: {refused[1]}')
+    result = dict(failed=_reason(said)) if status else dict(_measured(config, folder), process_peak_mb=peak)
     write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
     if asked:
         raise Stopped(f'{run} came to its end and the next run was not begun')
@@ -139,10 +148,11 @@ def _progress(folder: Path) -> str:
     return f'epoch {last.get("epoch", "?")}, iteration {last["step"]}, loss {last["loss"]:.3f}'
 
 
-def _reason(folder: Path) -> str:
-    """The last line of what the process said that is not blank."""
-    lines = (folder / OUTPUT).read_text(errors='replace').splitlines()
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), 'it said nothing')
+def _reason(said: str) -> str:
+    """The last line that is not blank."""
+    return next(
+        (line.strip()[:300] for line in reversed(said.splitlines()) if line.strip()), 'it said nothing'
+    )
 
 
 def _measured(config: Path, folder: Path) -> dict:

@@ -13,7 +13,7 @@ from fishnet_mmdet.compare.runs import Run, best_rate, counted
 from fishnet_mmdet.report.paper_table import Column, PaperTable
 
 READINGS = {'epochs': 'equal epochs', 'time': 'equal device time'}
-KINDS = ('segm', 'bbox')
+TYPES = ('segm', 'bbox')
 COLOURS = ['#D55E00', '#0072B2', '#E69F00', '#009E73', '#8C2D04', '#CC79A7', '#56B4E9', '#4B5563']
 """Of backbones, in the experiment's order; the colour-blind can tell them apart."""
 
@@ -47,7 +47,7 @@ def _ap(e: Experiment, done: Results, machine: str) -> PaperTable:
             for backbone in e.backbones:
                 runs = _runs(e, track, backbone, reading, done)
                 epochs = next((run['epochs'] for run in runs.values()), None)
-                for kind in KINDS:
+                for kind in TYPES:
                     figures = [spread([r[kind][f] for r in runs.values()]) for f in FIGURES]
                     rows.append(
                         (track, title, backbone, f'{len(runs)} of {len(e.seeds)}', epochs, kind, *figures)
@@ -71,14 +71,14 @@ def _differences(e: Experiment, done: Results) -> PaperTable:
                 runs = _runs(e, track, backbone, reading, done)
                 shared = sorted(set(runs) & set(base))
                 if backbone != e.baseline and shared:
-                    off = [[runs[s][kind]['AP'] - base[s][kind]['AP'] for s in shared] for kind in KINDS]
+                    off = [[runs[s][kind]['AP'] - base[s][kind]['AP'] for s in shared] for kind in TYPES]
                     rows.append((track, title, backbone, str(len(shared)), *map(spread, off)))
     return PaperTable(
         name='differences',
         title=f'AP above {e.baseline}, seed by seed',
         columns=[
             *map(Column, ('track', 'reading', 'backbone', 'seeds')),
-            *(Column(kind, 's') for kind in KINDS),
+            *(Column(kind, 's') for kind in TYPES),
         ],
         rows=rows,
         notes=['Mean ± standard deviation of the differences of runs of the same seed. The paper, on COCO: FishNet-150 '

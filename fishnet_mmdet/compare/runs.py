@@ -54,14 +54,14 @@ class Run:
         return str(self.folder)
 
 
-def ordered(e: Experiment, done: Mapping[Path, Mapping], readings: tuple[str, ...] = KINDS) -> Iterator[Run]:
+def ordered(e: Experiment, done: Mapping[Path, Mapping], kinds: tuple[str, ...] = KINDS) -> Iterator[Run]:
     """The runs in their order, each as soon as what it depends on is there.
 
     Args:
         e: The experiment.
         done: Results by folder, as they come in while the caller goes on: a learning rate is chosen, and device time
             made equal, from what is in it by then.
-        readings: Which kinds of runs are wanted.
+        kinds: Which kinds of runs are wanted.
 
     Yields:
         A run whose folder may be in `done` already. Where results are missing that a run needs, because another one
@@ -72,11 +72,11 @@ def ordered(e: Experiment, done: Mapping[Path, Mapping], readings: tuple[str, ..
             if track.pretrain:
                 yield from (Run(track=name, backbone=b, kind='pretrain') for b in group)
             ready = [b for b in group if not track.pretrain or weights_of(name, b, done)]
-            if 'rate' in readings:
+            if 'rate' in kinds:
                 yield from (_rate_run(e, name, b, rate, done) for b in ready for rate in track.rates)
-            if 'epochs' in readings:  # by seed first: a half-finished comparison is one of equals
+            if 'epochs' in kinds:  # by seed first: a half-finished comparison is one of equals
                 yield from _that_count(e, name, ready, done, 'epochs')
-    if 'time' in readings:
+    if 'time' in kinds:
         for name in e.tracks:
             yield from _that_count(e, name, [b for group in e.rounds for b in group], done, 'time')
 
