@@ -1,16 +1,15 @@
 """Training without what is bad: annotation files of its own in the work dir, and nothing of the user's changed."""
 
 import json
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from mmengine.config import Config
 
+from fishnet_mmdet.atomic import write_atomically
 from fishnet_mmdet.data.coco import read_json
-from fishnet_mmdet.preflight.datasets import coco_loaders
 from fishnet_mmdet.preflight.findings import KINDS, Finding, Report
-from fishnet_mmdet.preflight.images import write_atomically
+from fishnet_mmdet.preflight.loaders import coco_loaders
 
 TRAIN = 'train'
 LISTS = ('images', 'annotations')
@@ -45,7 +44,7 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
         _write_cleaned(loader.file, _cleaned(cfg, number), {f.entry for f in bad if f.file in files})
     dropped = [f for f in report.findings if f in bad]
     lines = [f'{f.kind}\t{f.file}\t{f}' for f in dropped]
-    write_atomically(folder / 'dropped.txt', ''.join(f'{line}\n' for line in lines))
+    write_atomically(folder / 'dropped.txt', ''.join(f'{line}\n' for line in lines).encode())
     use_cleaned(cfg)
     return dropped
 
@@ -69,7 +68,7 @@ def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, in
     """Writes an annotation file without some entries, and without the annotations of images that go."""
     if not entries:
         if source != target:  # they are the same for a config that an earlier run wrote
-            shutil.copyfile(source, target)
+            write_atomically(target, source.read_bytes())
         return
     data = read_json(source)
     images = {place for name, place in entries if name == 'images'}
@@ -83,7 +82,7 @@ def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, in
         for place, entry in enumerate(data.get('annotations', []))
         if place not in annotations and not (isinstance(entry, dict) and entry.get('image_id') in gone)
     ]
-    write_atomically(target, json.dumps(data))
+    write_atomically(target, json.dumps(data).encode())
 
 
 def _id(entry: object) -> int | str | None:

@@ -1,4 +1,4 @@
-"""COCO data sets as a config uses them: annotation files, images, classes, and the evaluators that go with them."""
+"""Whether the COCO data sets of a config are sound, together and with the evaluators that judge by them."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmengine.config import Config
 from rich.progress import Progress
 
 from fishnet_mmdet.data.coco import brief
 from fishnet_mmdet.preflight.annotations import Contents, check_annotations
 from fishnet_mmdet.preflight.findings import Finding, Report
-from fishnet_mmdet.preflight.folders import CLASS_FOLDERS
 from fishnet_mmdet.preflight.images import Look, look_at_all
-from fishnet_mmdet.preflight.nodes import class_names, dataset_class, mappings, name_of
+from fishnet_mmdet.preflight.loaders import Evaluator, Loader, coco_evaluators, coco_loaders
 
 COCO_TREE = """\
   {root}
@@ -36,62 +34,6 @@ ELSEWHERE = (
     'Data elsewhere? COCO_ROOT=/path/to/coco moves every path of our COCO configs; in others, set data_root of each '
     'loader and ann_file of each evaluator.\nNo COCO at hand? `make demo` trains on images that it draws itself.'
 )
-
-
-@dataclass
-class Loader:
-    """What a config says of one COCO data set in a loader.
-
-    Attributes:
-        nodes: Its places in the config.
-        splits: The loaders it is in: validation and test are often the same.
-        root: The data root, if there is one.
-        file: The annotation file, links followed.
-        folder: Of the images.
-        maps: Of the panoptic maps, where there are any.
-        panoptic: Whether the file has COCO's panoptic layout.
-        classes: Names in the order of their labels.
-        masks: Whether the pipeline reads masks.
-        turns: Whether the pipeline turns images by their EXIF tag, as mmcv does unless told otherwise.
-        filtering: The `filter_cfg` that applies.
-    """
-
-    nodes: list[Mapping]
-    splits: list[str]
-    root: Path | None
-    file: Path
-    folder: Path
-    maps: Path | None
-    panoptic: bool
-    classes: tuple[str, ...]
-    masks: bool
-    turns: bool
-    filtering: Mapping
-
-    @property
-    def where(self) -> str:
-        """The splits as a report calls them."""
-        return ', '.join(self.splits)
-
-
-@dataclass
-class Evaluator:
-    """What a config says of one evaluator with an annotation file of its own; fields as in `Loader`.
-
-    Attributes:
-        scores: Whether it evaluates, rather than only writes results.
-    """
-
-    splits: list[str]
-    file: Path
-    masks: bool
-    panoptic: bool
-    scores: bool
-
-    @property
-    def where(self) -> str:
-        """The splits as a report calls them."""
-        return f'{", ".join(self.splits)} evaluator'
 
 
 @dataclass
@@ -117,7 +59,7 @@ def check_coco(
         images: Whether to open the image files.
     """
     loaders = [loader for loader in coco_loaders(cfg, splits, report) if _is_there(loader, report)]
-    evaluators = [e for e in _evaluators(cfg, splits) if _evaluator_is_there(e, report)]
+    evaluators = [e for e in coco_evaluators(cfg, splits) if _evaluator_is_there(e, report)]
     known = {path: _read(path, file, report, progress) for path, file in _files(loaders, evaluators).items()}
     ignored = tuple(cfg.get('ignored_classes', ()))
     trusted = [str(Path(f).resolve()) for f in cfg.get('preflight', {}).get('trusted_folders', ())]
@@ -141,98 +83,6 @@ def check_coco(
                 _check_evaluator(known, evaluator, judged, report)
             for loader in others:
                 _check_classes(known[evaluator.file], loader.classes, evaluator.where, ignored, report)
-
-
-def coco_loaders(cfg: Config, splits: Sequence[str], report: Report | None = None) -> list[Loader]:
-    """The COCO data sets in the loaders of a config, whatever they are wrapped in; equal ones once.
-
-    Args:
-        cfg: A whole MMDetection config.
-        splits: Which loaders.
-        report: Is told of data sets that are not checked.
-    """
-    loaders: list[Loader] = []
-    for split in splits:
-        for node in mappings(cfg.get(f'{split}_dataloader')):
-            if 'ann_file' not in node or name_of(node) in CLASS_FOLDERS or 'seg_map_path' in _prefix(node):
-                continue
-            if reason := _foreign(node):
-                if report:
-                    report.findings.append(Finding('not-checked', split, '', f'{name_of(node)}: {reason}'))
-                continue
-            loader = _loader(node, split)
-            for other in loaders:
-                if replace(other, splits=[], nodes=[]) == replace(loader, splits=[], nodes=[]):
-                    other.splits += [split] * (split not in other.splits)
-                    other.nodes.append(node)
-                    break
-            else:
-                loaders.append(loader)
-    return loaders
-
-
-def _foreign(node: Mapping) -> str | None:
-    """Why a data set is none that can be checked: another format, or another place than a file system."""
-    kind = dataset_class(node)
-    if not (isinstance(kind, type) and issubclass(kind, CocoDataset)):
-        return "its annotations are not COCO's"
-    if kind.load_data_list is not CocoDataset.load_data_list:
-        return 'it reads annotations in a way of its own'
-    paths = (node.get('data_root'), node['ann_file'], *_prefix(node).values())
-    if node.get('backend_args') or any('://' in str(path) for path in paths):
-        return 'its files are not on this machine'
-    return None
-
-
-def _prefix(node: Mapping) -> Mapping:
-    return node.get('data_prefix') or {}
-
-
-def _loader(node: Mapping, split: str) -> Loader:
-    root = Path(node.get('data_root') or '')
-    prefix = _prefix(node)
-    steps = [(name_of(step), step) for step in mappings(node.get('pipeline') or ())]
-    reads = [step for name, step in steps if name == 'LoadImageFromFile']
-    panoptic = issubclass(dataset_class(node), CocoPanopticDataset)
-    return Loader(
-        nodes=[node],
-        splits=[split],
-        root=root if node.get('data_root') else None,
-        file=(root / node['ann_file']).resolve(),
-        folder=root / (prefix.get('img') or ''),
-        maps=root / prefix['seg'] if panoptic and prefix.get('seg') else None,
-        panoptic=panoptic,
-        classes=tuple(class_names(node)),
-        masks=any(name == 'LoadAnnotations' and step.get('with_mask') for name, step in steps),
-        turns=all(
-            step.get('color_type', 'color') in ('color', 'grayscale')
-            and step.get('imdecode_backend', 'cv2') in ('cv2', 'pillow')
-            for step in reads
-        ),
-        filtering={} if node.get('test_mode') else dict(node.get('filter_cfg') or {}),
-    )
-
-
-def _evaluators(cfg: Config, splits: Sequence[str]) -> list[Evaluator]:
-    evaluators: list[Evaluator] = []
-    for split in splits:
-        for node in mappings(cfg.get(f'{split}_evaluator')):
-            if not node.get('ann_file') or node.get('backend_args') or '://' in node['ann_file']:
-                continue
-            metrics = node.get('metric') or ()
-            evaluator = Evaluator(
-                splits=[split],
-                file=Path(node['ann_file']).resolve(),
-                masks='segm' in ([metrics] if isinstance(metrics, str) else metrics),
-                panoptic='seg_prefix' in node or 'Panoptic' in name_of(node),
-                scores=not node.get('format_only'),
-            )
-            same = [other for other in evaluators if replace(other, splits=[split]) == evaluator]
-            if same:
-                same[0].splits.append(split)
-            else:
-                evaluators.append(evaluator)
-    return evaluators
 
 
 def _is_there(loader: Loader, report: Report) -> bool:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageFile
+
+from fishnet_mmdet.atomic import write_atomically
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'JPEG2000', 'PPM', 'TIFF', 'WEBP')
 """What Pillow and OpenCV both read. Others are not tried: Pillow would start a program for some."""
@@ -174,8 +175,7 @@ class Cache:
             'images': {**self._read(), **self.entries},
         }
         with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, json.dumps(content))
+            write_atomically(self.path, json.dumps(content).encode())
 
     def _read(self) -> dict[str, list]:
         try:
@@ -202,19 +202,3 @@ def _stamp(path: str) -> list[int] | None:
 def cache_folder() -> Path:
     """Where the caches lie: fishnet_mmdet/images below $XDG_CACHE_HOME, or below ~/.cache."""
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fishnet_mmdet' / 'images'
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file in one move: a reader sees the old one or the new one, never a part.
-
-    Raises:
-        OSError: It cannot be written; nothing is left behind.
-    """
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'w') as file:
-            file.write(text)
-        os.replace(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
