@@ -31,6 +31,25 @@ def demo_data(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
+def demo_config():
+    """The demo's config; who changes it takes a copy."""
+    from mmengine.config import Config
+
+    return Config.fromfile(CONFIGS / 'mask_rcnn_fishnet_demo.py')
+
+
+@pytest.fixture
+def make_case(demo_data, demo_config, tmp_path):
+    """Makes the test's own copy of the demo set, with a config of it, to be spoilt."""
+    from drawn_case import Case
+
+    def make(seed=0, split='train'):
+        return Case.of(demo_data, demo_config, tmp_path, seed, split)
+
+    return make
+
+
+@pytest.fixture(scope='session')
 def run_tool():
     """Runs a tool of the repo in a process of its own; returns it when it ended."""
 

@@ -77,7 +77,8 @@ def test_classes(demo_cfg, classes, ignored, told):
     demo_cfg.train_dataloader.dataset.metainfo.classes = classes
     demo_cfg.ignored_classes = ignored
     if told is None:
-        return check(demo_cfg, ['train'], weights=False)
+        assert not check(demo_cfg, ['train'], weights=False).errors
+        return
     with pytest.raises(PreflightError, match=told) as error:
         check(demo_cfg, ['train'], weights=False)
     assert "['disc', 'box', 'triangle']" in str(error.value) and str(list(classes)) in str(error.value)
