@@ -272,6 +272,20 @@ def test_no_payload_runs(tmp_path, target, what, place, old):
     assert readable(error.value) and not mark.exists()
 
 
+@pytest.mark.parametrize('old', [False, True], ids=['zip', 'legacy'])
+@pytest.mark.parametrize('kind', [bytearray, torch.FloatTensor, torch.Tensor], ids=lambda kind: kind.__name__)
+def test_no_file_names_the_memory_it_takes(tmp_path, target, kind, old):
+    """torch's safe loader calls these, with any number."""
+    path = tmp_path / 'fish.tar'
+    content = {'state_dict': {'conv1.0.weight': torch.ones(1)}, 'more': Call(kind, 1000)}
+    torch.save(content, path, _use_new_zipfile_serialization=not old)
+    assert torch.load(path, weights_only=True)
+    with pytest.raises(WeightsError, match=f'{kind.__name__}, which takes as much memory as the file says'):
+        load_backbone(str(path), target)
+    with pytest.raises(WeightsError, match='Refused'):
+        files.read_checkpoint(path)
+
+
 def test_the_payloads_would_run(tmp_path):
     """Else the test above could not fail."""
     for what, payload in payloads(tmp_path / 'mark').items():

@@ -125,7 +125,8 @@ def _candidates(folder: Path, pointer: Path) -> list[Path]:
 
 def _peek(path: Path) -> int:
     """The iteration of a checkpoint, without reading its tensors."""
-    files.sniff(path, limit=None)
+    container = files.sniff(path, limit=None)
+    files.check_calls(path, container)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception:  # whatever is wrong, the reader has a better word for it

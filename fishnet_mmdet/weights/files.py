@@ -7,17 +7,18 @@ there is no way from here to a wider unpickler.
 import hashlib
 import io
 import json
+import pickletools
 import re
 import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -53,6 +54,12 @@ ZIP_ERRORS = (
 
 REFUSED_GLOBAL = re.compile(r'unsupported (?:global: )?(?:global|class) ([\w.]+)', re.IGNORECASE)
 """What torch calls an object that is neither a tensor nor a container of its list."""
+
+ALLOCATES = re.compile(r'(__builtin__|builtins) bytearray|torch(\.\w+)* \w*Tensor')
+"""What torch would call although it makes as many bytes as a number in the file says. Tensors are not written so."""
+
+PICKLES_OF_LEGACY = 5
+"""At the beginning of such a file, before the tensors: magic number, protocol, system, content, keys."""
 
 Take = Literal['average', 'live']
 
@@ -254,6 +261,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _read_torch(path: Path, container: str, allow: Sequence[tuple[Any, str]] = ()) -> Mapping:
     if container == 'torch zip':
         _check_zip_sums(path)
+    check_calls(path, container)
     try:
         with torch.serialization.safe_globals(list(allow)) if allow else nullcontext():
             content = torch.load(path, map_location='cpu', weights_only=True)
@@ -269,6 +277,41 @@ def _read_torch(path: Path, container: str, allow: Sequence[tuple[Any, str]] = (
     if not isinstance(content, Mapping):
         raise WeightsError(f'{path} holds a {type(content).__name__}, not weights by name')
     return content
+
+
+def check_calls(path: Path, container: str) -> None:
+    """Looks at what a file asks torch to call, without unpickling it.
+
+    Raises:
+        WeightsError: A call that takes any amount of memory, or a pickle that cannot be followed.
+    """
+    try:
+        for pickled in _pickles(path, container):
+            for opcode, argument, _ in pickletools.genops(pickled):
+                if opcode.name == 'GLOBAL' and ALLOCATES.fullmatch(argument):
+                    raise WeightsError(
+                        f'{path} holds more than weights: unpickling it would call {argument.replace(" ", ".")}, which '
+                        'takes as much memory as the file says. Refused'
+                    )
+    except WeightsError:
+        raise
+    except (*ZIP_ERRORS, IndexError, UnicodeError) as error:
+        raise WeightsError(
+            f'{path} is damaged or no weight file: {_reason(error)}. Download it anew'
+        ) from error
+
+
+def _pickles(path: Path, container: str) -> Iterator[IO[bytes]]:
+    if container == 'torch legacy':
+        with path.open('rb') as file:
+            for _ in range(PICKLES_OF_LEGACY):
+                yield file  # each is followed to its end, where the next begins
+        return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.endswith('data.pkl'):
+                with archive.open(member) as file:
+                    yield file
 
 
 def _check_zip_sums(path: Path) -> None:
