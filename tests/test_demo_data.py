@@ -17,6 +17,16 @@ def pictures():
     return [draw_image(np.random.default_rng((0, 0, i)), DemoSpec.side)[1] for i in range(150)]
 
 
+@pytest.mark.parametrize(
+    'flag, value', [('--train', -1), ('--val', 0), ('--side', 5), ('--seed', -1), ('--out', 'file')]
+)
+def test_what_cannot_be_drawn_is_told(run_tool, tmp_path, flag, value):
+    (tmp_path / 'file').write_text('mine')
+    done = run_tool('tools/make_demo_data.py', '--out', 'new', flag, value, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith('error: ') and str(value) in done.stderr
+    assert (tmp_path / 'file').read_text() == 'mine' and not (tmp_path / 'new').exists()
+
+
 def test_holds_every_size_class_and_kind(pictures):
     objects = [o for picture in pictures for o in picture]
     areas = np.array([o['area'] for o in objects if not o['iscrowd']])

@@ -28,7 +28,7 @@ def main() -> None:
             drawn = make_demo_classes(out, ClassesSpec(**given))
         else:
             drawn = make_demo_data(out, DemoSpec(**given))
-    except FileExistsError as error:
+    except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(f'demo data in {out}: {"drawn" if drawn else "already there"}')
 

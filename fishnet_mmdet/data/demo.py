@@ -51,6 +51,9 @@ class DemoSpec:
     seed: int = 0
     version: int = 1
 
+    def __post_init__(self) -> None:
+        _check_counts(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassesSpec:
@@ -61,6 +64,15 @@ class ClassesSpec:
     side: int = 96
     seed: int = 0
     version: int = 1
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+
+
+def _check_counts(spec: DemoSpec | ClassesSpec) -> None:
+    for name, least in (('train', 1), ('val', 1), ('side', 32), ('seed', 0)):
+        if getattr(spec, name) < least:
+            raise ValueError(f'{name} = {getattr(spec, name)} must be at least {least}')
 
 
 def make_demo_data(root: Path | str, spec: DemoSpec | None = None) -> bool:
