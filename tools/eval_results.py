@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from fishnet_mmdet.atomic import write_atomically
 from fishnet_mmdet.report.coco_checks import IOU_TYPES, ResultsError
 from fishnet_mmdet.report.coco_eval import evaluate, load_annotations, load_results
 
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, help='.json file for the figures, as fractions of 1')
     args = parser.parse_args()
     try:
+        if args.out and args.out.is_dir():
+            raise ResultsError(f'--out {args.out} is a folder: name a .json file')
         if args.out and not args.out.resolve().parent.is_dir():
             raise ResultsError(f'--out {args.out}: the folder {args.out.resolve().parent} does not exist')
         figures, per_class = evaluate(
@@ -36,9 +39,11 @@ def main() -> None:
         table.add_row(name, '-' if value < 0 else f'{100 * value:.1f}')
     Console().print(table)
     if args.out:
-        args.out.write_text(
-            json.dumps({'iou_type': args.iou_type, **figures, 'AP_by_class': per_class}, indent=1)
-        )
+        content = {'iou_type': args.iou_type, **figures, 'AP_by_class': per_class}
+        try:
+            write_atomically(args.out, json.dumps(content, indent=1).encode())
+        except OSError as error:
+            sys.exit(f'error: --out {args.out} cannot be written: {error.strerror}')
 
 
 if __name__ == '__main__':

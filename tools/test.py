@@ -6,6 +6,7 @@ import sys
 
 from fishnet_mmdet.deploy import DTYPES, TestOptimized
 from fishnet_mmdet.preflight import PreflightError
+from fishnet_mmdet.report.coco_checks import ResultsError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
 from fishnet_mmdet.weights.files import WeightsError
 
@@ -45,7 +46,7 @@ def main() -> None:
             args.tta,
             form,
         )
-    except (PreflightError, WeightsError) as error:
+    except (PreflightError, ResultsError, WeightsError) as error:
         sys.exit(f'error: {error}')
 
 

@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from fishnet_mmdet.preflight import PreflightError
+from fishnet_mmdet.report.coco_checks import ResultsError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
 from fishnet_mmdet.training.resume import CheckpointError
 from fishnet_mmdet.weights.files import WeightsError
@@ -35,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         train(load_config(args), args.amp, args.auto_scale_lr, args.resume, args.skip_bad)
-    except (CheckpointError, PreflightError, WeightsError) as error:
+    except (CheckpointError, PreflightError, ResultsError, WeightsError) as error:
         sys.exit(f'error: {error}')
 
 

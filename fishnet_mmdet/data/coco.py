@@ -2,6 +2,7 @@
 
 import gc
 import json
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ _NUMBERS = {int, float}  # not bool, which Python counts among the integers
 MAX_BYTES = 2 * 2**30
 """Of a file that is read: several times COCO's largest."""
 
+MAX_OUTLINE = 2**24
+"""Pixels along a polygon's edges. pycocotools takes some 60 bytes for each: a zigzag of 600 kB could ask for 50 GB."""
+
 
 class FormatError(ValueError):
     """Something that is not as COCO's format has it; the message says what."""
@@ -26,11 +30,14 @@ def read_json(path: Path | str) -> object:
     """Reads a JSON file.
 
     Raises:
-        FormatError: No such file, not text, not JSON, or larger than `MAX_BYTES`.
+        FormatError: No such file, not text, not JSON, no regular file, or larger than `MAX_BYTES`.
     """
     try:
-        if (size := Path(path).stat().st_size) > MAX_BYTES:
-            raise FormatError(f'{path}: has {size:,} bytes; up to {MAX_BYTES:,} are read')
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe never ends, and a device may not either
+            raise FormatError(f'{path}: is no regular file')
+        if status.st_size > MAX_BYTES:
+            raise FormatError(f'{path}: has {status.st_size:,} bytes; up to {MAX_BYTES:,} are read')
         text = Path(path).read_text(encoding='utf-8')
         with _without_collector():
             return json.loads(text)
@@ -81,6 +88,24 @@ def is_whole_polygon(part: Sequence[float]) -> bool:
     return len(part) >= 6 and len(part) % 2 == 0
 
 
+def outlines(flat: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """How long polygons are, in the steps that pycocotools takes along their edges.
+
+    Args:
+        flat: (2 * corners,) of x, y of all polygons, one after the other.
+        starts: (polygons,) of the first corner of each.
+
+    Returns:
+        (polygons,) in pixels, each closed.
+    """
+    corners = flat.reshape(-1, 2)
+    edges = np.empty_like(corners)
+    np.subtract(corners[1:], corners[:-1], out=edges[:-1])
+    ends = np.append(starts[1:], len(corners)) - 1
+    edges[ends] = corners[starts] - corners[ends]
+    return np.add.reduceat(np.abs(edges, out=edges).max(axis=1), starts)
+
+
 def rle_runs(rle: Mapping) -> tuple[np.ndarray, tuple[int, int]]:
     """Takes a run-length encoded mask apart, compressed (a text) or not (a list).
 
@@ -104,7 +129,9 @@ def rle_runs(rle: Mapping) -> tuple[np.ndarray, tuple[int, int]]:
         runs = np.array(counts, np.int64)
     else:
         raise FormatError(f'counts is {brief(counts)}, neither a text nor a list of whole numbers from 0 on')
-    if (runs < 0).any() or runs.sum() != size[0] * size[1]:
+    pixels = size[0] * size[1]
+    # Each by itself first: a sum of runs that are too long may come out right, as 64 bits overflow.
+    if not ((runs >= 0) & (runs <= pixels)).all() or runs.sum() != pixels:
         raise FormatError(f'its runs do not add up to {size[0]} x {size[1]} pixels')
     return runs, (size[0], size[1])
 

@@ -11,17 +11,21 @@ from contextlib import redirect_stdout
 from numbers import Real
 from typing import Any
 
+import numpy as np
 from pycocotools.coco import COCO
 
-from fishnet_mmdet.data.coco import FormatError, brief, rle_runs
+from fishnet_mmdet.data.coco import (
+    MAX_OUTLINE,
+    FormatError,
+    brief,
+    is_finite,
+    is_image_size,
+    is_whole_polygon,
+    outlines,
+    rle_runs,
+)
 
 IOU_TYPES = ('bbox', 'segm')
-
-MAX_PIXELS = 2**30
-"""Of an image: what pycocotools can count in runs, with room to spare."""
-
-LARGEST = 1e9
-"""No coordinate, area or score is beyond this."""
 
 
 class ResultsError(ValueError):
@@ -85,7 +89,8 @@ def checked_annotations(truth: COCO, iou_type: str) -> COCO:
     Raises:
         ResultsError: Names the first annotation that is not sound.
     """
-    for number, annotation in enumerate(truth.dataset['annotations']):
+    annotations = truth.dataset.get('annotations', [])
+    for number, annotation in enumerate(annotations):
         if problem := _annotation_problem(truth, annotation, iou_type):
             name = (
                 f'annotation {brief(annotation.get("id"), 200)}'
@@ -93,13 +98,22 @@ def checked_annotations(truth: COCO, iou_type: str) -> COCO:
                 else 'annotation'
             )
             raise ResultsError(f'{name} (number {number} of the file): {problem}')
-    annotations = truth.dataset['annotations']
     ids = [annotation['id'] for annotation in annotations]
     counted = all(type(i) is int and 0 < i < 2**53 for i in ids) and len(set(ids)) == len(ids)
-    if counted and all('iscrowd' in annotation for annotation in annotations):
+    whole = list(map(_whole_parts, annotations)) if iou_type == 'segm' else annotations
+    are_whole = all(new is old for new, old in zip(whole, annotations, strict=True))
+    if counted and are_whole and all('iscrowd' in annotation for annotation in annotations):
         return truth
-    sound = [{'iscrowd': 0, **a, 'id': number} for number, a in enumerate(annotations, 1)]
+    sound = [{'iscrowd': 0, **annotation, 'id': number} for number, annotation in enumerate(whole, 1)]
     return indexed({**truth.dataset, 'annotations': sound})
+
+
+def _whole_parts(annotation: dict) -> dict:
+    """An annotation without those parts of its polygons that are none, as MMDetection trains on it."""
+    parts = annotation.get('segmentation')
+    if not isinstance(parts, list) or all(map(is_whole_polygon, parts)):
+        return annotation
+    return {**annotation, 'segmentation': [part for part in parts if is_whole_polygon(part)]}
 
 
 FIELDS = {'images': ('id',), 'categories': ('id', 'name'), 'annotations': ('id', 'image_id', 'category_id')}
@@ -191,29 +205,30 @@ def polygons_problem(polygons: Any, image: Mapping) -> str | None:
     if problem := _side_problem(image):
         return problem
     bounds = image['width'], image['height']
-    for polygon in polygons:
-        if (
-            not isinstance(polygon, list)
-            or len(polygon) < 6
-            or len(polygon) % 2
-            or not all(map(_is_number, polygon))
-        ):
-            return f'a polygon of it is not three points or more: {brief(polygon, 200)}'
+    for place, polygon in enumerate(polygons):
+        if not isinstance(polygon, list) or not all(map(_is_number, polygon)):
+            return f'a polygon of it is no list of numbers: {brief(polygon, 200)}'
+        if not is_whole_polygon(polygon):
+            if place:  # left out later; pycocotools goes by the first
+                continue
+            return f'its first polygon is not three points or more: {brief(polygon, 200)}'
         for bound, values in zip(bounds, (polygon[::2], polygon[1::2]), strict=True):
-            if min(values) < -bound or max(values) > 2 * bound:
+            if min(values) < -max(bounds) or max(values) > bound + max(bounds):
                 return f'a polygon of it reaches far beyond its image of {bounds[0]} x {bounds[1]}: {brief(polygon, 200)}'
+        if (length := outlines(np.array(polygon, float), np.zeros(1, int))[0]) > MAX_OUTLINE:
+            return f'a polygon of it has edges of {length:,.0f} pixels; up to {MAX_OUTLINE:,} are drawn'
     return None
 
 
 def _side_problem(image: Mapping) -> str | None:
     sides = [image.get('height'), image.get('width')]
-    if all(type(side) is int and side > 0 for side in sides) and sides[0] * sides[1] <= MAX_PIXELS:
+    if is_image_size(*sides):
         return None
     return f'its image has no sound height and width: {brief(sides, 200)}'
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST  # not so for NaN
+    return isinstance(value, Real) and not isinstance(value, bool) and is_finite(value)
 
 
 def _among(value: Any, known: Container) -> bool:

@@ -46,7 +46,7 @@ class OfficialCocoMetric(CocoMetric):
                 f'metric {sorted(unknown)} is not among {IOU_TYPES}; use mmdet.CocoMetric for proposals'
             )
         super().__init__(metric=metrics, **kwargs)
-        if self._coco_api is not None:  # better told now than after an epoch
+        if self._coco_api is not None and not self.format_only:  # better told now than after an epoch
             for name in metrics:
                 checked_annotations(self._coco_api, name)
 
@@ -59,6 +59,9 @@ class OfficialCocoMetric(CocoMetric):
             prefix = self.outfile_prefix or str(Path(scratch) / 'results')
             if self._coco_api is None:
                 self._coco_api = COCO(self.gt_to_coco_json(truths, prefix))
+                self._coco_api.dataset.setdefault(
+                    'annotations', []
+                )  # mmdet writes none where there is no object
             if self.cat_ids is None:
                 self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
             if self.img_ids is None:
