@@ -86,6 +86,14 @@ def class_misspelt(case):
 @defect('classes-differ')
 def class_unknown(case):
     case.data[case.split]['categories'].append(dict(id=9, name='star'))
+    case.annotation()['category_id'] = 9
+    return None, None
+
+
+@defect('category-unused')
+def category_without_an_annotation(case):
+    """As Roboflow writes one, with id 0, over all others."""
+    case.data[case.split]['categories'].insert(0, dict(id=0, name='shapes'))
     return None, None
 
 
@@ -120,7 +128,22 @@ def annotation_id_twice(case):
 def annotation_id_zero(case):
     row = case.annotation()
     row['id'] = 0
+    judged_by_mmdet(case)
     return row['image_id'], 0
+
+
+@defect('entry-malformed', 'val')
+def no_iscrowd(case):
+    row = case.annotation()
+    del row['iscrowd']
+    judged_by_mmdet(case)
+    return None, row['id']
+
+
+def judged_by_mmdet(case):
+    """By the stock metric, which gives pycocotools the file as it is; ours numbers and completes it first."""
+    for split in ('val', 'test'):
+        case.cfg[f'{split}_evaluator'].type = 'CocoMetric'
 
 
 # Values of annotations
@@ -174,9 +197,6 @@ for key in ('bbox', 'area', 'image_id', 'category_id', 'id'):
         splits=('val',),
         about_image=False,
     )
-changes(
-    'entry-malformed', 'no_iscrowd', lambda row, rng: row.pop('iscrowd'), splits=('val',), about_image=False
-)
 for key, value in (('area', '12'), ('area', None), ('image_id', None), ('image_id', 1.5), ('category_id', '1'),
                    ('category_id', [1]), ('id', 'a'), ('id', 10**30), ('iscrowd', 'yes'), ('iscrowd', 3)):  # fmt: skip
     changes('entry-malformed', f'{key}_is_{value}', put(key, value), splits=('train',), about_image=False)
@@ -211,6 +231,9 @@ changes(
     'polygon-over-edge', 'corner_beyond', lambda row, rng: row['segmentation'][0].__setitem__(2, SIDE + 4.0)
 )
 changes('polygon-outside', 'corner_far_away', lambda row, rng: row['segmentation'][0].__setitem__(2, 3e8))
+changes(
+    'polygon-endless', 'zigzag', lambda row, rng: row['segmentation'].append([0, 0, SIDE, SIDE] * 100_000)
+)
 changes('polygon-outside', 'part_outside',
         lambda row, rng: row['segmentation'].append(corners([SIDE + 5, 3, 10, 10])))  # fmt: skip
 for name, value in (('nan', float('nan')), ('inf', float('-inf')), ('huge', 1e300), ('endless', -(10**400))):
@@ -260,6 +283,19 @@ rle_changes('rle-broken', 'size_is_text', put_rle(size='96'))
 rle_changes('rle-broken', 'size_is_negative', put_rle(size=[-96, -96]))
 rle_changes('rle-broken', 'counts_cut', lambda rle, rng: rle.update(counts=rle['counts'][:-1]), times=2)
 rle_changes('rle-broken', 'counts_shifted', lambda rle, rng: rle.update(counts='2' + rle['counts']), times=2)
+
+
+@defect('rle-ignored', 'train')
+def rle_where_polygons_are_read(case):
+    for row in case.annotations:
+        if not row['iscrowd']:
+            row['segmentation'] = [corners(row['bbox'])]
+    for step in case.loader().pipeline:
+        if step.type == 'LoadAnnotations':
+            step.poly2mask = False
+    row = case.rle()
+    return row['image_id'], row['id']
+
 
 # Whole files, and what files mean together
 

@@ -20,9 +20,10 @@ MEASURE = """
 import resource, sys, time
 from pathlib import Path
 from fishnet_mmdet.preflight.annotations import check_annotations
+from fishnet_mmdet.preflight.contents import Use
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start, cpu = time.perf_counter(), time.process_time()
-contents = check_annotations(Path(sys.argv[1]), masks=True, evaluated=True)
+contents = check_annotations(Path(sys.argv[1]), Use(evaluated=True, bare=True))
 seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(len(contents.images), len(contents.category_ids), len(contents.findings), seconds, cpu, before, peak)

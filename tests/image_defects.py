@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 from drawn_case import SIDE, as_png, defect, png_of, set_orientation, stretched
 from PIL import Image
 
@@ -132,6 +133,16 @@ def mirrored_by_exif(case):
 @defect('image-16-bit')
 def sixteen_bits(case):
     return as_png(case, 'I;16')['id'], None
+
+
+@defect('image-broken')
+def numbers_of_32_bits(case):
+    """Pillow reads such a TIFF, OpenCV does not."""
+    image = case.image()
+    case.path(image).unlink()
+    image['file_name'] = 'picture.tif'
+    Image.fromarray(np.zeros((SIDE, SIDE), np.float32)).save(case.path(image))
+    return image['id'], None
 
 
 @defect('image-huge')

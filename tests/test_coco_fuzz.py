@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 from fishnet_mmdet.data.coco import FormatError, rle_runs
 from fishnet_mmdet.preflight import KINDS, Finding, Report
 from fishnet_mmdet.preflight.annotations import check_annotations
+from fishnet_mmdet.preflight.contents import Use
 from fishnet_mmdet.report.coco_checks import IOU_TYPES, ResultsError
 from fishnet_mmdet.report.coco_eval import evaluate, load_annotations, load_results
 
@@ -174,7 +175,7 @@ def test_the_annotation_check_never_crashes(tmp_path, count):
 
     def check(content):
         path.write_bytes(content)
-        contents = check_annotations(path, masks=True, evaluated=True)
+        contents = check_annotations(path, Use(evaluated=True, bare=True))
         report = Report(
             [Finding(f.kind, 'train', f.file, f.detail, f.image, f.annotation) for f in contents.findings]
         )
@@ -257,6 +258,34 @@ def test_masks_that_pass_are_what_pycocotools_makes_of_them(count):
         packed, st.integers(0, 40), st.text('0123456789:;<=>?@ABOPQRabopq', max_size=3)
     ).map(lambda drawn: {**drawn[0], 'counts': drawn[0]['counts'][: drawn[1]] + drawn[2]})
     fuzz(spoilt_text, check, count)
+
+
+def test_runs_whose_sum_overflows_are_none():
+    """64 bits of their sum are right: pycocotools would look for the rest for ever."""
+    longest = 2**34 - 1
+    up = [longest * step for step in range(2049)]
+    runs = [run for run in up for _ in (0, 1)]
+    wanted = 2**64 + SIDE * SIDE
+    runs += [runs[-1]] * ((wanted - 2 * sum(runs)) // runs[-1] // 2 * 2)
+    runs += [run for run in reversed(up) for _ in (0, 1)]
+    rest = wanted - sum(runs)
+    while rest:
+        runs += [min(rest, longest), 0]
+        rest -= runs[-2]
+    steps = [run - (runs[place - 2] if place > 2 else 0) for place, run in enumerate(runs)]
+    assert sum(runs) == wanted and np.array(runs).sum() == SIDE * SIDE
+    with pytest.raises(FormatError, match='do not add up'):
+        rle_runs({'size': [SIDE, SIDE], 'counts': ''.join(map(digits, steps))})
+
+
+def digits(value):
+    """A number as compressed RLE has it: five bits a letter, the low ones first."""
+    text = ''
+    while True:
+        low, value = value & 31, value >> 5
+        if value == (-1 if low & 16 else 0):
+            return text + chr(48 + low)
+        text += chr(48 + low + 32)
 
 
 def masks_of_runs(ends):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fishnet_mmdet.preflight import PreflightError, check
 from fishnet_mmdet.preflight.annotations import check_annotations
+from fishnet_mmdet.preflight.contents import Use
 from fishnet_mmdet.preflight.images import Cache, cache_folder, look_at_all
 
 register_all_modules(init_default_scope=True)
@@ -66,6 +67,23 @@ class TestSkipBad:
         case = make_case()
         check(case.cfg, ['train', 'val'], weights=False, skip_bad=True)
         assert json.loads(Path(case.loader().ann_file).read_text()) == case.data['train']
+
+    def test_two_files_of_one_folder(self, make_case):
+        """The place of a bad entry in one list says nothing of the other."""
+        case = make_case()
+        parts = []
+        for number, chosen in enumerate((case.images[:6], case.images[6:])):
+            ids = {image['id'] for image in chosen}
+            part = {**case.data['train'], 'images': chosen}
+            part['annotations'] = [row for row in case.annotations if row['image_id'] in ids]
+            (case.root / f'annotations/part_{number}.json').write_text(json.dumps(part))
+            parts.append({**case.loader(), 'ann_file': f'annotations/part_{number}.json'})
+        case.cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
+        for place in (1, 4):
+            case.path(case.images[place]).unlink()
+        check(case.cfg, ['train'], weights=False, skip_bad=True)
+        left = [json.loads(Path(part.ann_file).read_text())['images'] for part in case.loader().datasets]
+        assert left == [[case.images[place] for place in (0, 2, 3, 5)], case.images[6:]]
 
     def test_validation_is_never_cut(self, make_case):
         case = make_case(split='val')
@@ -129,6 +147,16 @@ class TestCache:
         file.write_bytes(content)
         assert look_at_all(case.root / 'train', self.NAMES) == first
         assert json.loads(file.read_text())['images'].keys() == set(self.NAMES)
+
+    def test_a_change_that_keeps_size_and_time_is_seen(self, make_case):
+        """As `rsync -t` and `cp -p` leave a file."""
+        case = make_case()
+        path = case.root / 'train' / self.NAMES[0]
+        look_at_all(case.root / 'train', self.NAMES)
+        times = path.stat()
+        path.write_bytes(bytes(times.st_size))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert look_at_all(case.root / 'train', self.NAMES)[self.NAMES[0]].problem == 'image-broken'
 
     def test_a_damaged_entry_is_looked_at_again(self, make_case):
         case = make_case()
@@ -211,7 +239,7 @@ class TestOfCocoSize:
 
     def test_a_hundredth_of_coco_is_clean(self, tmp_path):
         write(tmp_path / 'coco.json', IMAGES // 100, ANNOTATIONS // 100)
-        contents = check_annotations(tmp_path / 'coco.json', evaluated=True)
+        contents = check_annotations(tmp_path / 'coco.json', Use(evaluated=True, bare=True))
         assert len(contents.category_ids) == ANNOTATIONS // 100 and not contents.findings
 
     @pytest.mark.long

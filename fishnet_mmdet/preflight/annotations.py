@@ -1,8 +1,6 @@
 """One annotation file, judged entry by entry; no image is opened here."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 
 from fishnet_mmdet.data.coco import (
     LIMIT,
+    MAX_OUTLINE,
     FormatError,
     are_numbers,
     brief,
@@ -17,10 +16,11 @@ from fishnet_mmdet.data.coco import (
     is_id,
     is_image_size,
     is_whole_polygon,
+    outlines,
     read_json,
     rle_runs,
 )
-from fishnet_mmdet.preflight.findings import Finding
+from fishnet_mmdet.preflight.contents import Contents, ImageEntry, Use
 
 EDGE = 1.0
 """Pixels by which a box or polygon may reach beyond its image: some tools count pixels from 1."""
@@ -29,72 +29,25 @@ CORNERS_AT_ONCE = 2_000_000
 """Polygons are measured in batches of about this many numbers, which bounds the memory that takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageEntry:
-    """A sound entry of `images`: its place there, the file below the image folder, and its size in pixels."""
-
-    place: int
-    name: str
-    width: int
-    height: int
-
-
-@dataclass
-class Contents:
-    """What is sound in an annotation file, and what is not.
-
-    Attributes:
-        path: The file.
-        is_read: Whether it could be read at all.
-        findings: All that was found, of no split yet.
-        images: By id.
-        categories: Id and name, in the file's order.
-        image_ids: (objects,) of every sound annotation of a listed image; object array.
-        category_ids: (objects,) of the same.
-        is_crowd: (objects,) of the same.
-        is_used: (objects,) whether MMDetection would use it: it leaves tiny and empty ones out.
-    """
-
-    path: Path
-    is_read: bool = False
-    findings: list[Finding] = field(default_factory=list)
-    images: dict[int | str, ImageEntry] = field(default_factory=dict)
-    categories: list[tuple[int, str]] = field(default_factory=list)
-    image_ids: list[int | str] = field(default_factory=list)
-    category_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    is_crowd: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-    is_used: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-
-    def add(self, kind: str, detail: str, **about) -> None:
-        """Notes a finding; `about` holds `image`, `annotation`, `entry`."""
-        self.findings.append(Finding(kind, '', str(self.path), detail, **about))
-
-
-def check_annotations(
-    path: Path, masks: bool = True, evaluated: bool = False, panoptic: bool = False
-) -> Contents:
+def check_annotations(path: Path, use: Use | None = None) -> Contents:
     """Reads an annotation file and judges every entry of it.
 
     Args:
         path: The file.
-        masks: Whether masks are going to be read from it.
-        evaluated: Whether pycocotools is going to evaluate against it, which needs more.
-        panoptic: Whether it has COCO's panoptic layout, whose annotations hold `segments_info`.
+        use: What it is needed for; by default for training on masks.
 
     Returns:
         What is in it. Nothing is raised: a file that cannot be read is a finding too.
     """
     try:
-        return check_content(path, read_json(path), masks, evaluated, panoptic)
+        return check_content(path, read_json(path), use or Use())
     except FormatError as error:
         contents = Contents(path)
         contents.add('file-broken', str(error).removeprefix(f'{path}: '))
         return contents
 
 
-def check_content(
-    path: Path, data: object, masks: bool = True, evaluated: bool = False, panoptic: bool = False
-) -> Contents:
+def check_content(path: Path, data: object, use: Use) -> Contents:
     """Judges what an annotation file holds, as `check_annotations` does, once it is read.
 
     Raises:
@@ -105,9 +58,9 @@ def check_content(
     _check_categories(contents, data['categories'])
     _check_images(contents, data['images'])
     entries = data.get('annotations', [])
-    if panoptic:
+    if use.panoptic:
         entries = _segments(contents, entries)
-    _Objects(contents, masks and not panoptic, evaluated, unique=not panoptic).check(entries)
+    _Objects(contents, use).check(entries)
     return contents
 
 
@@ -152,10 +105,6 @@ def _check_images(contents: Contents, entries: Sequence) -> None:
             contents.add('image-id-twice', f'{contents.images[key].name!r} and {name!r}', image=key)
             continue
         contents.images[key] = ImageEntry(place, name, entry['width'], entry['height'])
-        if os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == os.pardir:
-            contents.add(
-                'path-escapes', f'file_name is {brief(name, 200)}', image=key, entry=('images', place)
-            )
     if not entries:
         contents.add('no-images', 'images is an empty list')
 
@@ -189,14 +138,16 @@ def _segments(contents: Contents, entries: Sequence) -> Iterator[object]:
 class _Objects:
     """The annotations of a file, one after the other for what they are, and all at once for where they lie."""
 
-    def __init__(self, contents: Contents, masks: bool, evaluated: bool, unique: bool) -> None:
+    def __init__(self, contents: Contents, use: Use) -> None:
         self.contents = contents
-        self.masks = masks
-        self.unique = unique
-        self.name = 'annotations' if unique else 'segments'
-        self.evaluated = evaluated and unique
-        self.needed = ['id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * self.evaluated]
+        self.use = use
+        self.unique = not use.panoptic
+        self.masks = use.masks and self.unique
+        self.bare = use.bare and self.unique
+        self.name = 'annotations' if self.unique else 'segments'
+        self.needed = ['id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * self.bare]
         self.known = {key for key, _ in contents.categories}
+        self.meant = {key for key, name in contents.categories if name not in use.ignored}
         self.sound: list[Mapping] = []
         self.places: list[int] = []
         self.parts: list[Sequence[float]] = []
@@ -220,7 +171,7 @@ class _Objects:
             if entry['image_id'] in self.contents.images:
                 self.sound.append(entry)
                 self.places.append(place)
-                if self.masks:
+                if self.masks and (self.use.evaluated or self._is_read(entry)):
                     self._check_mask(entry)
         self._measure_polygons()
         self._check_boxes()
@@ -256,12 +207,18 @@ class _Objects:
                 'annotation-id-twice', f'{self.name}[{place}] has the id of an earlier one', place, entry
             )
         ids.add(key)
-        if self.evaluated and key == 0:
+        if self.bare and key == 0:
             self._add('annotation-id-zero', f'{self.name}[{place}]', place, entry)
         if entry['image_id'] not in self.contents.images:
             self._add('image-absent', f'{self.name}[{place}]', place, entry)
         if entry['category_id'] not in self.known:
             self._add('category-unknown', f'category_id is {entry["category_id"]}', place, entry)
+
+    def _is_read(self, entry: Mapping) -> bool:
+        """Whether MMDetection takes an object into training at all, wherever it lies."""
+        width, height = entry['bbox'][2:]
+        whole = entry['area'] > 0 and width >= 1 and height >= 1
+        return whole and not entry.get('ignore') and entry['category_id'] in self.meant
 
     def _check_mask(self, entry: Mapping) -> None:
         place, mask = self.places[-1], entry.get('segmentation')
@@ -286,6 +243,8 @@ class _Objects:
             self._add('rle-size', text, place, entry)
         elif not runs[1::2].any():
             self._add('mask-empty', 'every run of ones is empty', place, entry)
+        elif self.use.polygons_alone and not entry.get('iscrowd'):
+            self._add('rle-ignored', 'its mask is an RLE', place, entry)
 
     def _check_polygons(self, place: int, entry: Mapping, polygons: Sequence[Sequence[float]]) -> None:
         whole = [part for part in polygons if is_whole_polygon(part)]
@@ -318,7 +277,13 @@ class _Objects:
         over = np.maximum(-low, high - sides).max(1)
         # Farther out than the image is long is no slip, and pycocotools takes memory by the length of an edge.
         outside = ((low > sides + EDGE) | (high < -EDGE)).any(1) | (over > sides.max(1))
+        lengths = outlines(flat, starts)
         for kind, parts, text in (
+            (
+                'polygon-endless',
+                finite & ~outside & (lengths > MAX_OUTLINE),
+                lambda part: f'its edges are {lengths[part]:,.0f} pixels long',
+            ),
             ('not-finite', ~finite, lambda part: 'a polygon with a coordinate that is none'),
             ('polygon-outside', finite & outside, lambda part: self._extent(part, low, high, sides)),
             (
@@ -357,6 +322,7 @@ class _Objects:
         over = np.maximum(-start, start + size - sides).max(1, initial=-np.inf)
         seen = ~(negative | tiny | outside)
         empty = seen & (area <= 0)
+        meant = np.array([entry['category_id'] in self.meant for entry in sound], bool)
         for kind, guilty, text in (
             ('box-negative', negative, self._box),
             ('box-tiny', tiny, self._box),
@@ -364,7 +330,7 @@ class _Objects:
             ('box-over-edge', seen & (over > EDGE), self._box_in),
             ('area-empty', empty, lambda entry: f'area {entry["area"]:g}'),
         ):
-            for number in np.flatnonzero(guilty):
+            for number in np.flatnonzero(guilty & meant):
                 self._add(kind, text(sound[number]), self.places[number], sound[number])
         contents.image_ids = [entry['image_id'] for entry in sound]
         contents.category_ids = np.array([entry['category_id'] for entry in sound], np.int64)

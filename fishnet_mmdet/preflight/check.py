@@ -1,6 +1,6 @@
 """The preflight of a config: everything that a run needs, looked at before anything is built."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config
 from rich.console import Console
@@ -52,7 +52,15 @@ def check(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = Fa
 
 
 def examine(cfg: Config, splits: Sequence[str], weights: bool) -> Report:
-    """As `check`, but errors are only reported."""
+    """As `check`, but errors are only reported.
+
+    Raises:
+        PreflightError: It is no config of a model.
+    """
+    if not isinstance(cfg.get('model'), Mapping):
+        raise PreflightError(
+            f'{cfg.filename or "the config"} has no model=dict(...): is it a part of a config?'
+        )
     report = Report()
     columns = (
         SpinnerColumn(),
@@ -64,7 +72,7 @@ def examine(cfg: Config, splits: Sequence[str], weights: bool) -> Report:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         _check_folders(cfg, splits, report)
-        check_coco(cfg, splits, report, progress, images=cfg.get('preflight', {}).get('images', True))
+        check_coco(cfg, splits, report, progress, images=(cfg.get('preflight') or {}).get('images', True))
     if weights:
         _check_pretrained(cfg, report)
     return report

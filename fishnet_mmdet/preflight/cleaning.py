@@ -34,14 +34,15 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
     bad = {
         f
         for f in report.errors
-        if KINDS[f.kind].drops and f.where == TRAIN and f.entry and f.entry[0] in LISTS
+        if KINDS[f.kind].drops and f.where == TRAIN and f.entry and f.entry[1] in LISTS
     }
     Report([f for f in report.findings if f not in bad], report.checked).raise_errors()
     folder = _folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     for number, loader in enumerate(coco_loaders(cfg, [TRAIN])):
-        files = {str(path) for path in (loader.file, loader.folder, loader.maps) if path}
-        _write_cleaned(loader.file, _cleaned(cfg, number), {f.entry for f in bad if f.file in files})
+        places = {str(path) for path in (loader.file, loader.folder, loader.maps) if path}
+        entries = {f.entry[1:] for f in bad if f.entry[0] == str(loader.file) and f.file in places}
+        _write_cleaned(loader.file, _cleaned(cfg, number), entries)
     dropped = [f for f in report.findings if f in bad]
     lines = [f'{f.kind}\t{f.file}\t{f}' for f in dropped]
     write_atomically(folder / 'dropped.txt', ''.join(f'{line}\n' for line in lines).encode())

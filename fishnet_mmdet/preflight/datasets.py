@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from mmengine.config import Config
 from rich.progress import Progress
 
 from fishnet_mmdet.data.coco import brief
-from fishnet_mmdet.preflight.annotations import Contents, check_annotations
+from fishnet_mmdet.preflight.annotations import check_annotations
+from fishnet_mmdet.preflight.contents import Contents, ImageEntry, Use
 from fishnet_mmdet.preflight.findings import Finding, Report
 from fishnet_mmdet.preflight.images import Look, look_at_all
 from fishnet_mmdet.preflight.loaders import Evaluator, Loader, coco_evaluators, coco_loaders
@@ -36,16 +37,6 @@ ELSEWHERE = (
 )
 
 
-@dataclass
-class _File:
-    """What an annotation file is needed for, all uses taken together."""
-
-    splits: list[str] = field(default_factory=list)
-    masks: bool = False
-    evaluated: bool = False
-    panoptic: bool = False
-
-
 def check_coco(
     cfg: Config, splits: Sequence[str], report: Report, progress: Progress, images: bool = True
 ) -> None:
@@ -59,10 +50,11 @@ def check_coco(
         images: Whether to open the image files.
     """
     loaders = [loader for loader in coco_loaders(cfg, splits, report) if _is_there(loader, report)]
-    evaluators = [e for e in coco_evaluators(cfg, splits) if _evaluator_is_there(e, report)]
-    known = {path: _read(path, file, report, progress) for path, file in _files(loaders, evaluators).items()}
-    ignored = tuple(cfg.get('ignored_classes', ()))
-    trusted = [str(Path(f).resolve()) for f in cfg.get('preflight', {}).get('trusted_folders', ())]
+    evaluators = [e for e in coco_evaluators(cfg, splits, report) if _evaluator_is_there(e, report)]
+    ignored = cfg.get('ignored_classes') or ()
+    ignored = (ignored,) if isinstance(ignored, str) else tuple(ignored)
+    known = _read_all(loaders, evaluators, ignored, report, progress)
+    trusted = [str(Path(f).resolve()) for f in (cfg.get('preflight') or {}).get('trusted_folders', ())]
     for loader in loaders:
         contents = known[loader.file]
         if not contents.is_read:
@@ -70,19 +62,20 @@ def check_coco(
         fits = _check_classes(contents, loader.classes, loader.where, ignored, report)
         _count(contents, loader, report)
         scores = all(e.scores for e in evaluators if {*e.splits} & {*loader.splits})
-        if scores and contents.images:
+        if scores and contents.images and loader.labelled:
             _check_objects(contents, loader, fits, report)
-        if images:
-            _check_images(contents, loader, trusted, report, progress)
+        _check_images(contents, loader, trusted, images, report, progress)
     _check_splits(loaders, report)
     for evaluator in evaluators:
         for split in evaluator.splits:
             judged = [loader for loader in loaders if split in loader.splits]
-            others = [loader for loader in judged if loader.file != evaluator.file]
-            if others:
+            if judged and evaluator.of_all:
                 _check_evaluator(known, evaluator, judged, report)
-            for loader in others:
-                _check_classes(known[evaluator.file], loader.classes, evaluator.where, ignored, report)
+                for loader in judged:
+                    if loader.file != evaluator.file:
+                        _check_classes(
+                            known[evaluator.file], loader.classes, evaluator.where, ignored, report
+                        )
 
 
 def _is_there(loader: Loader, report: Report) -> bool:
@@ -104,27 +97,35 @@ def _evaluator_is_there(evaluator: Evaluator, report: Report) -> bool:
     return there
 
 
-def _files(loaders: Sequence[Loader], evaluators: Sequence[Evaluator]) -> dict[Path, _File]:
-    """Every annotation file once, with all that it is needed for."""
-    files: dict[Path, _File] = {}
-    for loader in loaders:
-        file = files.setdefault(loader.file, _File())
-        file.splits += [split for split in loader.splits if split not in file.splits]
-        file.masks |= loader.masks
-        file.panoptic |= loader.panoptic
-    for evaluator in evaluators:
-        file = files.setdefault(evaluator.file, _File([evaluator.where]))
-        file.masks |= evaluator.masks
-        file.evaluated |= evaluator.scores
-        file.panoptic |= evaluator.panoptic
-    return files
+def _read_all(
+    loaders: Sequence[Loader],
+    evaluators: Sequence[Evaluator],
+    ignored: Sequence[str],
+    report: Report,
+    progress: Progress,
+) -> dict[Path, Contents]:
+    """Reads every annotation file once, with all that it is needed for."""
+    known = {}
+    for path in dict.fromkeys(user.file for user in (*loaders, *evaluators)):
+        reading = [loader for loader in loaders if loader.file == path]
+        judging = [evaluator for evaluator in evaluators if evaluator.file == path]
+        splits = dict.fromkeys(split for loader in reading for split in loader.splits)
+        use = Use(
+            masks=any(user.masks for user in (*reading, *judging)),
+            polygons_alone=any(loader.polygons_alone for loader in reading),
+            evaluated=any(evaluator.scores for evaluator in judging),
+            bare=any(evaluator.bare for evaluator in judging),
+            panoptic=any(user.panoptic for user in (*reading, *judging)),
+            ignored={name for name in ignored if not any(name in loader.classes for loader in reading)},
+        )
+        known[path] = _read(path, ', '.join(splits) or judging[0].where, use, report, progress)
+    return known
 
 
-def _read(path: Path, file: _File, report: Report, progress: Progress) -> Contents:
-    where = ', '.join(file.splits)
+def _read(path: Path, where: str, use: Use, report: Report, progress: Progress) -> Contents:
     size = path.stat().st_size / 2**20
     task = progress.add_task(f'reading {where} annotations ({size:.0f} MiB)', total=None)
-    contents = check_annotations(path, file.masks, file.evaluated, file.panoptic)
+    contents = check_annotations(path, use)
     progress.remove_task(task)
     contents.findings = [replace(finding, where=where) for finding in contents.findings]
     report.findings += contents.findings
@@ -139,14 +140,19 @@ def _check_classes(
     MMDetection numbers labels by the annotation file and names them by the config, and says nothing where the two
     differ: labels shift, or carry wrong names.
     """
-    names = [name for _, name in contents.categories]
-    kept = [name for name in names if name not in ignored]
-    if kept == list(classes) or not contents.is_read:
+    if not contents.is_read:
         return True
-    unknown = [name for name in kept if name not in classes]
+    names = [name for _, name in contents.categories]
+    used = set(np.unique(contents.category_ids).tolist())
+    unknown = [name for _, name in contents.categories if name not in classes and name not in ignored]
+    unused = [name for key, name in contents.categories if name in unknown and key not in used]
+    if [name for name in names if name in classes] == list(classes) and unknown == unused:
+        if unused:
+            _add_once(Finding('category-unused', where, str(contents.path), ', '.join(unused)), report)
+        return True
     missing = [name for name in classes if name not in names]
     lists = f'\n  annotations: {names}\n  config:      {list(classes)}'
-    if not unknown and not missing:
+    if not missing and unknown == unused:
         text, kind = f'the same names in another order{lists}', 'classes-order'
     else:
         parts = [f'the annotations have classes that the config does not know: {unknown}'] * bool(unknown)
@@ -186,67 +192,80 @@ def _check_objects(contents: Contents, loader: Loader, classes_fit: bool, report
             f'{total} annotations: {crowds} of them crowds, {left_out} empty, tiny, outside or ignored, {others} of classes '
             'that the config leaves out',
         )
-    if not loader.filtering:
-        return None
-    annotated = {key for key, used in zip(contents.image_ids, of_classes, strict=True) if used}
-    least = loader.filtering.get('min_size', 0)
-    large = {key for key, image in contents.images.items() if min(image.width, image.height) >= least}
-    if not (large & annotated if loader.filtering.get('filter_empty_gt') else large):
+    if not _taken(contents, loader, of_classes):
+        least = loader.filtering.get('min_size', 0)
+        images, annotated = contents.images.values(), len({*compress(contents.image_ids, of_classes)})
+        small = sum(min(image.width, image.height) < least for image in images)
         add(
             'all-filtered',
-            f'{len(contents.images)} images: {len(contents.images) - len(annotated)} without an annotation, '
-            f'{len(contents.images) - len(large)} with a side below min_size={least}; filter_cfg={dict(loader.filtering)}',
+            f'{len(images)} images: {len(images) - annotated} without an annotation, {small} with a side below '
+            f'min_size={least}; filter_cfg={dict(loader.filtering)}, indices={loader.indices}',
         )
     return None
 
 
+def _taken(contents: Contents, loader: Loader, of_classes: np.ndarray) -> list[int | str]:
+    """Ids of the images that a loader takes, as MMDetection filters them and MMEngine then picks from them.
+
+    Args:
+        contents: Of its annotation file.
+        loader: Its config.
+        of_classes: (objects,) whether each is of a class of the config.
+    """
+    ids = list(contents.images)
+    if least := loader.filtering.get('min_size', 0):
+        ids = [key for key in ids if min(contents.images[key].width, contents.images[key].height) >= least]
+    if loader.filtering.get('filter_empty_gt'):
+        annotated = {*compress(contents.image_ids, of_classes)}
+        ids = [key for key in ids if key in annotated]
+    picked = loader.indices
+    if isinstance(picked, int):
+        return ids[:picked] if picked >= 0 else ids[picked:]
+    return ids if picked is None else [ids[place] for place in picked if -len(ids) <= place < len(ids)]
+
+
 def _check_images(
-    contents: Contents, loader: Loader, trusted: Sequence[str], report: Report, progress: Progress
+    contents: Contents,
+    loader: Loader,
+    trusted: Sequence[str],
+    opened: bool,
+    report: Report,
+    progress: Progress,
 ) -> None:
-    outside = {finding.image for finding in contents.findings if finding.kind == 'path-escapes'}
-    images = {key: image for key, image in contents.images.items() if key not in outside}
+    """Looks at the image files; unless they may be opened, only at where their paths lead."""
     trusted = [*trusted, *([str(loader.root.resolve())] if loader.root else [])]
-    # As mmdet finds the map of an image.
-    kinds = [(loader.folder, {key: image.name for key, image in images.items()})]
-    kinds += (
-        [(loader.maps, {k: i.name.replace('.jpg', '.png') for k, i in images.items()})] if loader.maps else []
-    )
+    names = {key: image.name for key, image in contents.images.items()}
+    kinds = [(loader.folder, names)]
+    if loader.maps:  # as mmdet finds the map of an image
+        kinds.append((loader.maps, {key: name.replace('.jpg', '.png') for key, name in names.items()}))
     for folder, names in kinds:
         task = progress.add_task(f'looking at {loader.where} images', total=len(names))
-        looks = look_at_all(folder, names.values(), trusted, partial(progress.advance, task))
+        looks = look_at_all(folder, names.values(), trusted, partial(progress.advance, task), opened)
         progress.remove_task(task)
         for key, name in names.items():
-            image = images[key]
-            if found := judge(
-                looks[name], image.width, image.height, loader.turns and folder == loader.folder
-            ):
+            image = contents.images[key]
+            if found := judge(looks[name], image, loader.turns and folder == loader.folder, opened):
                 kind, text = found
-                report.findings.append(
-                    Finding(
-                        kind,
-                        loader.where,
-                        str(folder),
-                        text or name,
-                        image=key,
-                        entry=('images', image.place),
-                    )
-                )
+                entry = (str(loader.file), 'images', image.place)
+                finding = Finding(kind, loader.where, str(folder), text or name, image=key, entry=entry)
+                report.findings.append(finding)
 
 
-def judge(look: Look, width: int, height: int, turns: bool) -> tuple[str, str] | None:
+def judge(look: Look, image: ImageEntry, turns: bool, opened: bool = True) -> tuple[str, str] | None:
     """Compares an image file with its entry.
 
     Args:
         look: What was seen of the file.
-        width: As annotated.
-        height: As annotated.
+        image: The entry.
         turns: Whether the reader turns images by their EXIF tag.
+        opened: Whether the file was opened at all.
 
     Returns:
         Kind and detail of a finding, or None.
     """
-    if look.problem:
-        return look.problem, look.detail
+    if look.problem or not opened:
+        return (look.problem, look.detail) if look.problem else None
+    width, height = image.width, image.height
     orientation = look.orientation if turns else 1
     read = (look.height, look.width) if orientation >= 5 else (look.width, look.height)
     if read != (width, height):
@@ -275,7 +294,11 @@ def _check_evaluator(
     if not all(known[use.file].is_read for use in (evaluator, *loaders)):
         return
     truth = known[evaluator.file].images.keys()
-    data = set().union(*(known[loader.file].images for loader in loaders))
+    data = set()
+    for loader in loaders:
+        contents = known[loader.file]
+        meant = [key for key, name in contents.categories if name in loader.classes]
+        data |= {*_taken(contents, loader, np.isin(contents.category_ids, meant))}
     files = ', '.join(str(loader.file) for loader in loaders)
     for odd, text in (
         (data - truth, 'images of the loader are not in the evaluator'),

@@ -64,6 +64,11 @@ KINDS = {
     'image-absent': Kind(
         'annotations of images that the file does not list', 'add the images, or drop these', drops=True
     ),
+    'category-unused': Kind(
+        'categories without an annotation that the config does not know',
+        'nothing to do; a name in ignored_classes=(...) is not told again',
+        stops=False,
+    ),
     'category-unknown': Kind(
         'annotations of categories that the file does not list', 'add the categories', drops=True
     ),
@@ -83,6 +88,16 @@ KINDS = {
     'polygon-part-short': Kind('objects of which a part is no polygon, and is left out', _POLYGON, stops=False),
     'polygon-outside': Kind('polygons outside their image', _POLYGON, drops=True),
     'polygon-over-edge': Kind('polygons beyond the edge of their image', _POLYGON, stops=False),
+    'polygon-endless': Kind(
+        'polygons with edges of more than 16,777,216 pixels in all',
+        'pycocotools would ask for gigabytes: draw the outline, or encode the mask as RLE',
+        drops=True,
+    ),
+    'rle-ignored': Kind(
+        'RLE masks in training that reads polygons alone',
+        'MMDetection ignores these objects without a word: set poly2mask=True in LoadAnnotations',
+        drops=True,
+    ),
     'rle-broken': Kind('RLE masks that are none', 'encode them with pycocotools.mask', drops=True),
     'rle-size': Kind('RLE masks of another size than their image', 'encode them anew', drops=True),
     # Image files
@@ -121,7 +136,8 @@ class Finding:
         detail: What exactly, in words.
         image: Id of the image, if it is about one.
         annotation: Id of the annotation, if it is about one.
-        entry: The list and the place in it, counted from 0, of the entry it is about; panoptic files have 'segments'.
+        entry: The annotation file, the list in it and the place there, counted from 0, of the entry it is about;
+            panoptic files have 'segments'.
     """
 
     kind: str
@@ -130,7 +146,7 @@ class Finding:
     detail: str
     image: int | str | None = None
     annotation: int | None = None
-    entry: tuple[str, int] | None = None
+    entry: tuple[str, str, int] | None = None
 
     def __str__(self) -> str:
         names = (('annotation', self.annotation), ('image', self.image))

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 from PIL import Image, ImageFile
 
 from fishnet_mmdet.atomic import write_atomically
@@ -23,7 +25,7 @@ MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
 ORIENTATION = 0x0112
 """The EXIF tag that says how an image is to be turned; 1 is not at all, 5 to 8 swap width and height."""
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,15 @@ def _decode(path: Path | str, image: ImageFile.ImageFile) -> Look:
     width, height = image.size
     if width * height > MAX_PIXELS:
         return Look('image-huge', f'{path} is {width} x {height}: more than {MAX_PIXELS:,} pixels')
-    # Pillow turns TIFFs when it opens them.
-    orientation = 1 if image.format == 'TIFF' else image.getexif().get(ORIENTATION, 1)
     deep = image.mode[0] in 'IF' or ';16' in str(image.tile[:1])  # of 48-bit PNGs only the raw mode tells
+    is_tiff = image.format == 'TIFF'
     image.draft('L', (1, 1))
     image.load()
+    if is_tiff and cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
+        return Look('image-broken', f'{path}: OpenCV does not read this kind of TIFF ({image.mode})')
+    exif = Image.Exif()
+    exif.load(image.info.get('exif', b''))  # and not XMP, which OpenCV does not look at
+    orientation = 1 if is_tiff else exif.get(ORIENTATION, 1)  # Pillow turns TIFFs when it opens them
     return Look('', '', width, height, orientation if orientation in range(1, 9) else 1, deep)
 
 
@@ -107,6 +113,7 @@ def look_at_all(
     names: Iterable[str],
     trusted: Iterable[str] = (),
     advance: Callable[[], object] = lambda: None,
+    opened: bool = True,
 ) -> dict[str, Look]:
     """Looks at image files in a few more threads than there are cores; those that are as they were come from the cache.
 
@@ -115,6 +122,7 @@ def look_at_all(
         names: Of the files below it.
         trusted: Real paths of further folders that a link in `folder` may lead to.
         advance: Called after each.
+        opened: Whether to open them; else only their paths are followed, and a look at a sound one is empty.
 
     Returns:
         What was seen, by name.
@@ -127,6 +135,8 @@ def look_at_all(
         stamp = _stamp(path)
         if real := escapes(path, trusted):
             seen = Look('path-escapes', f'{path} leads to {real}')
+        elif not opened:
+            seen = Look()
         else:
             seen = cache.get(name, stamp) or look_at(path)
             cache.put(name, stamp, seen)
@@ -141,7 +151,7 @@ def look_at_all(
 
 
 class Cache:
-    """The images of one folder that were found sound, by name, size and time of the last change.
+    """The images of one folder that were found sound, by name, size and times of the last change.
 
     A file in the user's cache folder that may be deleted at any time. It is replaced in one move: of two writers one
     wins, and what the other saw is looked at again. One that is damaged counts as empty.
@@ -156,7 +166,7 @@ class Cache:
     def get(self, name: str, stamp: list[int] | None) -> Look | None:
         """What was seen of a file, if it still bears that stamp."""
         entry = self.entries.get(name)
-        return Look('', '', *entry[2:]) if entry and entry[:2] == stamp else None
+        return Look('', '', *entry[3:]) if entry and entry[:3] == stamp else None
 
     def put(self, name: str, stamp: list[int] | None, look: Look) -> None:
         """Remembers a sound image. What is not may be mended by a right or a link that no stamp shows."""
@@ -187,8 +197,8 @@ class Cache:
 
 
 def _is_sound(entry: object) -> bool:
-    """Whether an entry of the cache file is one that was written: size, time in ns, then the last fields of a `Look`."""
-    return isinstance(entry, list) and [type(part) for part in entry] == [int, int, int, int, int, bool]
+    """Whether an entry of the cache file is one that was written: size, two times in ns, the last fields of a `Look`."""
+    return isinstance(entry, list) and [type(part) for part in entry] == [int] * 6 + [bool]
 
 
 def _stamp(path: str) -> list[int] | None:
@@ -196,7 +206,8 @@ def _stamp(path: str) -> list[int] | None:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return [status.st_size, status.st_mtime_ns]
+    # A copy may be given any time of its last change (rsync -t), but not of when that was done.
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def cache_folder() -> Path:

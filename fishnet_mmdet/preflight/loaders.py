@@ -5,11 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmdet.datasets import CocoDataset, CocoPanopticDataset
+from mmdet.evaluation import CocoMetric, CocoPanopticMetric, CocoVideoMetric, LVISMetric
 from mmengine.config import Config
 
 from fishnet_mmdet.preflight.findings import Finding, Report
 from fishnet_mmdet.preflight.folders import CLASS_FOLDERS
-from fishnet_mmdet.preflight.nodes import class_names, dataset_class, mappings, name_of
+from fishnet_mmdet.preflight.nodes import class_names, dataset_class, mappings, metric_class, name_of
+from fishnet_mmdet.report.metric import OfficialCocoMetric
+from fishnet_mmdet.report.panoptic import PanopticQuality
+
+PANOPTIC_METRICS = (CocoPanopticMetric, PanopticQuality)
+COCO_METRICS = (CocoMetric, *PANOPTIC_METRICS)
+FOREIGN_METRICS = (LVISMetric, CocoVideoMetric)
+"""Built on mmdet's COCO metric, for formats that are not COCO's."""
 
 
 @dataclass
@@ -26,8 +34,11 @@ class Loader:
         panoptic: Whether the file has COCO's panoptic layout.
         classes: Names in the order of their labels.
         masks: Whether the pipeline reads masks.
+        polygons_alone: Whether it takes objects out whose mask is an RLE.
+        labelled: Whether it reads annotations at all; of semi-supervised data a part does not.
         turns: Whether the pipeline turns images by their EXIF tag, as mmcv does unless told otherwise.
         filtering: The `filter_cfg` that applies.
+        indices: How many images are taken, from the front or (negative) the back, or which; None for all.
     """
 
     nodes: list[Mapping]
@@ -39,8 +50,11 @@ class Loader:
     panoptic: bool
     classes: tuple[str, ...]
     masks: bool
+    polygons_alone: bool
+    labelled: bool
     turns: bool
     filtering: Mapping
+    indices: int | Sequence[int] | None
 
     @property
     def where(self) -> str:
@@ -54,6 +68,8 @@ class Evaluator:
 
     Attributes:
         scores: Whether it evaluates, rather than only writes results.
+        bare: Whether pycocotools gets the annotations as they are.
+        of_all: Whether it judges all images of the split, rather than those of one of several data sets.
     """
 
     splits: list[str]
@@ -61,6 +77,8 @@ class Evaluator:
     masks: bool
     panoptic: bool
     scores: bool
+    bare: bool
+    of_all: bool
 
     @property
     def where(self) -> str:
@@ -86,6 +104,8 @@ def coco_loaders(cfg: Config, splits: Sequence[str], report: Report | None = Non
                     report.findings.append(Finding('not-checked', split, '', f'{name_of(node)}: {reason}'))
                 continue
             loader = _loader(node, split)
+            if report:
+                report.findings += _unsound(node, split)
             for other in loaders:
                 if replace(other, splits=[], nodes=[]) == replace(loader, splits=[], nodes=[]):
                     other.splits += [split] * (split not in other.splits)
@@ -94,6 +114,21 @@ def coco_loaders(cfg: Config, splits: Sequence[str], report: Report | None = Non
             else:
                 loaders.append(loader)
     return loaders
+
+
+def _unsound(node: Mapping, split: str) -> list[Finding]:
+    """What is wrong with the config of a data set by itself."""
+    found = []
+    if 'img' not in _prefix(node):
+        text = f'{name_of(node)} has no data_prefix.img: set data_prefix=dict(img=...), or img="" for its data_root itself'
+        found.append(Finding('data-missing', split, '', text))
+    if isinstance(names := class_names(node), str):
+        text = (
+            f'metainfo.classes is the text {names!r}, and no such file of names exists; one class alone is written with '
+            f'a comma: metainfo=dict(classes=({names!r},))'
+        )
+        found.append(Finding('classes-differ', split, '', text))
+    return found
 
 
 def _foreign(node: Mapping) -> str | None:
@@ -118,7 +153,10 @@ def _loader(node: Mapping, split: str) -> Loader:
     prefix = _prefix(node)
     steps = [(name_of(step), step) for step in mappings(node.get('pipeline') or ())]
     reads = [step for name, step in steps if name == 'LoadImageFromFile']
+    names = {name for name, _ in steps}
+    annotations = [step for name, step in steps if name == 'LoadAnnotations' and step.get('with_mask')]
     panoptic = issubclass(dataset_class(node), CocoPanopticDataset)
+    classes = class_names(node)
     return Loader(
         nodes=[node],
         splits=[split],
@@ -127,40 +165,61 @@ def _loader(node: Mapping, split: str) -> Loader:
         folder=root / (prefix.get('img') or ''),
         maps=root / prefix['seg'] if panoptic and prefix.get('seg') else None,
         panoptic=panoptic,
-        classes=tuple(class_names(node)),
-        masks=any(name == 'LoadAnnotations' and step.get('with_mask') for name, step in steps),
+        classes=(classes,) if isinstance(classes, str) else tuple(classes),
+        masks=bool(annotations),
+        polygons_alone=split == 'train' and any(not step.get('poly2mask', True) for step in annotations),
+        labelled='LoadEmptyAnnotations' not in names or 'LoadAnnotations' in names,
         turns=all(
             step.get('color_type', 'color') in ('color', 'grayscale')
             and step.get('imdecode_backend', 'cv2') in ('cv2', 'pillow')
             for step in reads
         ),
         filtering={} if node.get('test_mode') else dict(node.get('filter_cfg') or {}),
+        indices=node.get('indices'),
     )
 
 
-def coco_evaluators(cfg: Config, splits: Sequence[str]) -> list[Evaluator]:
-    """The evaluators of a config that read an annotation file of their own from this machine; equal ones once.
+def coco_evaluators(cfg: Config, splits: Sequence[str], report: Report | None = None) -> list[Evaluator]:
+    """The evaluators of a config that read a COCO annotation file of their own from this machine; equal ones once.
 
     Args:
         cfg: A whole MMDetection config.
         splits: Of which loaders.
+        report: Is told of evaluators that are not checked.
     """
     evaluators: list[Evaluator] = []
     for split in splits:
-        for node in mappings(cfg.get(f'{split}_evaluator')):
+        whole = cfg.get(f'{split}_evaluator')
+        of_all = not (isinstance(whole, Mapping) and name_of(whole) == 'MultiDatasetsEvaluator')
+        for node in mappings(whole):
             if not node.get('ann_file') or node.get('backend_args') or '://' in node['ann_file']:
                 continue
-            metrics = node.get('metric') or ()
-            evaluator = Evaluator(
-                splits=[split],
-                file=Path(node['ann_file']).resolve(),
-                masks='segm' in ([metrics] if isinstance(metrics, str) else metrics),
-                panoptic='seg_prefix' in node or 'Panoptic' in name_of(node),
-                scores=not node.get('format_only'),
-            )
+            kind = metric_class(node)
+            if not (
+                isinstance(kind, type) and issubclass(kind, COCO_METRICS) and kind not in FOREIGN_METRICS
+            ):
+                if report:
+                    text = f"{name_of(node)}: its annotations are not COCO's"
+                    report.findings.append(Finding('not-checked', f'{split} evaluator', '', text))
+                continue
+            evaluator = _evaluator(node, kind, split, of_all)
             same = [other for other in evaluators if replace(other, splits=[split]) == evaluator]
             if same:
                 same[0].splits.append(split)
             else:
                 evaluators.append(evaluator)
     return evaluators
+
+
+def _evaluator(node: Mapping, kind: type, split: str, of_all: bool) -> Evaluator:
+    metrics = node.get('metric') or ()
+    scores = not node.get('format_only')
+    return Evaluator(
+        splits=[split],
+        file=Path(node['ann_file']).resolve(),
+        masks='segm' in ([metrics] if isinstance(metrics, str) else metrics),
+        panoptic=issubclass(kind, PANOPTIC_METRICS),
+        scores=scores,
+        bare=scores and not issubclass(kind, OfficialCocoMetric),
+        of_all=of_all,
+    )

@@ -81,6 +81,10 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
             "'mmpretrain>=1.2,<1.3'; for semantic segmentation: pip install 'mmsegmentation>=1.2,<1.3' ftfy regex; "
             'then look at `python -m fishnet_mmdet.doctor`'
         ) from error
+    except (SyntaxError, ValueError, OSError, KeyError, AttributeError, TypeError, NameError) as error:
+        raise preflight.PreflightError(
+            f'{path} cannot be read as a config: {type(error).__name__}: {error}'
+        ) from error
     if options:
         cfg.merge_from_dict(options)
     register_all_modules(init_default_scope=False)
