@@ -2,8 +2,10 @@
 
 from collections import OrderedDict
 from enum import IntEnum
+from pathlib import Path
 from types import SimpleNamespace
 
+import mmdet
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from fishnet_mmdet import (
@@ -65,6 +68,15 @@ class TestFixedNormGuard:
     def test_a_frozen_stem_without_weights_is_refused(self):
         with pytest.raises(RuntimeError, match='3 of 3 fixed'):
             FixedNormGuard().before_train(self.runner(frozen_stages=0))
+
+    def test_statistics_that_were_folded_into_the_affine_part_pass(self):
+        """As mmdet's converter of Caffe weights leaves them: mean 0, variance 1."""
+        runner = self.runner(**self.FIXED)
+        for layer in runner.model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.weight.data.uniform_(0.5, 2)
+                layer.bias.data.uniform_(-1, 1)
+        FixedNormGuard().before_train(runner)
 
     def test_learnt_statistics_pass_and_a_single_gap_is_told(self):
         runner = self.runner(**self.FIXED)
@@ -236,6 +248,14 @@ class TestClassCountGuard:
     @pytest.mark.parametrize('name', ['mask_rcnn_fishnet99_fpn', 'faster_rcnn_r50_fpn'])
     def test_the_published_heads_fit_coco(self, name):
         assert mismatches(self.built(name), self.COCO, 'train') == []
+
+    def test_heads_of_other_classes_are_known_by_their_bases_too(self):
+        """SCNet's counts COCO's 183 stuff classes, and is a FusedSemanticHead."""
+        cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs/scnet/scnet_r50_fpn_1x_coco.py')
+        cfg.model.backbone.init_cfg = None
+        with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdet'):
+            model = DET_MODELS.build(cfg.model)
+        assert mismatches(model, self.COCO, 'train') == []
 
     def test_panoptic_heads_count_things_and_stuff(self):
         data = dict(self.COCO, thing_classes=('t',) * 80, stuff_classes=('s',) * 53)

@@ -59,8 +59,13 @@ def is_fixed_norm(layer: nn.Module) -> bool:
 
 
 def is_initial(layer: _BatchNorm) -> bool:
-    """Whether a BatchNorm holds the statistics it was built with; no trained layer has these exact numbers."""
-    return not bool(layer.running_mean.any()) and bool((layer.running_var == 1).all())
+    """Whether a BatchNorm holds all that it was built with; no trained layer has these exact numbers.
+
+    Statistics alone do not tell: converted Caffe weights have theirs folded into scale and shift, and 0 and 1 in their place.
+    """
+    if layer.running_mean.any() or (layer.running_var != 1).any():
+        return False
+    return not layer.affine or not (layer.bias.any() or (layer.weight != 1).any())
 
 
 @HOOKS.register_module()

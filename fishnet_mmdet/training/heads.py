@@ -104,7 +104,8 @@ def class_counts(model: nn.Module) -> Iterator[Count]:
     for path, module in model.named_modules():
         path = path.removeprefix('module.')  # test-time augmentation wraps the model
         # Detectors as a whole show counts of their heads.
-        if path in ('', 'module') or OTHER_CLASSES & {*path.split('.'), type(module).__name__}:
+        kinds = {kind.__name__ for kind in type(module).__mro__}
+        if path in ('', 'module') or OTHER_CLASSES & {*path.split('.'), *kinds}:
             continue
         # mmpretrain's preprocessor has a place of its own in the config.
         key = path if path == 'data_preprocessor' else f'model.{path}'
