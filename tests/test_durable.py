@@ -85,6 +85,18 @@ class TestAtomicWrite:
         assert caught.value.filename == str(file)
         assert file.read_bytes() == b'old' and not half_written(tmp_path)
 
+    def test_a_file_system_that_cannot_sync_folders(self, tmp_path, monkeypatch):
+        whole = os.fsync
+
+        def picky(number):
+            if stat.S_ISDIR(os.fstat(number).st_mode):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            whole(number)
+
+        monkeypatch.setattr(os, 'fsync', picky)
+        write_atomically(tmp_path / 'file', b'new')
+        assert (tmp_path / 'file').read_bytes() == b'new'
+
     def test_a_single_checkpoint_is_refused(self):
         with pytest.raises(ValueError, match='at least 2'):
             DurableCheckpoints(interval=1, max_keep_ckpts=1)
@@ -96,6 +108,16 @@ class TestWhichCheckpoint:
         assert found(run) == run / 'epoch_2.pth'
         os.utime(run / 'epoch_1.pth')
         assert found(run) == run / 'epoch_2.pth'
+
+    def test_what_was_written_last_counts_more_than_iterations(self, run):
+        """A run that began anew in the same folder, or went back, has left later iterations behind."""
+        content = torch.load(run / 'epoch_1.pth', weights_only=True)
+        assert (
+            content['meta']['written'] < torch.load(run / 'epoch_2.pth', weights_only=True)['meta']['written']
+        )
+        content['meta']['written'] += 1000
+        torch.save(content, run / 'epoch_1.pth')
+        assert found(run) == run / 'epoch_1.pth'
 
     @pytest.mark.parametrize('pointer', ['', '\0\0\0', '/nowhere/epoch_7.pth', None])
     def test_empty_stale_missing_pointers(self, run, pointer):

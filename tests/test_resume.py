@@ -38,7 +38,13 @@ def assert_same(ours, theirs, place=''):
     elif isinstance(ours, dict):
         assert set(ours) == set(theirs), place
         for key in ours:
-            if not str(key).endswith('time') and key not in ('eta', 'experiment_name', 'cfg', 'last_ckpt'):
+            if not str(key).endswith('time') and key not in (
+                'eta',
+                'experiment_name',
+                'cfg',
+                'last_ckpt',
+                'written',
+            ):
                 assert_same(ours[key], theirs[key], f'{place}.{key}')
     elif isinstance(ours, list | tuple):
         assert len(ours) == len(theirs), place

@@ -254,7 +254,7 @@ def config(job):
         dict(type='InfiniteSampler') if job.get('infinite') else dict(type='DefaultSampler', shuffle=True)
     )
     loader = dict(
-        batch_size=2,
+        batch_size=job.get('batch', 2),
         num_workers=job.get('workers', 2),
         persistent_workers=job.get('persistent', True) and job.get('workers', 2) > 0,
         dataset=dict(type='TinyData'),
@@ -277,7 +277,11 @@ def config(job):
         val_dataloader=val_loader,
         val_cfg=dict(type='ValLoop'),
         val_evaluator=dict(type='TinyMetric'),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.02, momentum=0.9), clip_grad=dict(max_norm=5.0)),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.02, momentum=0.9),
+            clip_grad=dict(max_norm=5.0),
+            accumulative_counts=job.get('accumulate', 1),
+        ),
         param_scheduler=[
             dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=7),
             dict(type='MultiStepLR', by_epoch=by_epoch, milestones=[2, 3] if by_epoch else [11, 30]),
@@ -290,7 +294,7 @@ def config(job):
             logger=dict(type='LoggerHook', interval=job.get('log_interval', 2)),
         ),
         custom_hooks=[
-            dict(type='PlainCheckpoints'),
+            *[dict(type='PlainCheckpoints')] * job.get('plain', True),
             dict(type='SyncBuffersHook'),
             dict(type='Mischief', **job.get('mischief', {})),
         ],

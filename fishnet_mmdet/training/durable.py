@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.optim import Optimizer
 
 from fishnet_mmdet.atomic import clear_half_written, write_atomically
 from fishnet_mmdet.training import resume
+from fishnet_mmdet.training.checkpoints import PlainCheckpoints
 from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop
 from fishnet_mmdet.training.resume import INTERRUPTED, POINTER, CheckpointError
 from fishnet_mmdet.training.stopping import STOPPED, StopRequest, any_rank
@@ -77,6 +79,7 @@ class DurableCheckpoints(CheckpointHook):
         self._saved_at: int | None = None
         self._progress: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
+        self._stood = (0.0, 0)
         self._validated = False
         self._val_batches = 0
 
@@ -96,15 +99,10 @@ class DurableCheckpoints(CheckpointHook):
         if any_rank(problem is not None):
             raise problem or CheckpointError('rank 0 found no checkpoint to resume from; see its message')
 
-    def _folder(self, runner: Runner) -> Path:
-        """Where checkpoints go, also before `before_train` made `out_dir` that."""
-        if self.out_dir in (None, runner.work_dir):
-            return Path(runner.work_dir)
-        return Path(self.out_dir) / Path(runner.work_dir).name
-
     def _mend_pointer(self, runner: Runner) -> None:
         pointer = Path(runner.work_dir) / POINTER
-        found = resume.newest(self._folder(runner), pointer, warn=runner.logger.warning)
+        folder = resume.folder_of(runner.work_dir, self.out_dir)
+        found = resume.newest(folder, pointer, warn=runner.logger.warning)
         if found is not None:
             write_atomically(pointer, str(found).encode())
         else:
@@ -113,13 +111,27 @@ class DurableCheckpoints(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remembers where the loop stood, for `before_train`: only then is it known whether this is a resume."""
         self._resumed = checkpoint.get(LOOP_KEY)
+        self._stood = float(checkpoint.get('meta', {}).get(resume.WRITTEN, 0)), 0
 
     def before_train(self, runner: Runner) -> None:
-        """Clears what a kill left half-written; checks the disk; listens to signals; goes on where the checkpoint was."""
+        """Clears what a kill left half-written; checks the disk; listens to signals; goes on where the checkpoint was.
+
+        Raises:
+            CheckpointError: Too little room, or checkpoints that could not be read back.
+        """
+        if not any(isinstance(hook, PlainCheckpoints) for hook in runner.hooks):
+            raise CheckpointError(
+                'DurableCheckpoints writes what MMEngine pickles, which no resume could read back safely: add '
+                "dict(type='PlainCheckpoints') to custom_hooks"
+            )
         super().before_train(runner)
+        # The best of a run that was copied here is here as well, or nowhere: not where the run once was.
+        here = {key: path and self._path(Path(path).name) for key, path in self._best_paths().items()}
+        self._set_best_paths(here)
         if is_main_process():
             for path in clear_half_written(runner.work_dir, self.out_dir):
                 runner.logger.info(f'Removed {path}, which a run that was killed had not finished')
+            self._warn_of_others(runner)
         loop = runner.train_loop
         resumable = isinstance(loop, ResumableEpochLoop | ResumableIterLoop)
         if not resumable:
@@ -134,16 +146,29 @@ class DurableCheckpoints(CheckpointHook):
         if runner.iter > 0 and resumable:
             self._go_on(runner, loop)
 
+    def _warn_of_others(self, runner: Runner) -> None:
+        """Tells of checkpoints that this run does not come from, which a resume would take until it has written its own."""
+        if '://' in str(self.out_dir):
+            return
+        stood = (self._stood[0], runner.iter) if runner.iter else (0.0, 0)
+        if names := resume.later(Path(self.out_dir), stood):
+            runner.logger.warning(
+                f'{self.out_dir} holds checkpoints of another run: {", ".join(names)}. Until this one has written its '
+                'first, --resume would go on from there; another --work-dir keeps them apart'
+            )
+
     def _go_on(self, runner: Runner, loop: ResumableEpochLoop | ResumableIterLoop) -> None:
         """Takes the loop to where the checkpoint was written."""
         reason = (
             'the checkpoint holds no random state' if self._resumed is None else loop.go_on(self._resumed)
         )
         self._resumed = None
+        if not reason and not _is_whole_step(runner):
+            reason = 'a gradient was being accumulated over this checkpoint, which does not hold it'
         if reason:
             runner.logger.warning(f'The training goes on, but not exactly as it would have: {reason}')
             return
-        last = self.file_backend.join_path(self.out_dir, Path(runner.message_hub.get_info('last_ckpt')).name)
+        last = self._path(Path(runner.message_hub.get_info('last_ckpt')).name)
         if self.file_backend.isfile(last):
             self.last_ckpt, self._saved_at = last, runner.iter
         loop.make_up_validation()
@@ -173,7 +198,8 @@ class DurableCheckpoints(CheckpointHook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Stops during a validation if the weights that it is of are saved; else it waits for the next iteration."""
-        if self._saved_at == runner.iter and batch_idx < self._val_batches and self._stop.agreed():
+        saved = self._saved_at == runner.iter and _is_whole_step(runner)
+        if saved and batch_idx < self._val_batches and self._stop.agreed():
             self._leave(runner)
 
     def _leave(self, runner: Runner) -> None:
@@ -196,7 +222,10 @@ class DurableCheckpoints(CheckpointHook):
     def _write(self, runner: Runner, name: str, meta: dict) -> None:
         """Writes a checkpoint, then the pointer to it, then removes what is too old. All ranks call it."""
         iteration = meta['iter']
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        self.last_ckpt = self._path(name)
+        # Later than all that it goes back to, whatever became of the clock.
+        self._stood = max(time.time(), self._stood[0] + 1e-3), iteration
+        meta = {**meta, resume.WRITTEN: self._stood[0]}
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         # The list that goes into the file still has what is removed afterwards: a kill in between leaves no orphan.
         names = [n for n in runner.message_hub.get_info(KEPT, []) if n != name] + [name]
@@ -215,7 +244,10 @@ class DurableCheckpoints(CheckpointHook):
         if self.keep > 0:
             old, names = names[: -self.keep], names[-self.keep :]
             runner.message_hub.update_info(KEPT, names)
-            self._remove([self.file_backend.join_path(self.out_dir, n) for n in old])
+            self._remove(list(map(self._path, old)))
+
+    def _path(self, name: str) -> str:
+        return self.file_backend.join_path(self.out_dir, name)
 
     def _save(self, runner: Runner, name: str, meta: dict) -> None:
         runner.save_checkpoint(
@@ -267,11 +299,15 @@ class DurableCheckpoints(CheckpointHook):
         self._remove([path for key, path in former.items() if path and now[key] not in (None, path)])
 
     def _best_paths(self) -> dict[str, str | None]:
+        if not self.save_best:
+            return {}
         if len(self.key_indicators) == 1:
             return {'': self.best_ckpt_path}
         return dict(self.best_ckpt_path_dict)
 
     def _set_best_paths(self, paths: dict[str, str | None]) -> None:
+        if not self.save_best:
+            return
         if len(self.key_indicators) == 1:
             (self.best_ckpt_path,) = paths.values()
         else:

@@ -19,8 +19,9 @@ from fishnet_mmdet import preflight
 from fishnet_mmdet.training.agreement import agree
 from fishnet_mmdet.training.checkpoints import StrictLoading
 from fishnet_mmdet.training.distributed import is_main_process, part, prepare_cpu_processes
-from fishnet_mmdet.training.resume import POINTER, newest, read
+from fishnet_mmdet.training.resume import POINTER, folder_of, newest, read
 from fishnet_mmdet.training.resume import SCHEME as RUN_SCHEME
+from fishnet_mmdet.training.stopping import nothing_to_save_yet
 from fishnet_mmdet.weights.load import SCHEME
 
 DEFAULT_TTA_MODEL = dict(
@@ -122,21 +123,23 @@ def train(
                 '--auto-scale-lr: the config does not say auto_scale_lr=dict(base_batch_size=...)'
             )
         cfg.auto_scale_lr.enable = True
-    _choose_start(cfg, resume)
-    splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
-    # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
-    agree(
-        cfg, lambda: print(preflight.check(cfg, splits, weights=True, skip_bad=skip_bad).text(), flush=True)
-    )
-    if skip_bad:
-        preflight.use_cleaned(cfg)
-    if cfg.get('val_dataloader'):  # those of training get it from their loop
-        cfg.val_dataloader.setdefault('worker_init_fn', dict(type='in_a_group_of_its_own'))
-    runner = build_runner(cfg)
-    _warn_of_batch(runner)
-    runner.train()
-    del runner
-    part()
+    with nothing_to_save_yet():
+        _choose_start(cfg, resume)
+        splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
+        # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
+        agree(
+            cfg,
+            lambda: print(preflight.check(cfg, splits, weights=True, skip_bad=skip_bad).text(), flush=True),
+        )
+        if skip_bad:
+            preflight.use_cleaned(cfg)
+        if cfg.get('val_dataloader'):  # those of training get it from their loop
+            cfg.val_dataloader.setdefault('worker_init_fn', dict(type='in_a_group_of_its_own'))
+        runner = build_runner(cfg)
+        _warn_of_batch(runner)
+        runner.train()
+        del runner
+        part()
 
 
 def test(
@@ -214,29 +217,32 @@ def _choose_start(cfg: Config, resume: str | None) -> None:
         PreflightError: No such file.
         WeightsError: A checkpoint that was named and cannot be resumed.
     """
+    begin = cfg.get('load_from')
+    if begin and begin.startswith(RUN_SCHEME):  # the config is one that a resumed run wrote down
+        begin = None
     if resume is None and cfg.get('resume'):
-        resume = cfg.get('load_from') or 'auto'
-    if resume is None:
-        if cfg.get('load_from') and '://' not in cfg.load_from:
-            _check_file(cfg.load_from)
-            cfg.load_from = f'{SCHEME}{cfg.load_from}'
-        return
-    tell = print if is_main_process() else (lambda line: None)
+        resume = begin or 'auto'
     found: Path | str | None = resume
     if resume == 'auto':
-        folder = Path(cfg.work_dir)
+        tell = print if is_main_process() else (lambda line: None)
         hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
-        if out_dir := hook.get('out_dir'):
-            folder = Path(out_dir) / folder.name
+        folder = folder_of(cfg.work_dir, hook.get('out_dir'))
         found = newest(folder, Path(cfg.work_dir) / POINTER, warn=tell)
+        anew = f'from {begin}' if begin else 'anew'
         tell(
-            f'Going on from {found}' if found else f'Nothing to resume in {folder}: the training starts anew'
+            f'Going on from {found}'
+            if found
+            else f'Nothing to resume in {folder}: the training starts {anew}'
         )
-    elif '://' not in resume:
+    elif resume and '://' not in resume:
         _check_file(resume)
         read(resume)
     cfg.resume = found is not None
-    cfg.load_from = found if found is None or '://' in str(found) else f'{RUN_SCHEME}{found}'
+    scheme, chosen = (RUN_SCHEME, found) if found else (SCHEME, begin)
+    if chosen and '://' not in str(chosen):
+        _check_file(str(chosen))
+        chosen = f'{scheme}{chosen}'
+    cfg.load_from = chosen
 
 
 def _check_file(path: str | None) -> None:

@@ -8,6 +8,8 @@ nor skipped batches have a state worth saving: a resumed run starts its loader a
 
 import itertools
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,16 +114,27 @@ class SeededBatches(Sampler):
 
 @FUNCTIONS.register_module()
 def in_a_group_of_its_own(worker_id: int) -> None:
-    """A loader's `worker_init_fn`: the worker leaves the trainer's process group.
+    """A loader's `worker_init_fn`: the worker leaves the trainer's process group, and takes SIGTERM from the trainer alone.
 
-    Ctrl-C, torchrun and Slurm signal whole groups; a worker that died of it would take the trainer along before it
-    has saved. The trainer ends its workers itself, and should it be killed, they notice within seconds.
+    Ctrl-C, torchrun and Slurm signal whole groups, systemd and other schedulers every process of a job; a worker that died
+    of it would take the trainer along before it has saved. The trainer ends its workers itself, and should it be
+    killed, they notice within seconds.
 
     Args:
         worker_id: Of the worker, from 0; not used.
     """
-    if hasattr(os, 'setpgid'):  # not on Windows
-        os.setpgid(0, 0)
+    if not hasattr(signal, 'sigwaitinfo'):  # on Windows and macOS
+        return
+    os.setpgid(0, 0)
+    trainer = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def obey() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=obey, daemon=True).start()
 
 
 class _Resumable:
@@ -218,6 +231,15 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
     """MMEngine's epoch-based loop, with the same arguments, that also goes on in mid-epoch."""
 
     _begun: tuple[int, int] = (-1, 0)
+
+    def go_on(self, progress: Mapping[str, Any]) -> str | None:
+        """Takes up what `progress` kept; where an epoch has another length now, counts the iterations to come anew."""
+        reason = super().go_on(progress)
+        if reason:
+            # What is behind stays counted: checkpoints, gradients and logs go by iterations.
+            self._max_iters = self._iter + (self._max_epochs - self._epoch) * len(self.batches)
+            self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter, self._max_iters)
+        return reason
 
     def run_epoch(self) -> None:
         """Trains an epoch, or what is left of it."""

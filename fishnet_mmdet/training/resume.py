@@ -1,6 +1,8 @@
 """Which checkpoint a run goes on from, read safely."""
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ POINTER = 'last_checkpoint'
 INTERRUPTED = 'interrupted.pth'
 """The checkpoint of a run that was asked to stop; the next interruption replaces it."""
 
+WRITTEN = 'written'
+"""In a checkpoint's `meta`: seconds since 1970, later than in every checkpoint that its run goes back to."""
+
 WEIGHTS_ALONE = ('best_',)
 """How names of checkpoints begin that are for testing, without an optimizer."""
 
@@ -34,8 +39,14 @@ def read(path: Path | str) -> dict[str, Any]:
         WeightsError: Damaged, not a checkpoint, weights alone, or with more in it than tensors and plain containers.
     """
     path = Path(path)
+    content = _read(path)
+    stand(content, path)
+    return content
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        content = files.read_checkpoint(path)
+        return files.read_checkpoint(path)
     except WeightsError as error:
         if 'HistoryBuffer' in str(error):
             raise WeightsError(
@@ -43,16 +54,17 @@ def read(path: Path | str) -> dict[str, Any]:
                 f'tools/plain_checkpoint.py {path} NEW.pth writes what it says in plain form, executing nothing'
             ) from error
         raise
-    stand(content, path)
-    return content
 
 
-def stand(content: Mapping[str, Any], path: Path) -> int:
-    """The iteration that a checkpoint is of.
+def stand(content: Mapping[str, Any], path: Path) -> tuple[float, int]:
+    """Where a training stood when it wrote a checkpoint.
 
     Args:
         content: The checkpoint.
         path: For messages.
+
+    Returns:
+        When it was written, in seconds since 1970 and 0 where it does not say, and its iteration.
 
     Raises:
         WeightsError: It is not one that a training can go on from.
@@ -69,11 +81,20 @@ def stand(content: Mapping[str, Any], path: Path) -> int:
             f'{path} holds no optimizer: it can be loaded, not resumed. To start from its weights: --cfg-options '
             'load_from=FILE'
         )
-    return counts[1]
+    written = meta.get(WRITTEN)
+    return float(written) if isinstance(written, int | float) else 0.0, counts[1]
+
+
+def folder_of(work_dir: Path | str, out_dir: Path | str | None) -> Path:
+    """Where MMEngine's hook, told of an `out_dir`, puts the checkpoints of a run."""
+    work_dir = Path(os.path.abspath(work_dir))
+    return work_dir if out_dir is None or Path(out_dir) == work_dir else Path(out_dir) / work_dir.name
 
 
 def newest(folder: Path, pointer: Path, warn: Callable[[str], None]) -> Path | None:
-    """The checkpoint of the latest iteration that can be read whole.
+    """The checkpoint written last, of those that can be read whole.
+
+    By what it says itself: a folder may also hold later iterations of a run before, which the present one left behind.
 
     Args:
         folder: Where checkpoints are.
@@ -87,7 +108,7 @@ def newest(folder: Path, pointer: Path, warn: Callable[[str], None]) -> Path | N
     Raises:
         CheckpointError: There are checkpoints and every one is damaged: to start anew should be a decision.
     """
-    found: list[tuple[int, Path]] = []
+    found: list[tuple[tuple[float, int], Path]] = []
     damaged: list[str] = []
     for path in _candidates(folder, pointer):
         try:
@@ -123,14 +144,23 @@ def _candidates(folder: Path, pointer: Path) -> list[Path]:
     return paths
 
 
-def _peek(path: Path) -> int:
-    """The iteration of a checkpoint, without reading its tensors."""
+def later(folder: Path, stood: tuple[float, int]) -> list[str]:
+    """The names of checkpoints that `newest` would take rather than one that stood there, as far as they can be read."""
+    names = []
+    for path in _candidates(folder, folder / POINTER):
+        with suppress(WeightsError, OSError):
+            names += [path.name] * (_peek(path) > stood)
+    return names
+
+
+def _peek(path: Path) -> tuple[float, int]:
+    """Where a checkpoint stands, without reading its tensors."""
     container = files.sniff(path, limit=None)
     files.check_calls(path, container)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception:  # whatever is wrong, the reader has a better word for it
-        content = files.read_checkpoint(path)
+        content = _read(path)
     return stand(content if isinstance(content, Mapping) else {}, path)
 
 

@@ -2,9 +2,13 @@
 
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -50,6 +54,30 @@ class StopRequest:
     def agreed(self) -> bool:
         """Whether any rank was asked. All ranks call it, and all get the same answer."""
         return any_rank(self._first is not None)
+
+
+@contextmanager
+def nothing_to_save_yet() -> Iterator[None]:
+    """Within it SIGTERM ends the process with `STOPPED`, until a `StopRequest` listens in its place.
+
+    Raises:
+        SystemExit: On SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    print(
+        f'Asked to stop while nothing was being trained; exit status {STOPPED}', file=sys.stderr, flush=True
+    )
+    raise SystemExit(STOPPED)
 
 
 def any_rank(flag: bool) -> bool:
