@@ -149,9 +149,17 @@ class TestPreflight:
             for index in range(9):
                 name = 'odd' if (split, index) == ('val', 4) else f'c{index}'
                 (tmp_path / split / name).mkdir(parents=True)
+                (tmp_path / split / name / 'image.jpg').touch()
             cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
         with pytest.raises(PreflightError, match='other classes.*c4, odd'):
             check(cfg, ['train', 'val'], weights=False)
+
+    def test_folders_without_a_file(self, cfg, tmp_path):
+        for index in range(9):
+            (tmp_path / 'train' / f'c{index}').mkdir(parents=True)
+        cfg.train_dataloader.dataset.data_root = str(tmp_path)
+        with pytest.raises(PreflightError, match='folders of 9 classes, and not one file'):
+            check(cfg, ['train'], weights=False)
 
 
 class TestImageNet:

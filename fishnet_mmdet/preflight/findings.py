@@ -119,7 +119,8 @@ KINDS = {
     'image-16-bit': Kind('images of more than 8 bits', 'they are read with the upper 8 bits only', stops=False),
     # Evaluators
     'evaluator-images': Kind(
-        'the evaluator and its loader do not belong together', 'give both the same annotation file'
+        'the evaluator and its loader do not belong together',
+        'give both the same annotation file, and the loader neither indices nor a filter_cfg that leaves images out',
     ),
 }  # fmt: skip
 """Every kind of finding, by name."""

@@ -27,7 +27,7 @@ def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> l
         The names of the classes, in order of their labels; none where a file of annotations holds them.
 
     Raises:
-        PreflightError: A missing folder, or another number of classes.
+        PreflightError: A missing folder, no file in any, or another number of classes.
     """
     root = Path(dataset.get('data_root') or '')
     is_tiny = str(dataset['type']).endswith('TinyImageNet')
@@ -40,6 +40,10 @@ def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> l
             f'{split} images not found: {place.resolve()} does not exist. Expected one folder for each class in it. Data '
             'elsewhere? IMAGENET_ROOT=/path/to/imagenet (TINY_IMAGENET_ROOT) moves the paths of our configs; in others, '
             'set data_root of each loader. No images at hand? `make demo-chain` draws its own.'
+        )
+    if classes and not any(path.is_file() for path in place.rglob('*')):
+        raise PreflightError(
+            f'{place.resolve()} has folders of {len(classes)} classes, and not one file in them'
         )
     if len(classes) != num_classes:
         raise PreflightError(

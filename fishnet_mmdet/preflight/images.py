@@ -82,7 +82,9 @@ def _decode(path: Path | str, image: ImageFile.ImageFile) -> Look:
     image.draft('L', (1, 1))
     image.load()
     if is_tiff and cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
-        return Look('image-broken', f'{path}: OpenCV does not read this kind of TIFF ({image.mode})')
+        return Look(
+            'image-broken', f'{path}: OpenCV does not read this kind of TIFF ({image.mode}): convert it'
+        )
     exif = Image.Exif()
     exif.load(image.info.get('exif', b''))  # and not XMP, which OpenCV does not look at
     orientation = 1 if is_tiff else exif.get(ORIENTATION, 1)  # Pillow turns TIFFs when it opens them

@@ -111,7 +111,7 @@ class DurableCheckpoints(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remembers where the loop stood, for `before_train`: only then is it known whether this is a resume."""
         self._resumed = checkpoint.get(LOOP_KEY)
-        self._stood = float(checkpoint.get('meta', {}).get(resume.WRITTEN, 0)), 0
+        self._stood = resume.written_at(checkpoint.get('meta')), 0
 
     def before_train(self, runner: Runner) -> None:
         """Clears what a kill left half-written; checks the disk; listens to signals; goes on where the checkpoint was.

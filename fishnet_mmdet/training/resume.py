@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from, read safely."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -81,8 +82,13 @@ def stand(content: Mapping[str, Any], path: Path) -> tuple[float, int]:
             f'{path} holds no optimizer: it can be loaded, not resumed. To start from its weights: --cfg-options '
             'load_from=FILE'
         )
-    written = meta.get(WRITTEN)
-    return float(written) if isinstance(written, int | float) else 0.0, counts[1]
+    return written_at(meta), counts[1]
+
+
+def written_at(meta: object) -> float:
+    """When a checkpoint of that `meta` was written, in seconds since 1970; 0 where it does not say."""
+    seconds = meta.get(WRITTEN) if isinstance(meta, Mapping) else None
+    return float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
 
 
 def folder_of(work_dir: Path | str, out_dir: Path | str | None) -> Path:
