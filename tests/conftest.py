@@ -30,6 +30,12 @@ def demo_data(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def annotations(demo_data):
+    """The training annotations of the demo set."""
+    return demo_data / 'annotations' / 'instances_train.json'
+
+
 @pytest.fixture(scope='session')
 def demo_config():
     """The demo's config; who changes it takes a copy."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch.distributed
+from ap_case import NAMES, detections
 from mmengine.dataset import DefaultSampler
-from test_report import NAMES, detections, load_annotations
 
+from fishnet_mmdet.report.coco_eval import load_annotations
 from fishnet_mmdet.report.metric import OfficialCocoMetric
 
 if __name__ == '__main__':
