@@ -86,6 +86,25 @@ class TestFolders:
         assert done.returncode == 1 and 'checkpoint not found: /nowhere/coco.pth' in done.stderr
         assert 'starts from /nowhere/coco.pth' in done.stdout
 
+    @pytest.mark.parametrize(
+        'flags, told',
+        [
+            (['--work-dir', '{0}/file/run'], '{0}/file/run cannot be written to, because of {0}/file'),
+            (
+                ['--resume', '--cfg-options', 'default_hooks.checkpoint.out_dir=s3://bucket/runs'],
+                'name the checkpoint to go on from',
+            ),
+        ],
+        ids=['a file in the way', 'checkpoints far away'],
+    )
+    def test_a_folder_of_no_use_is_told_first(self, run_tool, tmp_path, flags, told):
+        (tmp_path / 'file').touch()
+        flags = [flag.format(tmp_path) for flag in flags]
+        done = run_tool('tools/train.py', CONFIGS / 'mask_rcnn_fishnet_demo.py', *flags, cwd=tmp_path)
+        assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
+        assert told.format(tmp_path) in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ['file']
+
 
 class TestAnotherLength:
     """Epochs have another number of iterations than when the run began: it goes on, to the end."""

@@ -3,7 +3,7 @@
 import argparse
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -127,10 +127,7 @@ def train(
         _choose_start(cfg, resume)
         splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
         # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
-        agree(
-            cfg,
-            lambda: print(preflight.check(cfg, splits, weights=True, skip_bad=skip_bad).text(), flush=True),
-        )
+        agree(cfg, lambda: _look(cfg, splits, weights=True, skip_bad=skip_bad))
         if skip_bad:
             preflight.use_cleaned(cfg)
         if cfg.get('val_dataloader'):  # those of training get it from their loop
@@ -177,7 +174,7 @@ def test(
         _switch_on_pictures(cfg, show, show_dir, wait_time)
     if tta:
         _switch_on_tta(cfg)
-    agree(cfg, lambda: print(preflight.check(cfg, ['test'], weights=False).text(), flush=True))
+    agree(cfg, lambda: _look(cfg, ['test'], weights=False))
     runner = build_runner(cfg)
     runner.register_hook(StrictLoading())
     if form:
@@ -225,8 +222,11 @@ def _choose_start(cfg: Config, resume: str | None) -> None:
     found: Path | str | None = resume
     if resume == 'auto':
         tell = print if is_main_process() else (lambda line: None)
-        hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
-        folder = folder_of(cfg.work_dir, hook.get('out_dir'))
+        if '://' in (_out_dir(cfg) or ''):
+            raise preflight.PreflightError(
+                f'--resume does not look into {_out_dir(cfg)}: name the checkpoint to go on from, as --resume ADDRESS'
+            )
+        folder = folder_of(cfg.work_dir, _out_dir(cfg))
         found = newest(folder, Path(cfg.work_dir) / POINTER, warn=tell)
         anew = f'from {begin}' if begin else 'anew'
         tell(
@@ -243,6 +243,30 @@ def _choose_start(cfg: Config, resume: str | None) -> None:
         _check_file(str(chosen))
         chosen = f'{scheme}{chosen}'
     cfg.load_from = chosen
+
+
+def _look(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = False) -> None:
+    """Prints what the preflight found, after a look at the folders that the run will write to."""
+    for folder in {cfg.work_dir, _out_dir(cfg) or cfg.work_dir}:
+        if '://' not in folder:
+            _check_writable(Path(folder))
+    print(preflight.check(cfg, splits, weights, skip_bad).text(), flush=True)
+
+
+def _out_dir(cfg: Config) -> str | None:
+    """What the config gives MMEngine's hook for the checkpoints; None is the work dir."""
+    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    return hook.get('out_dir')
+
+
+def _check_writable(folder: Path) -> None:
+    """Makes nothing yet: a run that ends at its data leaves no empty folder."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = 'you may not write there' if there.is_dir() else 'it is not a folder'
+        raise preflight.PreflightError(
+            f'{folder} cannot be written to, because of {there}: {why}. Choose another folder with --work-dir'
+        )
 
 
 def _check_file(path: str | None) -> None:
