@@ -161,6 +161,16 @@ class TestPreflight:
         with pytest.raises(PreflightError, match='folders of 9 classes, and not one file'):
             check(cfg, ['train'], weights=False)
 
+    def test_classes_that_lie_elsewhere(self, cfg, tmp_path):
+        """Links to folders, as one makes a subset of ImageNet."""
+        (tmp_path / 'train').mkdir()
+        for index in range(9):
+            (tmp_path / f'all/c{index}').mkdir(parents=True)
+            (tmp_path / f'all/c{index}/image.jpg').touch()
+            (tmp_path / f'train/c{index}').symlink_to(tmp_path / f'all/c{index}')
+        cfg.train_dataloader.dataset.data_root = str(tmp_path)
+        check(cfg, ['train'], weights=False)
+
 
 class TestImageNet:
     """The released recipe, read off the configs as they build."""

@@ -1,5 +1,6 @@
 """Data sets without an annotation file: folders of classes, and label maps beside images."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> l
             'elsewhere? IMAGENET_ROOT=/path/to/imagenet (TINY_IMAGENET_ROOT) moves the paths of our configs; in others, '
             'set data_root of each loader. No images at hand? `make demo-chain` draws its own.'
         )
-    if classes and not any(path.is_file() for path in place.rglob('*')):
+    if classes and not any(files for _, _, files in os.walk(place, followlinks=True)):
         raise PreflightError(
             f'{place.resolve()} has folders of {len(classes)} classes, and not one file in them'
         )
