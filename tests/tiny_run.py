@@ -300,6 +300,7 @@ def config(job):
         ],
         randomness=dict(seed=job.get('seed'), diff_rank_seed=job.get('diff_rank_seed', False)),
         resume=job.get('resume', False),
+        load_from=job.get('load_from'),
         env_cfg=dict(
             mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')
         ),
@@ -326,6 +327,8 @@ def train(job, ranks):
     from fishnet_mmdet.training.distributed import prepare_cpu_processes
 
     cfg = Config(config(job), filename=None)
+    if job.get('own_disks'):
+        cfg.work_dir += os.environ['RANK']
     if 'free' in job:
         usage = shutil.disk_usage(cfg.work_dir if Path(cfg.work_dir).exists() else '/')
         shutil.disk_usage = lambda path: usage._replace(free=job['free'])

@@ -17,6 +17,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from fishnet_mmdet.training.resume import drop_code
 from fishnet_mmdet.weights.fitting import fit
 
 WEIGHTS = 'state_dict'
@@ -45,7 +46,8 @@ class PlainCheckpoints(Hook):
             )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Rebuilds the message hub's histories, in place."""
+        """Rebuilds the message hub's histories, in place, and drops what MMEngine would execute."""
+        drop_code(checkpoint)
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for name, value in scalars.items():
             if isinstance(value, Mapping):

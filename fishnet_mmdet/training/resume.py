@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ INTERRUPTED = 'interrupted.pth'
 WRITTEN = 'written'
 """In a checkpoint's `meta`: seconds since 1970, later than in every checkpoint that its run goes back to."""
 
+CODE = 'config'
+"""In a checkpoint's `meta`: a config as text, which MMEngine would execute on a resume. Nothing writes it any more."""
+
 WEIGHTS_ALONE = ('best_',)
 """How names of checkpoints begin that are for testing, without an optimizer."""
 
@@ -42,7 +45,15 @@ def read(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     content = _read(path)
     stand(content, path)
+    drop_code(content)
     return content
+
+
+def drop_code(content: Mapping[str, Any]) -> None:
+    """Takes out of a checkpoint, in place, what MMEngine would execute."""
+    meta = content.get('meta')
+    if isinstance(meta, MutableMapping):
+        meta.pop(CODE, None)
 
 
 def _read(path: Path) -> dict[str, Any]:
