@@ -159,6 +159,12 @@ class TestWhichCheckpoint:
         with pytest.raises(WeightsError, match='epoch_2.pth'):
             read(file)
 
+    def test_when_it_was_written_is_no_way_to_break_the_search(self, run):
+        content = torch.load(run / 'epoch_2.pth', weights_only=True)
+        for odd in (10**400, float('nan'), 'now'):
+            torch.save({**content, 'meta': {**content['meta'], 'written': odd}}, run / 'epoch_2.pth')
+            assert found(run) == run / 'epoch_1.pth'
+
     def test_the_best_of_a_metric_is_none_to_go_on_from(self, run):
         shutil.copy(run / 'epoch_1.pth', run / 'best_acc_epoch_9.pth')
         assert found(run) == run / 'epoch_2.pth'

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import CONFIGS
 from test_resume import log_of
-from tiny_run import Forker
+from tiny_run import Forker, logged
 
 from fishnet_mmdet.training.resume import folder_of
 
@@ -29,6 +29,14 @@ def forker():
 
 def iteration_of(path):
     return torch.load(path, weights_only=True)['meta']['iter']
+
+
+def wait_for(run, text, times):
+    """Until the log has it so often."""
+    deadline = time.monotonic() + 120
+    while not Path(f'{run}.0.log').is_file() or log_of(run).count(text) < times:
+        assert time.monotonic() < deadline, log_of(run)[-2000:]
+        time.sleep(0.05)
 
 
 class TestFolders:
@@ -59,6 +67,48 @@ class TestFolders:
         assert sorted(path.name for path in (tmp_path / 'first').glob('*.pth')) == before
         best = [[path.name for path in (tmp_path / run).glob('best_*')] for run in ('first', 'second')]
         assert len(best[0]) == len(best[1]) == 1 and best[0] != best[1]
+
+    def test_an_interruption_takes_no_place_of_another_runs(self, forker, tmp_path):
+        """Somebody forgot --resume and presses Ctrl-C: what the first run had come to is still there."""
+        run = tmp_path / 'run'
+        job = dict(QUICK, work_dir=str(run), epochs=1)
+        assert forker.run(**job) == [0]
+        newest = shutil.copy(run / 'epoch_1.pth', run / 'interrupted.pth').read_bytes()
+        for resume in (False, True):  # what it replaces, the second time, is its own
+            (pid,) = forker.start(
+                {**job, 'epochs': 9, 'resume': resume, 'log_interval': 1, 'mischief': dict(seconds=0.1)}
+            )
+            wait_for(run, 'Epoch(train)', times=14 if not resume else 30)
+            os.kill(pid, signal.SIGINT)
+            assert forker.wait() == [75], log_of(run)[-3000:]
+            assert (run / 'interrupted.pth').read_bytes() == newest
+        assert '--resume FILE goes on from one of another run (epoch_1.pth, interrupted.pth)' in log_of(run)
+        assert sorted(path.name for path in run.glob('i*.pth')) == ['interrupted.pth', 'interrupted_2.pth']
+        assert iteration_of(run / 'interrupted_2.pth') > 12
+
+    def test_a_file_from_elsewhere_makes_nothing_here_its_own(self, forker, tmp_path):
+        here, elsewhere = tmp_path / 'here', tmp_path / 'elsewhere'
+        job = dict(seed=5, workers=0, checkpoint=dict(save_best='acc', rule='greater'))
+        assert forker.run(**job, work_dir=str(here), epochs=3) == [0]
+        assert forker.run(**job, work_dir=str(elsewhere), epochs=3) == [0]
+        before = {path.name: path.read_bytes() for path in here.glob('*.pth')}
+        file = f'fishnet-run://{elsewhere / "epoch_3.pth"}'
+        assert forker.run(**job, work_dir=str(here), epochs=9, resume=True, load_from=file) == [0]
+        assert 'holds checkpoints of another run: epoch_2.pth, epoch_3.pth' in log_of(here)
+        after = {path.name: path.read_bytes() for path in here.glob('*.pth')}
+        assert before.items() <= after.items() and {'epoch_8.pth', 'epoch_9.pth'} <= set(after)
+        assert 'epoch_4.pth' not in after
+
+    def test_processes_that_see_other_files_do_not_begin(self, forker, tmp_path):
+        """Folders on disks of their own, or a stale view of a shared one."""
+        job = dict(QUICK, work_dir=str(tmp_path / 'run'), ranks=2, own_disks=True)
+        assert forker.run(**job, epochs=3) == [0, 0]
+        shutil.copy(tmp_path / 'run0/epoch_2.pth', tmp_path / 'run1')
+        (tmp_path / 'run1/last_checkpoint').write_text(str(tmp_path / 'run1/epoch_2.pth'))
+        assert forker.run(**job, epochs=4, resume=True) == [1, 1]
+        told = r'rank 0 from iteration 18 .*rank 1 from iteration 12 .*name a file with --resume FILE'
+        assert re.search(told, log_of(tmp_path / 'run'))
+        assert not (tmp_path / 'run0/epoch_4.pth').exists()
 
     def test_where_checkpoints_are(self, tmp_path):
         assert (
@@ -91,11 +141,15 @@ class TestFolders:
         [
             (['--work-dir', '{0}/file/run'], '{0}/file/run cannot be written to, because of {0}/file'),
             (
+                ['--work-dir', 'x/file', '--cfg-options', 'default_hooks.checkpoint.out_dir={0}'],
+                '{0}/file cannot be written to, because of {0}/file: it is not a folder',
+            ),
+            (
                 ['--resume', '--cfg-options', 'default_hooks.checkpoint.out_dir=s3://bucket/runs'],
                 'name the checkpoint to go on from',
             ),
         ],
-        ids=['a file in the way', 'checkpoints far away'],
+        ids=['a file in the way', 'a file where checkpoints go', 'checkpoints far away'],
     )
     def test_a_folder_of_no_use_is_told_first(self, run_tool, tmp_path, flags, told):
         (tmp_path / 'file').touch()
@@ -123,12 +177,38 @@ class TestAnotherLength:
         assert 'not exactly as it would have' in log_of(tmp_path / 'run')
         assert max(map(iteration_of, (tmp_path / 'run').glob('iter_*.pth'))) == stopped + left
 
-    def test_of_another_batch(self, forker, tmp_path):
-        job = dict(QUICK, work_dir=str(tmp_path / 'run'), epochs=4, accumulate=2)
+    @pytest.mark.parametrize('accumulate', [1, 2])
+    def test_of_another_batch(self, forker, tmp_path, accumulate):
+        """The second time nothing changes any more, but the iterations behind are still of both lengths."""
+        job = dict(QUICK, work_dir=str(tmp_path / 'run'), epochs=4, accumulate=accumulate)
         job['checkpoint'] = dict(by_epoch=False, interval=7)
         assert forker.run(**job, mischief=dict(die_at=38)) == [-signal.SIGKILL]
-        assert forker.run(**job, batch=4, resume=True) == [0], log_of(tmp_path / 'run')[-3000:]
+        job = dict(job, batch=4, resume=True)
+        assert forker.run(**job, mischief=dict(die_at=44)) == [-signal.SIGKILL]
+        log = log_of(tmp_path / 'run')
+        assert 'an epoch had 12 batches, and now has 6; the learning rate goes on as the checkpoint' in log
+        assert forker.run(**job) == [0], log_of(tmp_path / 'run')[-3000:]
         assert max(map(iteration_of, (tmp_path / 'run').glob('iter_*.pth'))) == 35 + 2 * 6
+
+    def test_a_validation_that_was_killed_is_repeated(self, forker, tmp_path):
+        job = dict(seed=5, workers=0, ema=False, epochs=1, work_dir=str(tmp_path / 'run'))
+        (pid,) = forker.start(dict(job, mischief=dict(val_seconds=60)))
+        deadline = time.monotonic() + 120
+        while not (tmp_path / 'run/validating').exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+        assert forker.wait() == [-signal.SIGKILL] and not logged(tmp_path / 'run').get(('val', 1))
+        assert forker.run(**job, batch=4, resume=True) == [0]
+        assert 'not exactly' in log_of(tmp_path / 'run') and logged(tmp_path / 'run')['val', 1]
+
+    def test_a_validation_that_was_not_killed_is_not(self, forker, tmp_path):
+        """An epoch begins anew; the one before was validated."""
+        job = dict(seed=5, workers=0, ema=False, epochs=2, work_dir=str(tmp_path / 'run'))
+        job['checkpoint'] = dict(by_epoch=False, interval=5)
+        assert forker.run(**job, mischief=dict(die_at=16)) == [-signal.SIGKILL]
+        assert forker.run(**job, batch=4, resume=True) == [0]
+        assert len(re.findall(r'Epoch\(val\) \[1\].* acc:', log_of(tmp_path / 'run'))) == 1
 
     def test_half_a_gradient_is_told(self, forker, tmp_path):
         job = dict(QUICK, work_dir=str(tmp_path / 'run'), accumulate=5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import mmengine.fileio
 import torch
-from mmengine.dist import all_reduce, is_main_process
+from mmengine.dist import all_gather, all_reduce, is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
@@ -80,6 +80,8 @@ class DurableCheckpoints(CheckpointHook):
         self._progress: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
         self._stood = (0.0, 0)
+        self._others: list[str] = []
+        self._interrupted = INTERRUPTED
         self._validated = False
         self._val_batches = 0
 
@@ -125,13 +127,12 @@ class DurableCheckpoints(CheckpointHook):
                 "dict(type='PlainCheckpoints') to custom_hooks"
             )
         super().before_train(runner)
-        # The best of a run that was copied here is here as well, or nowhere: not where the run once was.
-        here = {key: path and self._path(Path(path).name) for key, path in self._best_paths().items()}
-        self._set_best_paths(here)
+        self._stood = (self._stood[0], runner.iter) if runner.iter else (0.0, 0)
+        self._check_same_start()
+        self._look_around(runner)
         if is_main_process():
             for path in clear_half_written(runner.work_dir, self.out_dir):
                 runner.logger.info(f'Removed {path}, which a run that was killed had not finished')
-            self._warn_of_others(runner)
         loop = runner.train_loop
         resumable = isinstance(loop, ResumableEpochLoop | ResumableIterLoop)
         if not resumable:
@@ -146,31 +147,56 @@ class DurableCheckpoints(CheckpointHook):
         if runner.iter > 0 and resumable:
             self._go_on(runner, loop)
 
-    def _warn_of_others(self, runner: Runner) -> None:
-        """Tells of checkpoints that this run does not come from, which a resume would take until it has written its own."""
-        if '://' in str(self.out_dir):
+    def _check_same_start(self) -> None:
+        """Ranks that see different folders would train a mixture."""
+        starts = [tuple(each.tolist()) for each in all_gather(torch.tensor(self._stood, dtype=torch.float64))]
+        if len(set(starts)) > 1:
+            listed = ', '.join(
+                f'rank {rank} from iteration {count:.0f} written at second {seconds:.3f}'
+                for rank, (seconds, count) in enumerate(starts)
+            )
+            raise CheckpointError(
+                f'the processes would go on from different checkpoints: {listed}. All must see the same files: put '
+                '--work-dir on storage that they share, or name a file with --resume FILE'
+            )
+
+    def _look_around(self, runner: Runner) -> None:
+        """Settles which of the files here are this run's own, to be replaced and removed, and tells of others."""
+        folder = Path(self.out_dir)
+        remote = '://' in str(self.out_dir)
+        if remote or any_rank(is_main_process() and resume.holds(folder, self._stood)):
+            stood = self._stood
+            # The best of a run that was copied here is here as well, or nowhere: not where the run once was.
+            here = {key: path and self._path(Path(path).name) for key, path in self._best_paths().items()}
+            self._set_best_paths(here)
+        else:
+            stood = (0.0, 0)
+            # A checkpoint from elsewhere names files that lie elsewhere.
+            self._set_best_paths(dict.fromkeys(self._best_paths()))
+            runner.message_hub.update_info(KEPT, [])
+        if remote:
             return
-        stood = (self._stood[0], runner.iter) if runner.iter else (0.0, 0)
-        if names := resume.later(Path(self.out_dir), stood):
+        self._interrupted = resume.name_for_interruption(folder, runner.message_hub.get_info(KEPT, []))
+        self._others = resume.later(folder, stood) if is_main_process() else []
+        if self._others:
             runner.logger.warning(
-                f'{self.out_dir} holds checkpoints of another run: {", ".join(names)}. Until this one has written its '
-                'first, --resume would go on from there; another --work-dir keeps them apart'
+                f'{folder} holds checkpoints of another run: {", ".join(self._others)}. Until this one has written its '
+                'first, --resume would go on from there, and files of the same name will be replaced; another '
+                '--work-dir keeps them apart'
             )
 
     def _go_on(self, runner: Runner, loop: ResumableEpochLoop | ResumableIterLoop) -> None:
         """Takes the loop to where the checkpoint was written."""
-        reason = (
-            'the checkpoint holds no random state' if self._resumed is None else loop.go_on(self._resumed)
-        )
+        reason = loop.go_on(self._resumed)
         self._resumed = None
         if not reason and not _is_whole_step(runner):
             reason = 'a gradient was being accumulated over this checkpoint, which does not hold it'
         if reason:
             runner.logger.warning(f'The training goes on, but not exactly as it would have: {reason}')
-            return
-        last = self._path(Path(runner.message_hub.get_info('last_ckpt')).name)
-        if self.file_backend.isfile(last):
-            self.last_ckpt, self._saved_at = last, runner.iter
+        else:
+            last = self._path(Path(runner.message_hub.get_info('last_ckpt')).name)
+            if self.file_backend.isfile(last):
+                self.last_ckpt, self._saved_at = last, runner.iter
         loop.make_up_validation()
 
     def after_train(self, runner: Runner) -> None:
@@ -185,7 +211,7 @@ class DurableCheckpoints(CheckpointHook):
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self._stop.agreed() and _is_whole_step(runner):
             if self._saved_at != runner.iter + 1:
-                self._write(runner, INTERRUPTED, dict(epoch=runner.epoch, iter=runner.iter + 1))
+                self._write(runner, self._interrupted, dict(epoch=runner.epoch, iter=runner.iter + 1))
             self._leave(runner)
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -203,9 +229,10 @@ class DurableCheckpoints(CheckpointHook):
             self._leave(runner)
 
     def _leave(self, runner: Runner) -> None:
+        others = f', and --resume FILE goes on from one of another run ({", ".join(self._others)})'
         runner.logger.warning(
-            f'Asked to stop: the checkpoint is {self.last_ckpt}. To go on, run the same command with --resume; '
-            f'exit status {STOPPED}'
+            f'Asked to stop: the checkpoint is {self.last_ckpt}. To go on, run the same command with --resume'
+            f'{others if self._others else ""}; exit status {STOPPED}'
         )
         runner.call_hook('after_run')  # an end like any other: nobody takes this process for a dead one
         raise SystemExit(STOPPED)

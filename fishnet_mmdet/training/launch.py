@@ -198,9 +198,12 @@ def _warn_of_batch(runner: Runner) -> None:
     scaling = runner.cfg.get('auto_scale_lr', {})
     base, each = scaling.get('base_batch_size'), runner.cfg.train_dataloader.get('batch_size')
     if base and each and not scaling.get('enable') and runner.world_size * each != base:
+        advice = f'--auto-scale-lr multiplies it by {runner.world_size * each / base:g}'
+        if runner.cfg.get('resume'):
+            advice = 'this resume keeps that of its checkpoint'
         runner.logger.warning(
             f'The batch is {runner.world_size} processes x {each} images, but the learning rate is meant for {base} '
-            f'images: --auto-scale-lr multiplies it by {runner.world_size * each / base:g}'
+            f'images: {advice}'
         )
 
 
@@ -247,9 +250,9 @@ def _choose_start(cfg: Config, resume: str | None) -> None:
 
 def _look(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = False) -> None:
     """Prints what the preflight found, after a look at the folders that the run will write to."""
-    for folder in {cfg.work_dir, _out_dir(cfg) or cfg.work_dir}:
-        if '://' not in folder:
-            _check_writable(Path(folder))
+    _check_writable(Path(cfg.work_dir))
+    if '://' not in (_out_dir(cfg) or ''):
+        _check_writable(folder_of(cfg.work_dir, _out_dir(cfg)))
     print(preflight.check(cfg, splits, weights, skip_bad).text(), flush=True)
 
 
@@ -265,7 +268,8 @@ def _check_writable(folder: Path) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = 'you may not write there' if there.is_dir() else 'it is not a folder'
         raise preflight.PreflightError(
-            f'{folder} cannot be written to, because of {there}: {why}. Choose another folder with --work-dir'
+            f'{folder} cannot be written to, because of {there}: {why}. Choose another folder with --work-dir, or for '
+            'checkpoints with default_hooks.checkpoint.out_dir'
         )
 
 

@@ -194,23 +194,33 @@ class _Resumable:
             'buffers': buffers_of_ranks(self.runner),
         }
 
-    def go_on(self, progress: Mapping[str, Any]) -> str | None:
-        """Takes up what `progress` kept.
+    def go_on(self, progress: Mapping[str, Any] | None) -> str | None:
+        """Takes up what `progress` kept; None is of a checkpoint without it.
 
         Returns:
             Why the run will not be exactly what it would have been, if so.
         """
+        if progress is None:
+            return 'the checkpoint holds no random state'
+        self._owes_validation = not progress['validated']
         ranks = len(progress['draws'])
         draws = progress['draws'][get_rank() % ranks]
         self.batches.seed = int(draws['seed'])
         if progress['sampler_seed'] is not None:
             self.batches.sampler.seed = progress['sampler_seed']
+        others = []
         if ranks != get_world_size():
-            return f'the checkpoint was written by {ranks} processes, and now there are {get_world_size()}'
+            others.append(
+                f'the checkpoint was written by {ranks} processes, and now there are {get_world_size()}'
+            )
         if progress['batches'] != len(self.batches):
-            return f'an epoch had {progress["batches"]} batches, and now has {len(self.batches)}'
+            others.append(
+                f'an epoch had {progress["batches"]} batches, and now has {len(self.batches)}; the learning rate goes on '
+                'as the checkpoint has it, whatever --auto-scale-lr says, and schedules by iteration keep their length'
+            )
+        if others:
+            return ', '.join(others)
         self._done = progress['batches_done']
-        self._owes_validation = not progress['validated']
         self._draws = Draws.of(draws)
         if progress['buffers'] is not None:
             fill_buffers(self.runner, progress['buffers'][get_rank()])
@@ -222,7 +232,8 @@ class _Resumable:
         self._decide_current_val_interval()
         due = done >= self.val_begin and (done % self.val_interval == 0 or done == last)
         if self._owes_validation and due and self.runner.val_loop is not None:
-            self._draws.restore()
+            if self._draws is not None:
+                self._draws.restore()
             self.runner.val_loop.run()
 
 
@@ -232,13 +243,16 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
 
     _begun: tuple[int, int] = (-1, 0)
 
-    def go_on(self, progress: Mapping[str, Any]) -> str | None:
-        """Takes up what `progress` kept; where an epoch has another length now, counts the iterations to come anew."""
+    def go_on(self, progress: Mapping[str, Any] | None) -> str | None:
+        """Takes up what `progress` kept; where epochs have or had another length, counts the iterations to come anew."""
         reason = super().go_on(progress)
-        if reason:
-            # What is behind stays counted: checkpoints, gradients and logs go by iterations.
-            self._max_iters = self._iter + (self._max_epochs - self._epoch) * len(self.batches)
-            self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter, self._max_iters)
+        if reason and progress and progress['batches_done']:
+            self._owes_validation = False  # the epoch begins anew: the one before has had its own
+        # What is behind stays counted: checkpoints, gradients and logs go by iterations.
+        last = self._iter - self._done + (self._max_epochs - self._epoch) * len(self.batches)
+        if last != self._max_iters:
+            self._max_iters = last
+            self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter, last)
         return reason
 
     def run_epoch(self) -> None:

@@ -1,8 +1,9 @@
 """Which checkpoint a run goes on from, read safely."""
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ POINTER = 'last_checkpoint'
 """MMEngine's file that names the newest checkpoint."""
 
 INTERRUPTED = 'interrupted.pth'
-"""The checkpoint of a run that was asked to stop; the next interruption replaces it."""
+"""The checkpoint of a run that was asked to stop; the next interruption of the same run replaces it."""
 
 WRITTEN = 'written'
 """In a checkpoint's `meta`: seconds since 1970, later than in every checkpoint that its run goes back to."""
 
 CODE = 'config'
 """In a checkpoint's `meta`: a config as text, which MMEngine would execute on a resume. Nothing writes it any more."""
+
+MOST = 2**53
+"""Beyond it, a float64 does not tell iterations apart."""
 
 WEIGHTS_ALONE = ('best_',)
 """How names of checkpoints begin that are for testing, without an optimizer."""
@@ -83,7 +87,7 @@ def stand(content: Mapping[str, Any], path: Path) -> tuple[float, int]:
     """
     meta, state = content.get('meta'), content.get('state_dict')
     counts = [meta.get(key) for key in ('epoch', 'iter')] if isinstance(meta, Mapping) else [None]
-    if not isinstance(state, Mapping) or not all(isinstance(count, int) for count in counts):
+    if not isinstance(state, Mapping) or not all(map(_is_count, counts)):
         raise WeightsError(
             f'{path} does not say where a training stood (meta.epoch, meta.iter): it can be loaded, not resumed. '
             'To start from its weights: --cfg-options load_from=FILE'
@@ -99,7 +103,11 @@ def stand(content: Mapping[str, Any], path: Path) -> tuple[float, int]:
 def written_at(meta: object) -> float:
     """When a checkpoint of that `meta` was written, in seconds since 1970; 0 where it does not say."""
     seconds = meta.get(WRITTEN) if isinstance(meta, Mapping) else None
-    return float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
+    return seconds if isinstance(seconds, float) and math.isfinite(seconds) else 0.0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < MOST
 
 
 def folder_of(work_dir: Path | str, out_dir: Path | str | None) -> Path:
@@ -163,11 +171,33 @@ def _candidates(folder: Path, pointer: Path) -> list[Path]:
 
 def later(folder: Path, stood: tuple[float, int]) -> list[str]:
     """The names of checkpoints that `newest` would take rather than one that stood there, as far as they can be read."""
-    names = []
+    return [path.name for path, stands in _stands(folder).items() if stands > stood]
+
+
+def holds(folder: Path, stood: tuple[float, int]) -> bool:
+    """Whether one of the folder's checkpoints stands there, as far as they can be read."""
+    return any(stands == stood and path.parent == folder for path, stands in _stands(folder).items())
+
+
+def name_for_interruption(folder: Path, own: Collection[str]) -> str:
+    """`INTERRUPTED`, or one like it where another run has left that: it may be all that is left of days.
+
+    Args:
+        folder: Where checkpoints are.
+        own: Names of those of this run, which it may replace.
+    """
+    names = (f'interrupted_{number}.pth' for number in itertools.count(2))
+    return next(
+        name for name in itertools.chain([INTERRUPTED], names) if name in own or not (folder / name).exists()
+    )
+
+
+def _stands(folder: Path) -> dict[Path, tuple[float, int]]:
+    stands = {}
     for path in _candidates(folder, folder / POINTER):
         with suppress(WeightsError, OSError):
-            names += [path.name] * (_peek(path) > stood)
-    return names
+            stands[path] = _peek(path)
+    return stands
 
 
 def _peek(path: Path) -> tuple[float, int]:
