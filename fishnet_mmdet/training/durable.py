@@ -268,6 +268,7 @@ class DurableCheckpoints(CheckpointHook):
             raise self._failed(runner, failure) from failure
         self._progress = None
         self._saved_at = iteration
+        self._others = [other for other in self._others if other != name]
         if self.keep > 0:
             old, names = names[: -self.keep], names[-self.keep :]
             runner.message_hub.update_info(KEPT, names)
