@@ -52,9 +52,7 @@ norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     backbone=dict(norm_cfg=norm_cfg),
     neck=dict(norm_cfg=norm_cfg),
-    rpn_head=dict(
-        anchor_generator=dict(scales=[4])
-    ),  # 16 pixels at the finest level: half of the nuclei are smaller
+    rpn_head=dict(anchor_generator=dict(scales=[4])),  # 16 pixels at the finest level: half of the nuclei are smaller
     roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1)),
 )
 

@@ -1,37 +1,43 @@
-"""FishNet for MMDetection 3.x: importing the package registers the backbone, its hooks and its metric.
+"""FishNet for MMDetection 3.x: importing the package registers the backbone, its hooks and its metrics.
 
-In a config: `custom_imports=dict(imports=['fishnet_mmdet'], allow_failed_imports=False)`.
+In a config: `custom_imports=dict(imports=['fishnet_mmdet'], allow_failed_imports=False)`. What is built on mmdet is
+registered where mmdet is installed; classifiers (mmpretrain) and segmentors (mmsegmentation) do without it.
 """
 
-import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 __version__ = '0.1.0'
 
 try:
-    from fishnet_mmdet.arch import ARCHS, FishNetArch
-    from fishnet_mmdet.classifier import FishNetClassifier, FishNetNeck
-    from fishnet_mmdet.data.panoptic import LoadPanopticMaps
     from fishnet_mmdet.data.tiny_imagenet import TinyImageNet
-    from fishnet_mmdet.deploy import optimize_for_inference
-    from fishnet_mmdet.fishnet import FishNet
-    from fishnet_mmdet.report.accuracy_report import AccuracyReport
-    from fishnet_mmdet.report.ap_report import APReport
-    from fishnet_mmdet.report.metric import OfficialCocoMetric
-    from fishnet_mmdet.report.panoptic import PanopticQuality
-    from fishnet_mmdet.report.pixel_reports import MIoUReport, PQReport
+    from fishnet_mmdet.deploy.inference import optimize_for_inference
+    from fishnet_mmdet.errors import UserError
+    from fishnet_mmdet.evaluation.accuracy_report import AccuracyReport
+    from fishnet_mmdet.evaluation.ap_report import APReport
+    from fishnet_mmdet.evaluation.pixel_reports import MIoUReport, PQReport
+    from fishnet_mmdet.network.arch import ARCHS, FishNetArch
+    from fishnet_mmdet.network.classifier import FishNetClassifier, FishNetNeck
+    from fishnet_mmdet.network.fishnet import FishNet
     from fishnet_mmdet.training.channels_last import ChannelsLast
-    from fishnet_mmdet.training.checkpoints import PlainCheckpoints
+    from fishnet_mmdet.training.checkpoints.durable import AtomicBackend, DurableCheckpoints
+    from fishnet_mmdet.training.checkpoints.plain import PlainCheckpoints
     from fishnet_mmdet.training.clipping import EarlyClipping
     from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
-    from fishnet_mmdet.training.durable import AtomicBackend, DurableCheckpoints
-    from fishnet_mmdet.training.guards import FixedNormGuard, NonFiniteGuard
-    from fishnet_mmdet.training.heads import ClassCountGuard
-    from fishnet_mmdet.training.lifeline import LostRankGuard
+    from fishnet_mmdet.training.guards.class_count import ClassCountGuard
+    from fishnet_mmdet.training.guards.fixed_norm import FixedNormGuard
+    from fishnet_mmdet.training.guards.lost_rank import LostRankGuard
+    from fishnet_mmdet.training.guards.non_finite import NonFiniteGuard
     from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop, SeededBatches
-except Exception:
-    # `python -m fishnet_mmdet.doctor` is there to say what is wrong with a stack on which this import fails.
-    if 'fishnet_mmdet.doctor' not in sys.orig_argv:
-        raise
+
+    if find_spec('mmdet'):
+        from fishnet_mmdet.data.panoptic import LoadPanopticMaps
+        from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
+        from fishnet_mmdet.evaluation.panoptic import PanopticQuality
+except Exception as error:
+    # A broken stack fails in many ways; the doctor needs none of it and names the fix.
+    doctor = Path(__file__).with_name('doctor.py')
+    raise ImportError(f'{type(error).__name__}: {error}. What is missing or broken: python {doctor}') from error
 
 __all__ = [
     'ARCHS',
@@ -48,17 +54,17 @@ __all__ = [
     'FishNetClassifier',
     'FishNetNeck',
     'FixedNormGuard',
-    'LoadPanopticMaps',
     'LostRankGuard',
     'MIoUReport',
     'NonFiniteGuard',
-    'OfficialCocoMetric',
     'PQReport',
-    'PanopticQuality',
     'PlainCheckpoints',
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'SeededBatches',
     'TinyImageNet',
+    'UserError',
     'optimize_for_inference',
 ]
+if find_spec('mmdet'):
+    __all__ += ['LoadPanopticMaps', 'OfficialCocoMetric', 'PanopticQuality']

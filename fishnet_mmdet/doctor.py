@@ -29,13 +29,13 @@ class Finding:
         name: What was checked.
         state: 'ok', 'note' (training runs without it) or 'FAIL'.
         text: What is there.
-        mend: The one line that mends it; empty where nothing is wrong.
+        fix: The one line that fixes it; empty where nothing is wrong.
     """
 
     name: str
     state: str
     text: str
-    mend: str = ''
+    fix: str = ''
 
 
 def main() -> int:
@@ -44,8 +44,8 @@ def main() -> int:
     for finding in examine():
         failed |= finding.state == 'FAIL'
         print(f'{finding.state:>5}  {finding.name:<22} {finding.text}')
-        if finding.mend:
-            print(f'{"":>5}  {"":<22} mend: {finding.mend}')
+        if finding.fix:
+            print(f'{"":>5}  {"":<22} fix: {finding.fix}')
     print('\nnot ready to train' if failed else '\nready to train')
     return int(failed)
 
@@ -57,7 +57,7 @@ def examine() -> Iterator[Finding]:
             yield check(name)
         except Exception as error:  # a broken stack fails in any way it likes
             reason = str(error).strip().splitlines() or ['']
-            yield Finding(name, 'FAIL', f'{type(error).__name__}: {reason[0][:150]}', MENDS.get(name, REPAIR))
+            yield Finding(name, 'FAIL', f'{type(error).__name__}: {reason[0][:150]}', FIXES.get(name, REPAIR))
 
 
 def _python(name: str) -> Finding:
@@ -66,9 +66,7 @@ def _python(name: str) -> Finding:
 
 
 def _families(name: str) -> Finding:
-    installed = {
-        d.metadata['Name'].lower().replace('_', '-') for d in metadata.distributions() if d.metadata['Name']
-    }
+    installed = {d.metadata['Name'].lower().replace('_', '-') for d in metadata.distributions() if d.metadata['Name']}
     both = [(old, new) for old, new in FAMILIES.items() if old in installed and new in installed]
     if both:
         packages = ' '.join(part for pair in both for part in pair)
@@ -80,9 +78,7 @@ def _families(name: str) -> Finding:
             f'pip uninstall -y {packages} && pip install --no-build-isolation --no-cache-dir {keep}',
         )
     if 'mmcv-lite' in installed and 'mmcv' in installed:
-        return Finding(
-            name, 'FAIL', 'mmcv-lite lies over mmcv', f'pip uninstall -y mmcv-lite mmcv && {REBUILD_MMCV}'
-        )
+        return Finding(name, 'FAIL', 'mmcv-lite lies over mmcv', f'pip uninstall -y mmcv-lite mmcv && {REBUILD_MMCV}')
     forks = sorted(set(FAMILIES.values()) & installed)
     return Finding(name, 'ok', f'forks: {", ".join(forks)}' if forks else 'openmmlab originals')
 
@@ -134,9 +130,7 @@ def _mmpretrain(name: str) -> Finding:
         import mmpretrain
         import mmpretrain.models  # noqa: F401  (the import is the check)
     except ModuleNotFoundError as error:
-        return Finding(
-            name, 'note', f'{error}: needed to train classifiers only', "pip install 'mmpretrain>=1.2,<1.3'"
-        )
+        return Finding(name, 'note', f'{error}: needed to train classifiers only', "pip install 'mmpretrain>=1.2,<1.3'")
     return Finding(name, 'ok', mmpretrain.__version__)
 
 
@@ -178,8 +172,8 @@ def _data(name: str) -> Finding:
     places['demo set'] = Path('data/demo/annotations/instances_val.json')
     there = [what for what, path in places.items() if path.is_file()]
     if not there:
-        mend = 'COCO_ROOT=/path/to/coco for COCO 2017, or `python tools/make_demo_data.py`'
-        return Finding(name, 'note', f'neither {coco} nor data/demo found from {Path.cwd()}', mend)
+        fix = 'COCO_ROOT=/path/to/coco for COCO 2017, or `python tools/make_demo_data.py`'
+        return Finding(name, 'note', f'neither {coco} nor data/demo found from {Path.cwd()}', fix)
     return Finding(name, 'ok', ', '.join(there))
 
 
@@ -198,14 +192,14 @@ CHECKS: dict[str, Callable[[str], Finding]] = {
     'data': _data,
 }
 
-MENDS = {
+FIXES = {
     'torch': 'pip install --force-reinstall torch==2.11.0 torchvision==0.26.0',
     'torchvision': 'install both from one index: pip install --force-reinstall torch==2.11.0 torchvision==0.26.0',
     'mmengine': 'pip install mmengine==0.10.7',
     'mmcv operators': REBUILD_MMCV,
     'mmdet': 'pip install mmdet==3.3.0  (it takes mmcv from 2.0.0rc4 up to, not including, 2.2.0)',
     'pycocotools': 'pip install --force-reinstall pycocotools==2.0.11',
-    'fishnet_mmdet': 'mend what failed above first; then pip install -e . in a clone of this repo',
+    'fishnet_mmdet': 'fix what failed above first; then pip install -e . in a clone of this repo',
     'gpu': f'build mmcv with the CUDA toolkit that torch was built with: FORCE_CUDA=1, then {REBUILD_MMCV}',
 }
 """What to do when a check raises."""

@@ -13,9 +13,7 @@ from fishnet_mmdet.data.coco import is_id
 @defect('image-id-twice')
 def image_id_twice(case):
     first, second = case.rng.choice(len(case.images), 2, replace=False)
-    case.data[case.split]['annotations'] = [
-        a for a in case.annotations if a['image_id'] != case.images[second]['id']
-    ]
+    case.data[case.split]['annotations'] = [a for a in case.annotations if a['image_id'] != case.images[second]['id']]
     case.images[second]['id'] = case.images[first]['id']
     rest = [a for a in case.annotations if a['image_id'] == case.images[first]['id']]
     assert rest
@@ -205,17 +203,13 @@ changes('box-negative', 'width_negative', put_in_box(2, -5.0))
 changes('box-negative', 'height_negative', put_in_box(3, -0.5))
 changes('box-tiny', 'no_width', put_in_box(2, 0))
 changes('box-tiny', 'half_a_pixel', put_in_box(3, 0.5))
-changes(
-    'box-outside', 'right_of_image', lambda row, rng: row['bbox'].__setitem__(0, rng.uniform(SIDE, 2 * SIDE))
-)
+changes('box-outside', 'right_of_image', lambda row, rng: row['bbox'].__setitem__(0, rng.uniform(SIDE, 2 * SIDE)))
 changes(
     'box-outside',
     'above_image',
     lambda row, rng: row['bbox'].__setitem__(1, -row['bbox'][3] - rng.uniform(0, 9)),
 )
-changes(
-    'box-over-edge', 'beyond_the_edge', lambda row, rng: row['bbox'].__setitem__(2, SIDE - row['bbox'][0] + 3)
-)
+changes('box-over-edge', 'beyond_the_edge', lambda row, rng: row['bbox'].__setitem__(2, SIDE - row['bbox'][0] + 3))
 changes('area-empty', 'no_area', put('area', 0))
 changes('area-empty', 'negative_area', put('area', -3.5))
 changes('mask-missing', 'no_segmentation', lambda row, rng: row.pop('segmentation'))
@@ -227,13 +221,9 @@ changes('polygon-short', 'two_corners', put('segmentation', [[1, 2, 3, 4]]))
 changes('polygon-short', 'odd_count', lambda row, rng: row['segmentation'][0].append(5.0))
 changes('polygon-short', 'short_part_first', lambda row, rng: row['segmentation'].insert(0, [1, 2, 3, 4]))
 changes('polygon-part-short', 'short_part_later', lambda row, rng: row['segmentation'].append([1, 2, 3, 4]))
-changes(
-    'polygon-over-edge', 'corner_beyond', lambda row, rng: row['segmentation'][0].__setitem__(2, SIDE + 4.0)
-)
+changes('polygon-over-edge', 'corner_beyond', lambda row, rng: row['segmentation'][0].__setitem__(2, SIDE + 4.0))
 changes('polygon-outside', 'corner_far_away', lambda row, rng: row['segmentation'][0].__setitem__(2, 3e8))
-changes(
-    'polygon-endless', 'zigzag', lambda row, rng: row['segmentation'].append([0, 0, SIDE, SIDE] * 100_000)
-)
+changes('polygon-endless', 'zigzag', lambda row, rng: row['segmentation'].append([0, 0, SIDE, SIDE] * 100_000))
 changes('polygon-outside', 'part_outside',
         lambda row, rng: row['segmentation'].append(corners([SIDE + 5, 3, 10, 10])))  # fmt: skip
 for name, value in (('nan', float('nan')), ('inf', float('-inf')), ('huge', 1e300), ('endless', -(10**400))):

@@ -21,9 +21,7 @@ def hard_annotations(demo_data):
     content['images'] = content['images'][:7]
     bare, crowded = content['images'][1]['id'], content['images'][2]['id']
     kept = {image['id'] for image in content['images']} - {bare}
-    content['annotations'] = [
-        a for a in content['annotations'] if a['image_id'] in kept and a['category_id'] != 3
-    ]
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept and a['category_id'] != 3]
     shapes = COCO(str(demo_data / 'annotations' / 'instances_train.json'))
     for number, annotation in enumerate(content['annotations']):
         if number % 5 == 0 or annotation['image_id'] == crowded:

@@ -79,9 +79,7 @@ def crowd(rng: np.random.Generator) -> dict:
 
 def measure(path: Path) -> dict[str, float]:
     """Checks a file in a process of its own: counts, seconds, and GiB at its peak and before."""
-    done = subprocess.run(
-        [sys.executable, '-c', MEASURE, str(path)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, '-c', MEASURE, str(path)], capture_output=True, text=True, check=True)
     images, annotations, findings, seconds, cpu, before, peak = map(float, done.stdout.split())
     return dict(
         images=images, annotations=annotations, findings=findings, seconds=seconds, cpu_seconds=cpu,

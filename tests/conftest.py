@@ -23,7 +23,7 @@ def cache_of_the_session(tmp_path_factory):
 @pytest.fixture(scope='session')
 def demo_data(tmp_path_factory):
     """A demo set of a few images, drawn once per session."""
-    from fishnet_mmdet.data.demo import DemoSpec, make_demo_data
+    from fishnet_mmdet.lab.demo_data.demo import DemoSpec, make_demo_data
 
     root = tmp_path_factory.mktemp('data') / 'demo'
     make_demo_data(root, DemoSpec(train=8, val=4, side=96))
@@ -72,9 +72,7 @@ def run_tool():
 def demo_options(root):
     """--cfg-options that point the demo config to a small set and keep it to seconds."""
     loaders = [f'{split}_dataloader.dataset.data_root={root}/' for split in ('train', 'val', 'test')]
-    evaluators = [
-        f'{split}_evaluator.ann_file={root}/annotations/instances_val.json' for split in ('val', 'test')
-    ]
+    evaluators = [f'{split}_evaluator.ann_file={root}/annotations/instances_val.json' for split in ('val', 'test')]
     workers = [f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')]
     workers += [f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')]
     return [

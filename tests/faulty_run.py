@@ -18,7 +18,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from fishnet_mmdet.training.distributed import part
+from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch import build_runner
 
 FAULT = sys.argv[2]
@@ -148,5 +148,5 @@ if __name__ == '__main__':
         )
     )
     build_runner(cfg).train()
-    part()
+    leave_process_group()
     print('threads left:', *threads_left(), flush=True)

@@ -71,9 +71,7 @@ def load_in_order(net: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> No
     """Fills a network from a released state dict, key by key in order: a map that knows no names."""
     own = net.state_dict()
     assert len(own) == len(state)
-    net.load_state_dict(
-        {key: value.reshape(own[key].shape) for key, value in zip(own, state.values(), strict=True)}
-    )
+    net.load_state_dict({key: value.reshape(own[key].shape) for key, value in zip(own, state.values(), strict=True)})
 
 
 def relative_error(ours, theirs) -> float:

@@ -26,21 +26,21 @@ def test_a_sound_machine(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'package, told, mend',
+    'package, told, fix',
     [
         ('torchvision', 'torchvision', 'from one index'),
         ('mmdet', 'mmdet', 'pip install mmdet==3.3.0'),
         ('mmengine', 'mmengine', 'pip install mmengine==0.10.7'),
     ],
 )
-def test_a_broken_package_is_named_with_its_mend(tmp_path, package, told, mend):
+def test_a_broken_package_is_named_with_its_mend(tmp_path, package, told, fix):
     (tmp_path / package).mkdir()
     (tmp_path / package / '__init__.py').write_text('raise ImportError("undefined symbol: _ZN3c10")')
     done = doctor(tmp_path)
     assert done.returncode == 1
     line = next(line for line in done.stdout.splitlines() if line.split()[:2] == ['FAIL', told])
     assert 'undefined symbol' in line
-    assert mend in done.stdout and 'not ready' in done.stdout
+    assert fix in done.stdout and 'not ready' in done.stdout
     assert 'Traceback' not in done.stderr
 
 

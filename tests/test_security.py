@@ -82,7 +82,7 @@ def test_no_line_of_ours_executes_or_unpickles(path):
 
 
 def test_the_one_that_names_pickle_takes_an_exception_from_it_and_nothing_else():
-    source = (REPO / 'fishnet_mmdet/training/legacy.py').read_text()
+    source = (REPO / 'fishnet_mmdet/training/checkpoints/legacy.py').read_text()
     assert set(re.findall(r'pickle\.(\w+)', source)) == {'UnpicklingError'}
 
 
@@ -103,9 +103,7 @@ def test_the_search_would_find_it(line):
 
 
 def test_what_is_allowed_is_not_found():
-    assert not offences(
-        'model.eval()\nimport torch\ntorch.load("x", weights_only=True)\nimport re\nre.compile("x")'
-    )
+    assert not offences('model.eval()\nimport torch\ntorch.load("x", weights_only=True)\nimport re\nre.compile("x")')
     assert len(SOURCES) > 40
 
 
@@ -183,9 +181,7 @@ def test_a_resume_does_not_execute_the_text_of_a_config(tmp_path, reader):
     assert (run / 'epoch_2.pth').is_file() and not mark.exists()
 
 
-@pytest.mark.parametrize(
-    'packed', [False, pytest.param(True, marks=pytest.mark.long)], ids=['plain', 'in a zip']
-)
+@pytest.mark.parametrize('packed', [False, pytest.param(True, marks=pytest.mark.long)], ids=['plain', 'in a zip'])
 def test_testing_and_converting_never_unpickle(payload, demo_data, tmp_path, run_tool, packed):
     path, mark = payload
     path = zip_of(path) if packed else path

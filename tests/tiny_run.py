@@ -106,9 +106,7 @@ def fork(job, rank, ranks, port):
                 MASTER_ADDR='127.0.0.1',
                 MASTER_PORT=str(port),
             )
-        log = os.open(
-            Path(job['work_dir']).with_suffix(f'.{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        )
+        log = os.open(Path(job['work_dir']).with_suffix(f'.{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         status = guarded(job, ranks)
@@ -119,7 +117,7 @@ def fork(job, rank, ranks, port):
 
 def guarded(job, ranks):
     """Trains as `tools/train.py` does; returns the exit status."""
-    from fishnet_mmdet.training.resume import CheckpointError
+    from fishnet_mmdet.training.checkpoints.resume import CheckpointError
 
     try:
         train(job, ranks)
@@ -250,9 +248,7 @@ def no_space(*arguments, **more):
 def config(job):
     """The job as an MMEngine config."""
     by_epoch = job.get('loop', 'epoch') == 'epoch'
-    sampler = (
-        dict(type='InfiniteSampler') if job.get('infinite') else dict(type='DefaultSampler', shuffle=True)
-    )
+    sampler = dict(type='InfiniteSampler') if job.get('infinite') else dict(type='DefaultSampler', shuffle=True)
     loader = dict(
         batch_size=job.get('batch', 2),
         num_workers=job.get('workers', 2),
@@ -263,7 +259,7 @@ def config(job):
     val_loader = {
         **loader,
         'dataset': dict(type='TinyData', test_mode=True),
-        'worker_init_fn': dict(type='in_a_group_of_its_own'),
+        'worker_init_fn': dict(type='isolate_worker_signals'),
         'sampler': dict(type='DefaultSampler', shuffle=False),
     }
     length = dict(max_epochs=job.get('epochs', 4)) if by_epoch else dict(max_iters=job.get('iters', 36))
@@ -301,9 +297,7 @@ def config(job):
         randomness=dict(seed=job.get('seed'), diff_rank_seed=job.get('diff_rank_seed', False)),
         resume=job.get('resume', False),
         load_from=job.get('load_from'),
-        env_cfg=dict(
-            mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')
-        ),
+        env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')),
         log_processor=dict(by_epoch=by_epoch),
         default_scope='mmengine',
     )

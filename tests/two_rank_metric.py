@@ -9,8 +9,8 @@ import torch.distributed
 from ap_case import NAMES, detections
 from mmengine.dataset import DefaultSampler
 
-from fishnet_mmdet.report.coco_eval import load_annotations
-from fishnet_mmdet.report.metric import OfficialCocoMetric
+from fishnet_mmdet.evaluation.coco_eval import load_annotations
+from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
 
 if __name__ == '__main__':
     annotations, prefix = sys.argv[1:]

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fishnet_mmdet.benchmark.contenders import (
+from fishnet_mmdet.lab.benchmark.contenders import (
     DEFAULT,
     FORMS,
     NETWORKS,
@@ -19,21 +19,19 @@ from fishnet_mmdet.benchmark.contenders import (
     installed,
     read_contenders,
 )
-from fishnet_mmdet.benchmark.detector import DETECTORS, check_detectors, measure_detectors
-from fishnet_mmdet.benchmark.machine import describe, measure_peaks, set_up
-from fishnet_mmdet.benchmark.measure import Plan, measure
-from fishnet_mmdet.benchmark.plot import draw
-from fishnet_mmdet.benchmark.report import Report
-from fishnet_mmdet.benchmark.timing import Budget
+from fishnet_mmdet.lab.benchmark.detector import DETECTORS, check_detectors, measure_detectors
+from fishnet_mmdet.lab.benchmark.machine import describe, measure_peaks, set_up
+from fishnet_mmdet.lab.benchmark.measure import Plan, measure
+from fishnet_mmdet.lab.benchmark.plot import draw
+from fishnet_mmdet.lab.benchmark.report import Report
+from fishnet_mmdet.lab.benchmark.timing import Budget
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 WIDTH = 180  # at least, or the numbers would be cut
 DEFAULTS = dict(contenders=DEFAULT, sizes=(), batches=(), seconds=3.0, rounds=5, detector_size=(800, 1344))
 """Of flags whose default depends on --quick; no size and no batch: each task has its own."""
 
-QUICK_DEFAULTS = dict(
-    contenders=QUICK, sizes=(64,), batches=(1,), seconds=0.0, rounds=2, detector_size=(96, 128)
-)
+QUICK_DEFAULTS = dict(contenders=QUICK, sizes=(64,), batches=(1,), seconds=0.0, rounds=2, detector_size=(96, 128))
 
 
 def main() -> None:

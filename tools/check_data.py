@@ -16,14 +16,10 @@ def main() -> None:
     """Parses the flags and checks; exits with status 1 where there are errors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, such as configs/mask_rcnn_fishnet150_fpn.py')
-    parser.add_argument(
-        '--splits', nargs='+', choices=SPLITS, default=SPLITS, help='(default: all of the config)'
-    )
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS, help='(default: all of the config)')
     parser.add_argument('--no-images', action='store_true', help='leave the image files closed')
     parser.add_argument('--json', type=Path, help='.json file for the report, every finding in full')
-    parser.add_argument(
-        '--shown', type=int, default=5, help='findings of a kind to print (default: %(default)s)'
-    )
+    parser.add_argument('--shown', type=int, default=5, help='findings of a kind to print (default: %(default)s)')
     parser.add_argument(
         '--skip-bad',
         action='store_true',

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from fishnet_mmdet.benchmark.machine import describe, sentence
-from fishnet_mmdet.compare import execute
-from fishnet_mmdet.compare.experiment import CompareError, Experiment, read_experiment
-from fishnet_mmdet.compare.pictures import draw_pictures
-from fishnet_mmdet.compare.report import draw_curves, tables
-from fishnet_mmdet.compare.runs import KINDS, Run, configure, ordered
+from fishnet_mmdet.lab.benchmark.machine import describe, sentence
+from fishnet_mmdet.lab.compare import execute
+from fishnet_mmdet.lab.compare.experiment import CompareError, Experiment, read_experiment
+from fishnet_mmdet.lab.compare.pictures import draw_pictures
+from fishnet_mmdet.lab.compare.report import draw_curves, tables
+from fishnet_mmdet.lab.compare.runs import KINDS, Run, configure, ordered
+from fishnet_mmdet.lab.paper.table import write_tables
 from fishnet_mmdet.preflight import PreflightError
-from fishnet_mmdet.report.paper_table import write_tables
 from fishnet_mmdet.training.stopping import STOPPED
 
 
@@ -98,9 +98,7 @@ def report(e: Experiment, done: dict[Path, dict], out: Path, console: Console) -
     for track in e.tracks:
         runs = {b: Run(track=track, backbone=b, kind='epochs', seed=e.seeds[0]).folder for b in e.backbones}
         there = {
-            b: (execute.config_of(out, f), done[f]['checkpoint'])
-            for b, f in runs.items()
-            if 'segm' in done.get(f, {})
+            b: (execute.config_of(out, f), done[f]['checkpoint']) for b, f in runs.items() if 'segm' in done.get(f, {})
         }
         if there:
             draw_pictures(there, e.pictures, out / f'pictures_{track}.png')

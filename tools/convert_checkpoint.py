@@ -4,9 +4,9 @@
 import argparse
 import sys
 
-from fishnet_mmdet.convert import convert
 from fishnet_mmdet.weights.catalogue import CATALOGUE
-from fishnet_mmdet.weights.files import WeightsError, file_hash
+from fishnet_mmdet.weights.convert import convert
+from fishnet_mmdet.weights.reading import WeightsError, file_hash
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from fishnet_mmdet.figures.backbones import FigureError, read_layout
-from fishnet_mmdet.figures.fish import draw, save
+from fishnet_mmdet.lab.figures.backbones import FigureError, read_layout
+from fishnet_mmdet.lab.figures.fish import draw, save
 
 
 def main() -> None:
@@ -20,9 +20,7 @@ def main() -> None:
         out = args.out or Path(name)
         out = out.with_suffix('') if out.suffix in ('.svg', '.png') else out
         if not out.resolve().parent.is_dir():
-            raise FigureError(
-                f'--out {args.out}: the folder {out.resolve().parent} does not exist; make it first'
-            )
+            raise FigureError(f'--out {args.out}: the folder {out.resolve().parent} does not exist; make it first')
     except FigureError as error:
         sys.exit(f'error: {error}')
     for file in save(draw(arch, name), out):

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fishnet_mmdet.atomic import write_atomically
-from fishnet_mmdet.report.coco_checks import IOU_TYPES, ResultsError
-from fishnet_mmdet.report.coco_eval import evaluate, load_annotations, load_results
+from fishnet_mmdet.evaluation.coco_checks import IOU_TYPES, ResultsError
+from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations, load_results
+from fishnet_mmdet.files.atomic import write_atomically
 
 
 def main() -> None:
@@ -27,9 +27,7 @@ def main() -> None:
             raise ResultsError(f'--out {args.out} is a folder: name a .json file')
         if args.out and not args.out.resolve().parent.is_dir():
             raise ResultsError(f'--out {args.out}: the folder {args.out.resolve().parent} does not exist')
-        figures, per_class = evaluate(
-            load_annotations(args.annotations), load_results(args.results), args.iou_type
-        )
+        figures, per_class = evaluate(load_annotations(args.annotations), load_results(args.results), args.iou_type)
     except ResultsError as error:
         sys.exit(f'error: {error}')
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 from rich.console import Console
 
-from fishnet_mmdet.export import (
+from fishnet_mmdet.deploy.export import (
     TOLERANCE,
     ExportError,
     check_target,
@@ -20,17 +20,13 @@ from fishnet_mmdet.export import (
     read_network,
 )
 from fishnet_mmdet.preflight import PreflightError
-from fishnet_mmdet.weights.files import WeightsError
+from fishnet_mmdet.weights.reading import WeightsError
 
 
 def main() -> None:
     """Parses the flags and exports."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        'what', metavar='CONFIG', help='config file, or a layout (fishnet150) for the bare backbone'
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('what', metavar='CONFIG', help='config file, or a layout (fishnet150) for the bare backbone')
     parser.add_argument(
         'checkpoint', help='checkpoint that training wrote; of a layout, any file or name of FishNet weights'
     )

@@ -13,25 +13,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from fishnet_mmdet.figures.backbones import FigureError, build_backbone, read_backbone
-from fishnet_mmdet.figures.gradients import analyse, claim_fails, i_convs, parts, table
-from fishnet_mmdet.figures.training import Norms, Plan, gradient_norms, plot, save_plot
+from fishnet_mmdet.lab.figures.backbones import FigureError, build_backbone, read_backbone
+from fishnet_mmdet.lab.figures.gradients import analyse, claim_fails, i_convs, parts, table
+from fishnet_mmdet.lab.figures.training import Norms, Plan, gradient_norms, plot, save_plot
 
 
 def main() -> None:
     """Parses the flags, analyses, prints, plots."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'arch',
         nargs='*',
         default=['fishnet150', 'resnet50'],
         help='layouts (fishnet150), ResNets (resnet50) or config files (default: fishnet150 resnet50)',
     )
-    parser.add_argument(
-        '--plot', type=Path, metavar='OUT.png', help='train a little, and plot gradient norms'
-    )
+    parser.add_argument('--plot', type=Path, metavar='OUT.png', help='train a little, and plot gradient norms')
     for name, what in (
         ('steps', 'steps of training'),
         ('batch', 'images a step'),

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from fishnet_mmdet.data.demo import ClassesSpec, DemoSpec, make_demo_classes, make_demo_data
+from fishnet_mmdet.lab.demo_data.demo import ClassesSpec, DemoSpec, make_demo_classes, make_demo_data
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fishnet_mmdet.report.figure4 import draw_figure4
-from fishnet_mmdet.report.paper import all_tables, check_arguments
-from fishnet_mmdet.report.paper_table import write_tables
-from fishnet_mmdet.report.runs import ReportError, read_runs
+from fishnet_mmdet.lab.paper.figure4 import draw_figure4
+from fishnet_mmdet.lab.paper.runs import ReportError, read_runs
+from fishnet_mmdet.lab.paper.table import write_tables
+from fishnet_mmdet.lab.paper.tables import all_tables, check_arguments
 
 WIDTH = 140  # at least, or the numbers would be cut
 

@@ -4,16 +4,14 @@
 import argparse
 import sys
 
-from fishnet_mmdet.training.legacy import convert
-from fishnet_mmdet.weights.files import WeightsError
+from fishnet_mmdet.training.checkpoints.legacy import convert
+from fishnet_mmdet.weights.reading import WeightsError
 
 
 def main() -> None:
     """Parses the arguments and converts; nothing in the old file is executed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'source', metavar='OLD', help='checkpoint that MMEngine wrote without PlainCheckpoints'
-    )
+    parser.add_argument('source', metavar='OLD', help='checkpoint that MMEngine wrote without PlainCheckpoints')
     parser.add_argument('target', metavar='NEW', help='file to write, ending in .pth')
     args = parser.parse_args()
     try:

@@ -38,17 +38,11 @@ def main() -> None:
     """Parses the flags and sets up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('venv', type=Path, help='folder of the virtual environment')
-    parser.add_argument(
-        '--torch', required=True, help='pip requirements of torch and torchvision, and pip flags'
-    )
-    parser.add_argument(
-        '--wheels', type=Path, help='where built mmcv wheels are kept', default=_default_wheels()
-    )
+    parser.add_argument('--torch', required=True, help='pip requirements of torch and torchvision, and pip flags')
+    parser.add_argument('--wheels', type=Path, help='where built mmcv wheels are kept', default=_default_wheels())
     args = parser.parse_args()
     if sys.version_info < (3, 10):  # noqa: UP036 (a stranger's python3 may well be older)
-        sys.exit(
-            f'Python {sys.version.split()[0]} is too old; `make PYTHON=python3.11 ...` names a newer one'
-        )
+        sys.exit(f'Python {sys.version.split()[0]} is too old; `make PYTHON=python3.11 ...` names a newer one')
     try:
         set_up(args.venv, args.torch.split(), args.wheels)
     except SetupError as error:
@@ -87,9 +81,7 @@ def install_mmcv(python: Path, wheels: Path) -> None:
     """
     if _runs(python, 'import mmcv.ops'):
         return
-    key = subprocess.run(
-        [python, '-c', DESCRIBE_TORCH], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    key = subprocess.run([python, '-c', DESCRIBE_TORCH], capture_output=True, text=True, check=True).stdout.strip()
     shelf = wheels / key
     for attempt in ('kept', 'rebuilt'):
         if attempt == 'rebuilt' or not list(shelf.glob('mmcv-*.whl')):

@@ -4,11 +4,11 @@
 import argparse
 import sys
 
+from fishnet_mmdet.evaluation.coco_checks import ResultsError
 from fishnet_mmdet.preflight import PreflightError
-from fishnet_mmdet.report.coco_checks import ResultsError
+from fishnet_mmdet.training.checkpoints.resume import CheckpointError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
-from fishnet_mmdet.training.resume import CheckpointError
-from fishnet_mmdet.weights.files import WeightsError
+from fishnet_mmdet.weights.reading import WeightsError
 
 
 def main() -> None:

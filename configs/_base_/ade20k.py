@@ -9,9 +9,7 @@ _base_ = [
     'mmseg::_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['fishnet_mmdet'], allow_failed_imports=False)
-data_root = (
-    '{{$ADE20K_ROOT:data/ade/ADEChallengeData2016}}/'  # elsewhere? ADE20K_ROOT=/path tools/train.py ...
-)
+data_root = '{{$ADE20K_ROOT:data/ade/ADEChallengeData2016}}/'  # elsewhere? ADE20K_ROOT=/path tools/train.py ...
 
 train_dataloader = dict(dataset=dict(data_root=data_root))  # 4 images on each of 4 GPUs
 val_dataloader = dict(dataset=dict(data_root=data_root))

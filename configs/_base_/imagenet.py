@@ -1,9 +1,7 @@
 """ImageNet-1k under the released recipe: batch 256, 100 epochs, step; crop, flip and PCA lighting."""
 
 _base_ = './classifier.py'
-data_root = (
-    '{{$IMAGENET_ROOT:data/imagenet}}/'  # elsewhere? IMAGENET_ROOT=/path/to/imagenet tools/train.py ...
-)
+data_root = '{{$IMAGENET_ROOT:data/imagenet}}/'  # elsewhere? IMAGENET_ROOT=/path/to/imagenet tools/train.py ...
 
 train_pipeline = [
     dict(type='LoadImageFromFile', to_float32=True),  # as bytes, Lighting would turn white into black
@@ -19,9 +17,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(
-        type='LoadImageFromFile', imdecode_backend='pillow'
-    ),  # decoded and resized as the released code does
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),  # decoded and resized as the released code does
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

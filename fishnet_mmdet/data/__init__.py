@@ -1,1 +1,1 @@
-"""Checks of a data set before it is trained on, and a drawn one to try everything with."""
+"""Data formats: COCO, panoptic maps, Tiny ImageNet."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fishnet_mmdet.errors import UserError
+
 LIMIT = 2.0**31
 """No coordinate, no area and no number of pixels reaches this; pycocotools keeps them in 32 bits."""
 
@@ -22,7 +24,7 @@ MAX_OUTLINE = 2**24
 """Pixels along a polygon's edges. pycocotools takes some 60 bytes for each: a zigzag of 600 kB could ask for 50 GB."""
 
 
-class FormatError(ValueError):
+class FormatError(UserError, ValueError):
     """Something that is not as COCO's format has it; the message says what."""
 
 
@@ -63,9 +65,7 @@ def _without_collector() -> Iterator[None]:
 
 def are_numbers(values: object, count: int | None = None) -> bool:
     """Whether a JSON value is a list of numbers (of `count`, if given): finite ones or not, but no text, no booleans."""
-    return (
-        isinstance(values, list) and count in (None, len(values)) and _NUMBERS.issuperset(map(type, values))
-    )
+    return isinstance(values, list) and count in (None, len(values)) and _NUMBERS.issuperset(map(type, values))
 
 
 def is_finite(value: float) -> bool:

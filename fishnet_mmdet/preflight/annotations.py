@@ -163,9 +163,7 @@ class _Objects:
                 self.contents.add('entry-malformed', f'{self.name}[{place}]: {problem}', **about)
                 continue
             if not all(map(is_finite, (entry['area'], *entry['bbox']))):
-                self._add(
-                    'not-finite', f'bbox {brief(entry["bbox"])}, area {brief(entry["area"])}', place, entry
-                )
+                self._add('not-finite', f'bbox {brief(entry["bbox"])}, area {brief(entry["area"])}', place, entry)
                 continue
             self._check_references(place, entry, ids)
             if entry['image_id'] in self.contents.images:
@@ -203,9 +201,7 @@ class _Objects:
     def _check_references(self, place: int, entry: Mapping, ids: set[int]) -> None:
         key = entry['id']
         if self.unique and key in ids:
-            self._add(
-                'annotation-id-twice', f'{self.name}[{place}] has the id of an earlier one', place, entry
-            )
+            self._add('annotation-id-twice', f'{self.name}[{place}] has the id of an earlier one', place, entry)
         ids.add(key)
         if self.bare and key == 0:
             self._add('annotation-id-zero', f'{self.name}[{place}]', place, entry)
@@ -351,8 +347,6 @@ def _flatten(parts: Sequence[Sequence[float]], count: int) -> np.ndarray:
     try:
         flat = np.fromiter(chain.from_iterable(parts), np.float64, count)
     except OverflowError:  # a whole number beyond 10^308
-        flat = np.fromiter(
-            (v if is_finite(v) else np.nan for v in chain.from_iterable(parts)), np.float64, count
-        )
+        flat = np.fromiter((v if is_finite(v) else np.nan for v in chain.from_iterable(parts)), np.float64, count)
     flat[~(np.abs(flat) < LIMIT)] = np.nan
     return flat

@@ -58,9 +58,7 @@ def examine(cfg: Config, splits: Sequence[str], weights: bool) -> Report:
         PreflightError: It is no config of a model.
     """
     if not isinstance(cfg.get('model'), Mapping):
-        raise PreflightError(
-            f'{cfg.filename or "the config"} has no model=dict(...): is it a part of a config?'
-        )
+        raise PreflightError(f'{cfg.filename or "the config"} has no model=dict(...): is it a part of a config?')
     report = Report()
     columns = (
         SpinnerColumn(),

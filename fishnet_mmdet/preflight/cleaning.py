@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from fishnet_mmdet.atomic import write_atomically
 from fishnet_mmdet.data.coco import read_json
+from fishnet_mmdet.files.atomic import write_atomically
 from fishnet_mmdet.preflight.findings import KINDS, Finding, Report
 from fishnet_mmdet.preflight.loaders import coco_loaders
 
@@ -29,13 +29,9 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
         What was left out.
 
     Raises:
-        PreflightError: Errors that no leaving out can mend, or that are in other data than for training.
+        PreflightError: Errors that no leaving out can fix, or that are in other data than for training.
     """
-    bad = {
-        f
-        for f in report.errors
-        if KINDS[f.kind].drops and f.where == TRAIN and f.entry and f.entry[1] in LISTS
-    }
+    bad = {f for f in report.errors if KINDS[f.kind].drops and f.where == TRAIN and f.entry and f.entry[1] in LISTS}
     Report([f for f in report.findings if f not in bad], report.checked).raise_errors()
     folder = _folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)

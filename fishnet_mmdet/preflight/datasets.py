@@ -37,9 +37,7 @@ ELSEWHERE = (
 )
 
 
-def check_coco(
-    cfg: Config, splits: Sequence[str], report: Report, progress: Progress, images: bool = True
-) -> None:
+def check_coco(cfg: Config, splits: Sequence[str], report: Report, progress: Progress, images: bool = True) -> None:
     """Checks every COCO data set of a config and the evaluators that go with them; see docs/data-checks.md.
 
     Args:
@@ -73,9 +71,7 @@ def check_coco(
                 _check_evaluator(known, evaluator, judged, report)
                 for loader in judged:
                     if loader.file != evaluator.file:
-                        _check_classes(
-                            known[evaluator.file], loader.classes, evaluator.where, ignored, report
-                        )
+                        _check_classes(known[evaluator.file], loader.classes, evaluator.where, ignored, report)
 
 
 def _is_there(loader: Loader, report: Report) -> bool:

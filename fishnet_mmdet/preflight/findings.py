@@ -4,10 +4,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from fishnet_mmdet.data.coco import brief
+from fishnet_mmdet.errors import UserError
 
 
-class PreflightError(RuntimeError):
-    """Something a run needs is missing or does not fit; the message names it and the mend."""
+class PreflightError(UserError, RuntimeError):
+    """Something a run needs is missing or does not fit; the message names it and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,18 +17,18 @@ class Kind:
 
     Attributes:
         what: What the report calls it.
-        mend: What to do about it.
+        fix: What to do about it.
         stops: Whether it stops a run: it would crash it, or spoil it without a word.
         drops: Whether `--skip-bad` may leave the entry out of training.
     """
 
     what: str
-    mend: str = ''
+    fix: str = ''
     stops: bool = True
     drops: bool = False
 
 
-_CLASSES_MEND = (
+_CLASSES_FIX = (
     'Set metainfo=dict(classes=(...)) of each loader to the names of the annotations, in their order, and num_classes '
     "of every head to their number. To leave categories out on purpose, name them in the config's ignored_classes=(...)."
 )
@@ -40,12 +41,12 @@ KINDS = {
     'data-missing': Kind('data not found'),
     'not-checked': Kind('not checked', stops=False),
     'file-broken': Kind('not a COCO annotation file', 'write it again, or download it again'),
-    'entry-malformed': Kind('malformed entries', "mend what wrote the file; its fields are COCO's", drops=True),
+    'entry-malformed': Kind('malformed entries', "fix what wrote the file; its fields are COCO's", drops=True),
     'weights': Kind('pretrained weights'),
     # Classes
     'category-twice': Kind('categories given twice', 'each id and each name may stand there once'),
-    'classes-differ': Kind('classes do not fit', _CLASSES_MEND),
-    'classes-order': Kind('classes in another order', _CLASSES_MEND),
+    'classes-differ': Kind('classes do not fit', _CLASSES_FIX),
+    'classes-order': Kind('classes in another order', _CLASSES_FIX),
     'classes-of-splits': Kind(
         'classes differ between the splits', 'their labels would not mean the same: give all loaders the same classes'
     ),
@@ -182,7 +183,7 @@ class Report:
         return Counter(finding.kind for finding in self.findings)
 
     def text(self, shown: int = 5) -> str:
-        """The report for a screen or a log: errors first, each kind and file once, with its first findings and the mend.
+        """The report for a screen or a log: errors first, each kind and file once, with its first findings and the fix.
 
         Args:
             shown: Findings of a kind in a file that are named; the others are counted.
@@ -195,15 +196,13 @@ class Report:
         groups: dict[tuple, list[Finding]] = {}
         for finding in self.findings:
             groups.setdefault((finding.kind, finding.where, finding.file), []).append(finding)
-        for (name, where, file), group in sorted(
-            groups.items(), key=lambda item: not KINDS[item[0][0]].stops
-        ):
+        for (name, where, file), group in sorted(groups.items(), key=lambda item: not KINDS[item[0][0]].stops):
             kind = KINDS[name]
             head = f'{"error" if kind.stops else "warning"} [{name}] {where}: {kind.what}'
             lines += ['', f'{head} ({len(group)}, {file})' if file else head]
             lines += [f'  {finding}' for finding in group[:shown]]
             lines += [f'  ... and {len(group) - shown} more'] * (len(group) > shown)
-            lines += [f'  mend: {kind.mend}'] * bool(kind.mend)
+            lines += [f'  fix: {kind.fix}'] * bool(kind.fix)
         return '\n'.join(lines)
 
     def as_json(self) -> dict:

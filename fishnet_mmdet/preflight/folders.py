@@ -43,13 +43,11 @@ def check_images_of_classes(dataset: Mapping, split: str, num_classes: int) -> l
             'set data_root of each loader. No images at hand? `make demo-chain` draws its own.'
         )
     if classes and not any(files for _, _, files in os.walk(place, followlinks=True)):
-        raise PreflightError(
-            f'{place.resolve()} has folders of {len(classes)} classes, and not one file in them'
-        )
+        raise PreflightError(f'{place.resolve()} has folders of {len(classes)} classes, and not one file in them')
     if len(classes) != num_classes:
         raise PreflightError(
             f'{place.resolve()} has {len(classes)} classes ({", ".join(classes[:5])}, ...), the head has {num_classes}: '
-            f'set model.head.num_classes={len(classes)} and data_preprocessor.num_classes, or mend the folder'
+            f'set model.head.num_classes={len(classes)} and data_preprocessor.num_classes, or fix the folder'
         )
     return classes
 

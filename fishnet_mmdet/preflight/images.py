@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
-from fishnet_mmdet.atomic import write_atomically
+from fishnet_mmdet.files.atomic import write_atomically
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'JPEG2000', 'PPM', 'TIFF', 'WEBP')
 """What Pillow and OpenCV both read. Others are not tried: Pillow would start a program for some."""
@@ -82,9 +82,7 @@ def _decode(path: Path | str, image: ImageFile.ImageFile) -> Look:
     image.draft('L', (1, 1))
     image.load()
     if is_tiff and cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
-        return Look(
-            'image-broken', f'{path}: OpenCV does not read this kind of TIFF ({image.mode}): convert it'
-        )
+        return Look('image-broken', f'{path}: OpenCV does not read this kind of TIFF ({image.mode}): convert it')
     exif = Image.Exif()
     exif.load(image.info.get('exif', b''))  # and not XMP, which OpenCV does not look at
     orientation = 1 if is_tiff else exif.get(ORIENTATION, 1)  # Pillow turns TIFFs when it opens them
@@ -171,7 +169,7 @@ class Cache:
         return Look('', '', *entry[3:]) if entry and entry[:3] == stamp else None
 
     def put(self, name: str, stamp: list[int] | None, look: Look) -> None:
-        """Remembers a sound image. What is not may be mended by a right or a link that no stamp shows."""
+        """Remembers a sound image. What is not may be fixed by a right or a link that no stamp shows."""
         if stamp and not look.problem:
             entry = [*stamp, look.width, look.height, look.orientation, look.deep]
             self.is_new |= entry != self.entries.get(name)

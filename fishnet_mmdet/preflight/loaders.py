@@ -8,11 +8,11 @@ from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmdet.evaluation import CocoMetric, CocoPanopticMetric, CocoVideoMetric, LVISMetric
 from mmengine.config import Config
 
+from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
+from fishnet_mmdet.evaluation.panoptic import PanopticQuality
 from fishnet_mmdet.preflight.findings import Finding, Report
 from fishnet_mmdet.preflight.folders import CLASS_FOLDERS
 from fishnet_mmdet.preflight.nodes import class_names, dataset_class, mappings, metric_class, name_of
-from fishnet_mmdet.report.metric import OfficialCocoMetric
-from fishnet_mmdet.report.panoptic import PanopticQuality
 
 PANOPTIC_METRICS = (CocoPanopticMetric, PanopticQuality)
 COCO_METRICS = (CocoMetric, *PANOPTIC_METRICS)
@@ -120,7 +120,9 @@ def _unsound(node: Mapping, split: str) -> list[Finding]:
     """What is wrong with the config of a data set by itself."""
     found = []
     if 'img' not in _prefix(node):
-        text = f'{name_of(node)} has no data_prefix.img: set data_prefix=dict(img=...), or img="" for its data_root itself'
+        text = (
+            f'{name_of(node)} has no data_prefix.img: set data_prefix=dict(img=...), or img="" for its data_root itself'
+        )
         found.append(Finding('data-missing', split, '', text))
     if isinstance(names := class_names(node), str):
         text = (
@@ -195,9 +197,7 @@ def coco_evaluators(cfg: Config, splits: Sequence[str], report: Report | None = 
             if not node.get('ann_file') or node.get('backend_args') or '://' in node['ann_file']:
                 continue
             kind = metric_class(node)
-            if not (
-                isinstance(kind, type) and issubclass(kind, COCO_METRICS) and kind not in FOREIGN_METRICS
-            ):
+            if not (isinstance(kind, type) and issubclass(kind, COCO_METRICS) and kind not in FOREIGN_METRICS):
                 if report:
                     text = f"{name_of(node)}: its annotations are not COCO's"
                     report.findings.append(Finding('not-checked', f'{split} evaluator', '', text))

@@ -8,10 +8,10 @@ import torch
 import torch.hub
 from mmengine.runner import CheckpointLoader
 
-from fishnet_mmdet.fishnet import FishNet
+from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.findings import PreflightError
-from fishnet_mmdet.weights.files import WeightsError
 from fishnet_mmdet.weights.load import load_backbone
+from fishnet_mmdet.weights.reading import WeightsError
 
 WEIGHTS_HELP = """\
 Weights of your own, of any known layout? Name the file with

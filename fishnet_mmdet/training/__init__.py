@@ -1,1 +1,1 @@
-"""Hooks and wrappers that the recipe needs beyond MMEngine, and the way from a config to a run."""
+"""From a config to a run: launch, loops, checkpoints, guards."""

@@ -5,7 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from fishnet_mmdet.ops.layout import to_channels_last
+from fishnet_mmdet.network.ops.memory_format import to_channels_last
 
 
 @HOOKS.register_module()

@@ -38,7 +38,5 @@ class EarlyClipping(Hook):
         """Switches clipping on or off for the epoch that starts."""
         wrapper, early = runner.optim_wrapper, runner.epoch < self.epochs
         wrapper.clip_grad_kwargs = self._clip_grad if early else None
-        if (
-            not early
-        ):  # the norm is measured by clipping; without it the log would repeat the last one for ever
+        if not early:  # the norm is measured by clipping; without it the log would repeat the last one for ever
             runner.message_hub.log_scalars.pop(f'train/{wrapper.grad_name}', None)

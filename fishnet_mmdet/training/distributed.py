@@ -45,7 +45,7 @@ def prepare_cpu_processes(cfg: Config) -> None:
     cfg.setdefault('model_wrapper_cfg', wrapper)
 
 
-def part() -> None:
+def leave_process_group() -> None:
     """Takes the process group down and waits for its threads, if there is one. The runner must be out of scope by now.
 
     Whoever still holds the group, as DDP does, keeps gloo's threads running; one that lets go of its last tensor while the

@@ -16,17 +16,15 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from fishnet_mmdet import preflight
-from fishnet_mmdet.training.agreement import agree
-from fishnet_mmdet.training.checkpoints import StrictLoading
-from fishnet_mmdet.training.distributed import is_main_process, part, prepare_cpu_processes
-from fishnet_mmdet.training.resume import POINTER, folder_of, newest, read
-from fishnet_mmdet.training.resume import SCHEME as RUN_SCHEME
+from fishnet_mmdet.training.checkpoints.plain import StrictLoading
+from fishnet_mmdet.training.checkpoints.resume import POINTER, folder_of, newest, read
+from fishnet_mmdet.training.checkpoints.resume import SCHEME as RUN_SCHEME
+from fishnet_mmdet.training.distributed import is_main_process, leave_process_group, prepare_cpu_processes
+from fishnet_mmdet.training.rank_zero import on_rank_zero
 from fishnet_mmdet.training.stopping import nothing_to_save_yet
 from fishnet_mmdet.weights.load import SCHEME
 
-DEFAULT_TTA_MODEL = dict(
-    type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-)
+DEFAULT_TTA_MODEL = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 TTA_META_KEYS = (
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction',
 )  # fmt: skip
@@ -41,9 +39,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         action=DictAction,
         help='settings over those of the config, as key=value; lists as key="[a,b]" or key=a,b',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher'
-    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torchrun sets LOCAL_RANK; the old torch.distributed.launch passes this flag instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -83,9 +79,7 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
             'then look at `python -m fishnet_mmdet.doctor`'
         ) from error
     except (SyntaxError, ValueError, OSError, KeyError, AttributeError, TypeError, NameError) as error:
-        raise preflight.PreflightError(
-            f'{path} cannot be read as a config: {type(error).__name__}: {error}'
-        ) from error
+        raise preflight.PreflightError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
     if options:
         cfg.merge_from_dict(options)
     register_all_modules(init_default_scope=False)
@@ -127,16 +121,16 @@ def train(
         _choose_start(cfg, resume)
         splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
         # MMEngine reads pretrained weights also where a resume or load_from overwrites them.
-        agree(cfg, lambda: _look(cfg, splits, weights=True, skip_bad=skip_bad))
+        on_rank_zero(cfg, lambda: _look(cfg, splits, weights=True, skip_bad=skip_bad))
         if skip_bad:
             preflight.use_cleaned(cfg)
         if cfg.get('val_dataloader'):  # those of training get it from their loop
-            cfg.val_dataloader.setdefault('worker_init_fn', dict(type='in_a_group_of_its_own'))
+            cfg.val_dataloader.setdefault('worker_init_fn', dict(type='isolate_worker_signals'))
         runner = build_runner(cfg)
         _warn_of_batch(runner)
         runner.train()
         del runner
-        part()
+        leave_process_group()
 
 
 def test(
@@ -174,7 +168,7 @@ def test(
         _switch_on_pictures(cfg, show, show_dir, wait_time)
     if tta:
         _switch_on_tta(cfg)
-    agree(cfg, lambda: _look(cfg, ['test'], weights=False))
+    on_rank_zero(cfg, lambda: _look(cfg, ['test'], weights=False))
     runner = build_runner(cfg)
     runner.register_hook(StrictLoading())
     if form:
@@ -184,7 +178,7 @@ def test(
         runner.test_evaluator.metrics.append(dump(out_file_path=out))
     runner.test()
     del runner
-    part()
+    leave_process_group()
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -232,11 +226,7 @@ def _choose_start(cfg: Config, resume: str | None) -> None:
         folder = folder_of(cfg.work_dir, _out_dir(cfg))
         found = newest(folder, Path(cfg.work_dir) / POINTER, warn=tell)
         anew = f'from {begin}' if begin else 'anew'
-        tell(
-            f'Going on from {found}'
-            if found
-            else f'Nothing to resume in {folder}: the training starts {anew}'
-        )
+        tell(f'Going on from {found}' if found else f'Nothing to resume in {folder}: the training starts {anew}')
     elif resume and '://' not in resume:
         _check_file(resume)
         read(resume)

@@ -22,7 +22,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from fishnet_mmdet.training.draws import Draws, seed_sample
+from fishnet_mmdet.training.checkpoints.random_state import Draws, seed_sample
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class SeededBatches(Sampler):
 
 
 @FUNCTIONS.register_module()
-def in_a_group_of_its_own(worker_id: int) -> None:
+def isolate_worker_signals(worker_id: int) -> None:
     """A loader's `worker_init_fn`: the worker leaves the trainer's process group, and takes SIGTERM from the trainer alone.
 
     Ctrl-C, torchrun and Slurm signal whole groups, systemd and other schedulers every process of a job; a worker that died
@@ -158,11 +158,9 @@ class _Resumable:
         if not isinstance(dataloader, Mapping):
             return dataloader
         config = dict(dataloader)
-        own = dict(
-            type='SeededBatches', endless=self.endless, seed=seed, drop_last=config.pop('drop_last', False)
-        )
+        own = dict(type='SeededBatches', endless=self.endless, seed=seed, drop_last=config.pop('drop_last', False))
         config['batch_sampler'] = {**own, 'batch_sampler': config.pop('batch_sampler', None)}
-        config.setdefault('worker_init_fn', dict(type='in_a_group_of_its_own'))
+        config.setdefault('worker_init_fn', dict(type='isolate_worker_signals'))
         return config
 
     @contextmanager
@@ -210,9 +208,7 @@ class _Resumable:
             self.batches.sampler.seed = progress['sampler_seed']
         others = []
         if ranks != get_world_size():
-            others.append(
-                f'the checkpoint was written by {ranks} processes, and now there are {get_world_size()}'
-            )
+            others.append(f'the checkpoint was written by {ranks} processes, and now there are {get_world_size()}')
         if progress['batches'] != len(self.batches):
             others.append(
                 f'an epoch had {progress["batches"]} batches, and now has {len(self.batches)}; the learning rate goes on '

@@ -74,9 +74,7 @@ def nothing_to_save_yet() -> Iterator[None]:
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    print(
-        f'Asked to stop while nothing was being trained; exit status {STOPPED}', file=sys.stderr, flush=True
-    )
+    print(f'Asked to stop while nothing was being trained; exit status {STOPPED}', file=sys.stderr, flush=True)
     raise SystemExit(STOPPED)
 
 

@@ -85,9 +85,7 @@ CATALOGUE: dict[str, NamedWeights] = {
     ),
     'fishnet150-imagenet-pytorchcv': NamedWeights(
         arch='fishnet150',
-        urls=(
-            'https://github.com/osmr/imgclsmob/releases/download/v0.0.502/fishnet150-0475-93e26daa.pth.zip',
-        ),
+        urls=('https://github.com/osmr/imgclsmob/releases/download/v0.0.502/fishnet150-0475-93e26daa.pth.zip',),
         checksum='sha1:93e26daaf570bc92b58f7421ab28c22ca405ad93',
         layout='pytorchcv',
         schedule='not stated',

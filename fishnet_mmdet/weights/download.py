@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from fishnet_mmdet.weights.catalogue import NamedWeights
-from fishnet_mmdet.weights.files import WeightsError, file_hash, sniff, unpack
+from fishnet_mmdet.weights.reading import WeightsError, file_hash, sniff, unpack
 
 MAX_BYTES = 2**30
 """The largest released file has a few hundred megabytes; what is larger than this is something else."""
@@ -96,14 +96,14 @@ def _download(url: str, path: Path, checksum: str | None) -> None:
         part.unlink(missing_ok=True)
 
 
-def _verify(path: Path, checksum: str | None, mend: str) -> None:
+def _verify(path: Path, checksum: str | None, fix: str) -> None:
     if not checksum:
         print_log(f'{path.name}: no checksum is known; sha256:{file_hash(path)}', logger='current')
         return
     algorithm, _, expected = checksum.partition(':')
     seen = file_hash(path, algorithm)
     if seen != expected:
-        raise WeightsError(f'wrong checksum: expected {checksum}, seen {algorithm}:{seen}; {mend}')
+        raise WeightsError(f'wrong checksum: expected {checksum}, seen {algorithm}:{seen}; {fix}')
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -117,9 +117,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 def _check_url(url: str) -> None:
     """HTTPS, or this very machine, where nobody stands between."""
     parts = urlparse(url)
-    if parts.scheme != 'https' and not (
-        parts.scheme == 'http' and parts.hostname in ('127.0.0.1', 'localhost')
-    ):
+    if parts.scheme != 'https' and not (parts.scheme == 'http' and parts.hostname in ('127.0.0.1', 'localhost')):
         raise WeightsError(f'{url}: refused, weights are downloaded over HTTPS only')
 
 
@@ -179,9 +177,7 @@ class _Transfer:
         request = urllib.request.Request(self.url, headers=headers)
         with self.opener.open(request, timeout=TIMEOUT_S) as answer:
             if 'text/html' in answer.headers.get('Content-Type', ''):
-                raise WeightsError(
-                    'the server sent a web page (a sign-in, quota or error page) instead of the file'
-                )
+                raise WeightsError('the server sent a web page (a sign-in, quota or error page) instead of the file')
             etag = answer.headers.get('ETag', '')
             self.version = etag if etag.startswith('"') else answer.headers.get('Last-Modified')
             done = self.have if answer.status == 206 else 0

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from fishnet_mmdet.weights.files import WeightsError
-from fishnet_mmdet.weights.layouts import CLASSIFIER_LAYERS, DETECTOR_HEADS
+from fishnet_mmdet.weights.key_naming import CLASSIFIER_LAYERS, DETECTOR_HEADS
+from fishnet_mmdet.weights.reading import WeightsError
 
 MAX_ROWS = 20
 """A wrong network misfits in hundreds of keys; the first ones tell."""

@@ -10,12 +10,12 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from fishnet_mmdet.arch import FishNetArch, name_of
-from fishnet_mmdet.weights import download, files
+from fishnet_mmdet.network.arch import FishNetArch, name_of
+from fishnet_mmdet.weights import download, reading
 from fishnet_mmdet.weights.catalogue import CATALOGUE
-from fishnet_mmdet.weights.files import Take, WeightFile, WeightsError
 from fishnet_mmdet.weights.fitting import backbone_part, fit
-from fishnet_mmdet.weights.layouts import EXAMPLES, Layout, OwnWeights, infer_arch, recognise, to_own
+from fishnet_mmdet.weights.key_naming import EXAMPLES, Layout, OwnWeights, infer_arch, recognise, to_own
+from fishnet_mmdet.weights.reading import Take, WeightFile, WeightsError
 
 SCHEME = 'fishnet://'
 
@@ -62,13 +62,13 @@ def load(source: str, take: Take | None = None, prefix: str | None = None) -> We
 
     Args:
         source: `fishnet://NAME` with a name of the catalogue, `fishnet://PATH`, an https address, or the path of a file.
-        take: As in `files.read`.
+        take: As in `reading.read`.
         prefix: Use only the keys that begin so, without it (MMEngine's `prefix='backbone.'`).
 
     Raises:
         WeightsError: An unknown name, or a file that cannot be had or read.
     """
-    file = files.read(locate(source), take)
+    file = reading.read(locate(source), take)
     state = file.state
     if prefix:
         state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -99,9 +99,7 @@ def locate(source: str) -> Path:
     if not Path(name).exists() and not Path(name).suffix and '/' not in name:
         near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.3)
         hint = f' Did you mean {SCHEME}{near[0]}?' if near else ''
-        raise WeightsError(
-            f'{source}: no weights of this name, and no such file.{hint} Names: {", ".join(CATALOGUE)}'
-        )
+        raise WeightsError(f'{source}: no weights of this name, and no such file.{hint} Names: {", ".join(CATALOGUE)}')
     return Path(name)
 
 

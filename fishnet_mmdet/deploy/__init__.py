@@ -1,0 +1,1 @@
+"""Trained networks in their form for inference, and as ONNX files."""

@@ -1,0 +1,1 @@
+"""COCO AP, accuracy, mean IoU and PQ: metrics, reports and published figures."""

@@ -1,0 +1,113 @@
+"""COCO's twelve official figures, from pycocotools and nowhere else."""
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from fishnet_mmdet.data.coco import FormatError, read_json
+from fishnet_mmdet.evaluation.coco_checks import ResultsError, check_results, checked_annotations, indexed
+
+FIGURES = (
+    'AP', 'AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L',
+    'AR_1', 'AR_10', 'AR_100', 'AR_S', 'AR_M', 'AR_L',
+)  # fmt: skip
+"""Names in the order of `COCOeval.stats`."""
+
+MAX_DETS = (1, 10, 100)
+"""Detections per image that count, as on the COCO server."""
+
+
+def evaluate(
+    truth: COCO,
+    results: Sequence[Mapping],
+    iou_type: str,
+    category_ids: Sequence[int] | None = None,
+    image_ids: Sequence[int] | None = None,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Evaluates detections against annotations, none at all included.
+
+    Args:
+        truth: The annotations.
+        results: Rows of a COCO results file.
+        iou_type: 'bbox' or 'segm'.
+        category_ids: Categories to average over; all by default.
+        image_ids: Images to evaluate; all by default.
+
+    Returns:
+        The twelve `FIGURES`, and AP by category name, as fractions of 1. A figure for which there is no
+        annotation (no small objects, say) is -1, as pycocotools has it.
+
+    Raises:
+        ResultsError: A row or an annotation that pycocotools could not be trusted with: see `coco_checks`.
+    """
+    rows = check_results(truth, results, iou_type)
+    truth = checked_annotations(truth, iou_type)
+    with redirect_stdout(io.StringIO()):
+        evaluator = COCOeval(truth, _as_coco(truth, rows), iou_type)
+        if category_ids is not None:
+            evaluator.params.catIds = list(category_ids)
+        if image_ids is not None:
+            evaluator.params.imgIds = list(image_ids)
+        evaluator.params.maxDets = list(MAX_DETS)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    figures = dict(zip(FIGURES, (float(v) for v in evaluator.stats), strict=True))
+    return figures, _class_ap(truth, evaluator)
+
+
+def load_annotations(path: Path | str) -> COCO:
+    """Reads a COCO annotation file.
+
+    Raises:
+        ResultsError: No such file, not JSON, or not COCO's layout.
+    """
+    data = _load_json(path)
+    try:
+        return indexed(data)
+    except ResultsError as error:
+        raise ResultsError(f'{path}: {error}') from error
+
+
+def load_results(path: Path | str) -> list:
+    """Reads a COCO results file.
+
+    Raises:
+        ResultsError: No such file, not JSON, or not a list.
+    """
+    data = _load_json(path)
+    if not isinstance(data, list):
+        raise ResultsError(f'{path}: not a COCO results file: a list of detections is needed')
+    return data
+
+
+def _load_json(path: Path | str) -> object:
+    try:
+        return read_json(path)
+    except FormatError as error:
+        raise ResultsError(str(error)) from error
+
+
+def _as_coco(truth: COCO, rows: list[dict]) -> COCO:
+    """Detections as a COCO object. `loadRes` fails on an empty list, which is a result like any other."""
+    if rows:
+        truth.dataset.setdefault('info', {})  # pycocotools copies it without asking
+        return truth.loadRes(rows)
+    empty = COCO()
+    empty.dataset = {**truth.dataset, 'annotations': []}
+    empty.createIndex()
+    return empty
+
+
+def _class_ap(truth: COCO, evaluator: COCOeval) -> dict[str, float]:
+    precision = evaluator.eval['precision'][:, :, :, 0, -1]  # (IoU, recall, category), all areas, 100 dets
+    per_class = {}
+    for index, category in enumerate(evaluator.params.catIds):
+        valid = precision[:, :, index][precision[:, :, index] > -1]
+        per_class[truth.cats[category]['name']] = float(np.mean(valid)) if valid.size else -1.0
+    return per_class

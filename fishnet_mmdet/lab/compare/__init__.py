@@ -1,0 +1,1 @@
+"""One detector on several backbones, trained alike."""

@@ -1,0 +1,1 @@
+"""Pictures of the network: the fish, gradient paths, gradient norms."""

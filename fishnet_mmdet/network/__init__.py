@@ -1,0 +1,1 @@
+"""The paper: architectures as data, blocks, stages, the backbone and its ImageNet classifier."""

@@ -1,0 +1,236 @@
+"""The FishNet backbone: tail, bridge, body and head in one forward that reads like figure 2 of the paper.
+
+Paper: FishNet: A Versatile Backbone for Image, Region, and Pixel Level Prediction (arXiv 1901.03495).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fishnet_mmdet.network.arch import FishNetArch, resolve_arch
+from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
+from fishnet_mmdet.network.ops.memory_format import OutOfChannelsLast, memory_format_of
+from fishnet_mmdet.network.stages import Body, BodyStage, Bridge, ConvNormReLU, Head, HeadStage, Stem, Tail, TailStage
+from fishnet_mmdet.weights.load import load_backbone
+
+SCRATCH_INIT = [
+    dict(type='Kaiming', layer='Conv2d'),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+]
+
+RECOMPUTED = {
+    'norm': (ConvNormReLU, PreActConv),
+    'bottleneck': (ConvNormReLU, Bottleneck),
+    'stage': (Stem, TailStage, Bridge, BodyStage, HeadStage),
+}
+"""What each grain of `with_cp` recomputes in backward; from left to right less is kept and more computed twice."""
+
+
+@MODELS.register_module()
+class FishNet(BaseModule):
+    """FishNet, whose head keeps every resolution and passes gradients to all of them unchanged.
+
+    Args:
+        arch: A name of `ARCHS` ('fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201'; 'fishnext150', ...), or
+            a layout of one's own: a dict of the fields of `FishNetArch`, or of those in which it differs from a named
+            one: `dict(base='fishnet150', down='avg2')`.
+        in_channels: Channels of the image.
+        out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before
+            down-sampling, and the last concatenation (paper 4.4: FPN is attached to the fish head).
+        frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail
+            stages up to s. They take no gradient and their norms stay in eval mode.
+        norm_cfg: Norm of all five parts. `requires_grad=False` fixes its affine parameters.
+        norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
+        with_cp: What to recompute in backward rather than keep: 'norm' (norms and ReLUs: half the memory under live BN),
+            'bottleneck' (or True, MMDetection's word for it), 'stage' (whole stages, a tenth); False for nothing.
+            Features stay the same bit for bit.
+        channels_last: Whether to compute with channels beside each other in memory, which is faster on CPUs and tensor
+            cores. Levels leave in the layout in which the image came; see the hook `ChannelsLast` for whole detectors.
+        compile: Whether to compile the backbone (`torch.compile`, each of its five parts in one graph, for images of any
+            size), or options of `torch.compile` as a dict. Implies `channels_last`. The first iteration takes minutes.
+        init_cfg: Where weights come from; by default random (Kaiming), for training from scratch. `Pretrained` takes a
+            name (`fishnet://fishnet150-imagenet`) or any file of FishNet weights, which must fit key for key.
+
+    Attributes:
+        out_channels: Channels of each returned level, as a neck's `in_channels` needs them.
+        out_strides: Stride of each returned level.
+
+    Raises:
+        ValueError: An argument that cannot be built; the message names it and lists what is allowed.
+
+    Example:
+        >>> import torch
+        >>> from fishnet_mmdet import FishNet
+        >>> fish = FishNet('fishnet150').eval()
+        >>> for level in fish(torch.rand(1, 3, 224, 320)):
+        ...     print(tuple(level.shape))
+        (1, 320, 56, 80)
+        (1, 832, 28, 40)
+        (1, 1600, 14, 20)
+        (1, 2112, 7, 10)
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping | FishNetArch = 'fishnet150',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_cfg: Mapping | None = None,
+        norm_eval: bool = False,
+        with_cp: bool | str = False,
+        channels_last: bool = False,
+        compile: bool | Mapping = False,
+        init_cfg: Mapping | Sequence[Mapping] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
+        norm = dict(type='BN') if norm_cfg is None else norm_cfg
+        self.arch = a = resolve_arch(arch)
+        _check_arguments(in_channels, out_indices, frozen_stages, norm, with_cp)
+        _check_compile(compile)
+        self.out_indices = tuple(out_indices)
+        self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
+        self.out_strides = tuple(a.strides[i] for i in self.out_indices)
+        self.min_side = a.strides[-1]  # below it a stage of the tail is left with nothing to pool
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+        one, two, three, four = a.group_widths
+        self.stem = Stem(in_channels, a.stem_width, norm, kind=a.stem, stride=a.stem_stride)
+        tail = zip((a.stem_width, *a.tail_widths[:2]), a.tail_widths, a.tail, strict=True)
+        self.tail = Tail(
+            TailStage(*row, norm, down=a.down, group_width=group)
+            for row, group in zip(tail, (one, two, three), strict=True)
+        )
+        self.bridge = Bridge(a.tail_widths[-1], a.bridge, norm, attention=a.attention, group_width=four)
+        body = zip(a.body_in, a.body_widths, a.body_skips, a.body, a.body_transfer, strict=True)
+        self.body = Body(
+            BodyStage(*row, norm, dilation=dilation, up=a.up, group_width=group)
+            for row, dilation, group in zip(body, a.body_dilations, (four, three, two), strict=True)
+        )
+        head = zip(a.out_channels[:3], a.head_skips, a.head, a.head_transfer, strict=True)
+        self.head = Head(
+            HeadStage(*row, norm, dilation=dilation, down=a.down, group_width=group)
+            for row, dilation, group in zip(head, a.head_dilations, (one, two, three), strict=True)
+        )
+
+        grain = {True: 'bottleneck', False: None}.get(with_cp, with_cp)
+        for part in self.modules():
+            if grain and isinstance(part, RECOMPUTED[grain]):
+                part.with_cp = True
+        self._freeze()
+        compiled = compile is not False  # an empty dict switches on too
+        # Compiled with contiguous weights, the layout is decided anew, and the graph with it, for each size of image.
+        self.channels_last = channels_last or compiled
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if compiled:
+            self.compile_parts(dict(dynamic=True) | (compile if isinstance(compile, Mapping) else {}))
+
+    def compile_parts(self, options: Mapping) -> None:
+        """Compiles each of the five parts, in place, with these options of `torch.compile`.
+
+        Not the whole at once: through all the fish the sizes of dynamic images become formulas too long to reason about.
+        """
+        for part in (self.stem, self.tail, self.bridge, self.body, self.head):
+            part.compile(**options)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """From an image batch to the levels of `out_indices`.
+
+        Args:
+            image: (N, in_channels, H, W), any H and W of at least 32 (the last stride).
+
+        Returns:
+            Level i as (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up to
+            1/4 and down from there.
+
+        Raises:
+            ValueError: An image too small for so many halvings.
+        """
+        if min(image.shape[-2:]) < self.min_side:
+            height, width = image.shape[-2:]
+            raise ValueError(f'image of {height} x {width} pixels; FishNet needs at least {self.min_side} a side')
+        layout = memory_format_of(image)
+        if self.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+
+        *tail, deepest = self.tail(self.stem(image))  # 64 @ 1/4, 128 @ 1/8, 256 @ 1/16; 512 @ 1/32
+        body = self.body(self.bridge(deepest), tail)  # 512 @ 1/32, 768 @ 1/16, 512 @ 1/8, 320 @ 1/4
+        levels = self.head(body)  # 320 @ 1/4, 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32
+
+        levels = [levels[i] for i in self.out_indices]
+        if self.channels_last:
+            levels = [OutOfChannelsLast.apply(x, layout) for x in levels]
+        return tuple(levels)
+
+    def init_weights(self) -> None:
+        """Draws random weights, or loads those of `init_cfg=dict(type='Pretrained', checkpoint=...)`.
+
+        Raises:
+            WeightsError: The file cannot be had or read, or is not of this network; MMEngine's own loading would warn
+                and train on with random weights.
+        """
+        configs = [self.init_cfg] if isinstance(self.init_cfg, Mapping) else self.init_cfg
+        pretrained = next((c for c in configs if c['type'] == 'Pretrained'), None)
+        if pretrained is None:
+            return super().init_weights()
+        state = load_backbone(pretrained['checkpoint'], self.state_dict(), pretrained.get('prefix'))
+        self.load_state_dict(state)
+
+    def train(self, mode: bool = True) -> 'FishNet':
+        """Sets the mode as torch does, but for what is frozen and, under `norm_eval`, every BN."""
+        super().train(mode)
+        self._freeze()
+        if self.norm_eval:
+            for layer in self.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages >= 0:
+            for part in (self.stem, *self.tail[: self.frozen_stages]):
+                part.eval().requires_grad_(False)
+        # What no returned level depends on takes no gradient, so that DDP need not look for it.
+        last = max(self.out_indices)
+        for level, stage in enumerate(self.head):
+            if level >= last:
+                stage.transfer.requires_grad_(False)
+            if level > last:
+                stage.refine.requires_grad_(False)
+
+
+def _check_arguments(
+    in_channels: int,
+    out_indices: Sequence[int],
+    frozen_stages: int,
+    norm_cfg: Mapping,
+    with_cp: bool | str,
+) -> None:
+    if type(in_channels) is not int or in_channels < 1:
+        raise ValueError(f'in_channels = {in_channels!r} must be an integer of at least 1')
+    indices = list(out_indices) if isinstance(out_indices, Sequence) else []
+    if not indices or indices != sorted(set(indices) & set(range(4))):
+        raise ValueError(
+            f'out_indices = {out_indices!r} must be increasing indices out of 0, 1, 2, 3: '
+            'head stages 1-3 before down-sampling, and the last concatenation'
+        )
+    if frozen_stages not in range(-1, 4):
+        raise ValueError(
+            f'frozen_stages = {frozen_stages!r} must be -1 (nothing), 0 (the stem), or 1, 2, 3 (also '
+            'the tail stages up to that one)'
+        )
+    if not isinstance(norm_cfg, Mapping) or 'type' not in norm_cfg:
+        raise ValueError(f"norm_cfg = {norm_cfg!r} must be a dict with a type, such as dict(type='BN')")
+    if with_cp not in (False, True, *RECOMPUTED):
+        raise ValueError(f'with_cp = {with_cp!r} must be False, True or one of {", ".join(RECOMPUTED)}')
+
+
+def _check_compile(compile: bool | Mapping) -> None:
+    if not isinstance(compile, bool | Mapping):
+        raise ValueError(f'compile = {compile!r} must be True, False or a dict of options of torch.compile')

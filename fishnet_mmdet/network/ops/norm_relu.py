@@ -1,0 +1,61 @@
+"""Norm and ReLU as one operation, which under fixed BN keeps its output and nothing else.
+
+Torch keeps the input of a BatchNorm and the output of the ReLU behind it. Where BN is fixed (statistics and affine), the
+output alone is enough: it tells where ReLU let through, and the scale of BN is one constant a channel. That output is
+what the next convolution keeps anyhow, so that norm and ReLU cost no memory at all.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
+    """`relu(norm(x))`, lean where `norm` is a fixed BatchNorm; bit for bit the same either way.
+
+    Shape: (N, C, H, W) -> (N, C, H, W). A compiler gets the plain operations: it decides by itself what to keep.
+    """
+    lean = is_fixed(norm) and x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if lean:
+        return FixedNormReLU.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
+    return F.relu(norm(x), inplace=True)
+
+
+def is_fixed(norm: nn.Module) -> bool:
+    """Whether a norm is a BatchNorm (or SyncBN) of constants: statistics kept from outside, affine without gradient."""
+    return (
+        isinstance(norm, _BatchNorm)
+        and not norm.training
+        and norm.running_mean is not None
+        and not any(p.requires_grad for p in norm.parameters())
+    )
+
+
+class FixedNormReLU(torch.autograd.Function):
+    """relu((x - mean) / sqrt(var + eps) * weight + bias) of constants, which keeps its output only."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+    ) -> Tensor:
+        """The same two kernels as torch's own, hence the same bits."""
+        y = F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps).relu_()
+        scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """ReLU's mask, read off the output, times BN's scale."""
+        y, scale = ctx.saved_tensors
+        # Not in place: a gradient may have other readers, and double backward has to see both steps.
+        passed = torch.ops.aten.threshold_backward(grad, y, 0) * scale[:, None, None]
+        return passed.to(grad.dtype), None, None, None, None, None  # the scale is float32 under AMP too

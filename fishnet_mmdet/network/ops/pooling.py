@@ -1,0 +1,75 @@
+"""Max-pooling that keeps one byte for each output, not its input and an 8-byte index."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from fishnet_mmdet.network.ops.memory_format import memory_format_of
+
+
+class LeanMaxPool2d(nn.MaxPool2d):
+    """torch's square max-pool, the same bits forward and backward, with 1 byte an output kept for backward.
+
+    What is kept is where in its window each maximum lay; torch keeps its place in the map (8 bytes), and the input.
+    """
+
+    def __init__(self, kernel_size: int, stride: int, padding: int = 0) -> None:
+        if kernel_size > 16:
+            raise ValueError(f'kernel_size = {kernel_size}: a window of over 16 x 16 does not fit into a byte')
+        super().__init__(kernel_size, stride, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, (H + 2 padding - kernel_size) // stride + 1, the same of W)."""
+        if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return ByteMaxPool.apply(x, self.kernel_size, self.stride, self.padding)
+        return super().forward(x)
+
+
+class ByteMaxPool(torch.autograd.Function):
+    """Max-pooling by torch's own kernels, its indices packed into bytes in between."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+        """Pools, and numbers the cells of each window from 0 to say which one won."""
+        y, place = F.max_pool2d(x, kernel, stride, padding, return_indices=True)
+        corner, steps = _window(y.shape, x.shape, kernel, stride, padding, x.device)
+        span = (kernel - 1) * (x.shape[-1] + 1) + 1  # places from the first cell of a window to its last
+        cell_of = torch.zeros(span, dtype=torch.uint8, device=x.device)
+        cell_of[steps] = torch.arange(len(steps), dtype=torch.uint8, device=x.device)
+        ctx.save_for_backward(_look_up(cell_of, place.sub_(corner)))
+        ctx.window = kernel, stride, padding
+        ctx.input_like = x.shape, x.dtype, memory_format_of(x)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Turns the cells back into places and hands them to torch's own backward."""
+        (cell,) = ctx.saved_tensors
+        kernel, stride, padding = ctx.window
+        shape, dtype, layout = ctx.input_like
+        corner, steps = _window(grad.shape, shape, kernel, stride, padding, grad.device)
+        place = _look_up(steps, cell.int()).add_(corner)
+        # torch's backward asks its input for shape and layout only; this one is never touched.
+        x = torch.empty(shape, dtype=dtype, device=grad.device, memory_format=layout)
+        grad = torch.ops.aten.max_pool2d_with_indices_backward(
+            grad, x, [kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], False, place
+        )
+        return grad, None, None, None
+
+
+def _window(
+    pooled: torch.Size, map_: torch.Size, kernel: int, stride: int, padding: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Where windows begin, as places in the flat map (h, w), and the steps from there to each cell, (kernel^2,)."""
+    width = map_[-1]
+    rows, columns = (torch.arange(n, device=device) * stride - padding for n in pooled[-2:])
+    cells = torch.arange(kernel, device=device)
+    return rows[:, None] * width + columns, (cells[:, None] * width + cells).flatten()
+
+
+def _look_up(table: Tensor, index: Tensor) -> Tensor:
+    """`table[index]` in the layout of `index`, at a third of the time on a CPU."""
+    flat = index.as_strided((index.numel(),), (1,))  # a dense tensor in memory's own order, whatever its layout
+    return table.index_select(0, flat).as_strided(index.shape, index.stride())

@@ -1,1 +1,0 @@
-"""AP from pycocotools, its table beside the published figures."""

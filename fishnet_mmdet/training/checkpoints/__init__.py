@@ -1,0 +1,1 @@
+"""Checkpoints: plain content, durable files, exact resume."""

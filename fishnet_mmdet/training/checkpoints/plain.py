@@ -1,0 +1,105 @@
+"""Checkpoints that torch's safe loader can read back.
+
+MMEngine 0.10.7 pickles objects of its own and of NumPy beside the weights. `torch.load`, which since torch 2.6 takes
+plain containers and tensors only, refuses such a file, so a run can neither resume nor be tested from it. The hook
+here writes the same content plainly; nothing is allow-listed and nothing is ever unpickled.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from fishnet_mmdet.training.checkpoints.resume import drop_code
+from fishnet_mmdet.weights.fitting import fit
+
+WEIGHTS = 'state_dict'
+
+
+@HOOKS.register_module()
+class PlainCheckpoints(Hook):
+    """Writes every checkpoint as plain containers and tensors, and gives MMEngine its objects back on loading.
+
+    Works beside MMEngine's CheckpointHook and needs no argument. Files of stock MMEngine are not touched: torch
+    refuses them before a hook could see them.
+    """
+
+    # Last to see a checkpoint before it is written, so that what other hooks put in is made plain too.
+    priority = 'LOWEST'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replaces all but plain content, in place; what has no plain form is left out with a warning."""
+        left_out: list[str] = []
+        for key in checkpoint:
+            if key != WEIGHTS:
+                checkpoint[key] = to_plain(checkpoint[key], key, left_out)
+        if left_out:
+            runner.logger.warning(f'Left out of the checkpoint, for lack of a plain form: {", ".join(left_out)}')
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Rebuilds the message hub's histories, in place, and drops what MMEngine would execute."""
+        drop_code(checkpoint)
+        scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+        for name, value in scalars.items():
+            if isinstance(value, Mapping):
+                scalars[name] = HistoryBuffer(value['values'].tolist(), value['counts'].tolist(), value['max_length'])
+
+
+class StrictLoading(Hook):
+    """Refuses a checkpoint that does not fill the model key by key; MMEngine would warn, and test a half-random model.
+
+    `tools/test.py` puts it in; fine-tuning, where heads may differ, goes without.
+
+    Raises:
+        WeightsError: With a table of what is missing, unexpected or mis-shaped.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares keys and shapes, before anything is copied."""
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        fit(checkpoint[WEIGHTS], model.state_dict(), f'the checkpoint does not fit the {type(model).__name__}')
+
+
+def to_plain(value: Any, place: str, left_out: list[str]) -> Any:
+    """Converts to what `torch.load(weights_only=True)` reads: None, numbers, strings, tensors and containers of them.
+
+    Args:
+        value: Anything that a checkpoint holds beside the weights.
+        place: Where in the checkpoint it stands, for the report.
+        left_out: Gets the place of everything that has no plain form; None stands there instead.
+    """
+    if value is None or type(value) in (bool, int, float, str, bytes):
+        return value
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, HistoryBuffer):
+        values, counts = value.data
+        return {
+            'values': torch.as_tensor(np.asarray(values, dtype=np.float64)),
+            'counts': torch.as_tensor(np.asarray(counts, dtype=np.float64)),
+            'max_length': value.max_length,
+        }
+    if isinstance(value, Mapping):
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        return kind((to_plain(k, place, left_out), to_plain(v, f'{place}.{k}', left_out)) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        kind = list if isinstance(value, list) else tuple
+        return kind(to_plain(v, f'{place}[{i}]', left_out) for i, v in enumerate(value))
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
+        return torch.from_numpy(value)
+    for kind in (str, int, float):  # an enum, say
+        if isinstance(value, kind):
+            return kind(value)
+    left_out.append(f'{place} ({type(value).__name__})')
+    return None

@@ -1,0 +1,316 @@
+"""The form for inference: the same features and detections, fewer norms, float32 for all around it."""
+
+import copy
+import json
+import pickle
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import CONFIGS, demo_options
+from mmcv.cnn import ConvModule
+from mmengine.registry import MODELS, DefaultScope
+from seeded import NARROW, relative_error, seed, seeded_classifier
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fishnet_mmdet import FishNet, FishNetNeck, optimize_for_inference
+from fishnet_mmdet.deploy import inference as deploy
+from fishnet_mmdet.network.arch import CHOICES
+from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
+from fishnet_mmdet.training.launch import read_config
+
+DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
+BF16 = 2**-5
+"""Bound on relative errors in bfloat16: 16 of its roundings (2^-9 each), which is what tens of layers may add up to."""
+HEADS = torch.contiguous_format
+"""The layout of maps for a detector's heads."""
+OPTIONS = [(field, value) for field, values in CHOICES.items() for value in values] + [('group_width', 1)]
+
+
+def image(n=2, height=75, width=130):
+    return torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def fish(arch=NARROW, **arguments):
+    net = FishNet(arch, **arguments).eval()
+    seed(net)
+    return net
+
+
+def norms(net):
+    return sum(isinstance(module, _BatchNorm) for module in net.modules())
+
+
+@torch.no_grad()
+def errors(ours, theirs, x, layout=torch.channels_last):
+    """Relative, of each level; shapes and number format must be the plain network's."""
+    ours, theirs = ours(x), theirs(x)
+    assert len(ours) == len(theirs)
+    for mine, plain in zip(ours, theirs, strict=True):
+        assert mine.shape == plain.shape and mine.dtype is torch.float32
+        assert mine.is_contiguous(memory_format=layout)
+    return [relative_error(mine, plain) for mine, plain in zip(ours, theirs, strict=True)]
+
+
+class TestBackbone:
+    @pytest.mark.parametrize('field, value', OPTIONS)
+    def test_same_features_in_every_option(self, field, value):
+        net = fish(replace(NARROW, **{field: value}))
+        assert max(errors(optimize_for_inference(net), net, image())) < 1e-5
+
+    @pytest.mark.parametrize('field, value', OPTIONS)
+    def test_only_norms_before_which_there_is_no_convolution_stay(self, field, value):
+        """Of every bottleneck and I-conv the first, the bridge's two (its squeeze's, its attention's), strided ones'."""
+        net = fish(replace(NARROW, **{field: value}))
+        blocks = [m for m in net.modules() if isinstance(m, Bottleneck)]
+        stay = len(blocks) + sum(isinstance(block.shortcut, PreActConv) for block in blocks)
+        stay += 1 + (net.arch.attention == 'se')
+        stay += sum(isinstance(stage.down, PreActConv) for stage in (*net.tail, *net.head))
+        assert norms(optimize_for_inference(net)) == stay < norms(net)
+
+    def test_a_third_of_the_released_networks_norms_stays(self):
+        with torch.device('meta'):
+            net = FishNet('fishnet150')
+        assert (norms(net), norms(optimize_for_inference(net))) == (148, 52)
+
+    def test_the_original_is_left_as_it_is(self):
+        net = fish().train()
+        before = copy.deepcopy(net.state_dict())
+        optimize_for_inference(net, torch.bfloat16)
+        assert net.training and net.stem[0].conv.weight.requires_grad
+        after = net.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[key], after[key]) and before[key].dtype is after[key].dtype for key in before)
+
+    def test_group_norm_is_not_folded(self):
+        """Its statistics are each image's."""
+        net = fish(norm_cfg=dict(type='GN', num_groups=1))
+        form = optimize_for_inference(net)
+        assert max(errors(form, net, image())) < 1e-5
+        count = sum(isinstance(module, nn.GroupNorm) for module in net.modules())
+        assert sum(isinstance(module, nn.GroupNorm) for module in form.modules()) == count > 0
+        assert max(errors(optimize_for_inference(net, torch.bfloat16), net, image())) < BF16
+
+    @pytest.mark.parametrize('affine, eps', [(False, 1e-5), (True, 1e-2)])
+    def test_norms_without_affine_and_of_another_eps(self, affine, eps):
+        net = fish(norm_cfg=dict(type='BN', affine=affine, eps=eps, requires_grad=affine))
+        assert max(errors(optimize_for_inference(net), net, image())) < 1e-5
+
+    def test_bfloat16(self):
+        """Images of any number format and layout; half of the weights' bytes, and what is left of the norms in float32."""
+        net = fish()
+        form = optimize_for_inference(net, torch.bfloat16)
+        off = errors(form, net, image())
+        assert 1e-4 < min(off) and max(off) < BF16  # it did compute in bfloat16
+        for x in (image().double(), image().contiguous(memory_format=torch.channels_last)):
+            again = form(x)
+            assert all(torch.equal(a, b) for a, b in zip(again, form(image()), strict=True))
+        kinds = {type(m): {p.dtype for p in m.parameters(recurse=False)} for m in form.modules()}
+        assert kinds[nn.Conv2d] == {torch.bfloat16} and kinds[nn.BatchNorm2d] == {torch.float32}
+
+    def test_no_gradient(self):
+        form = optimize_for_inference(fish())
+        assert not form.training and not any(p.requires_grad for p in form.parameters())
+        assert not form(image())[-1].requires_grad
+
+    @pytest.mark.parametrize('arguments', [dict(channels_last=True), dict(with_cp='stage'), dict(out_indices=(1, 3))])
+    def test_whatever_the_backbone_was_built_for(self, arguments):
+        net = fish(**arguments)
+        assert max(errors(optimize_for_inference(net), net, image())) < 1e-5
+
+
+class TestRefusals:
+    def test_a_model_without_a_fishnet(self):
+        with pytest.raises(ValueError, match='Linear is no FishNet and has none as its backbone'):
+            optimize_for_inference(nn.Linear(1, 1))
+
+    @pytest.mark.parametrize('dtype', [torch.float64, torch.int8, 'bfloat16'])
+    def test_other_number_formats(self, dtype):
+        with pytest.raises(ValueError, match='must be one of torch.float32, torch.bfloat16, torch.float16'):
+            optimize_for_inference(fish(), dtype)
+
+    def test_float16_on_a_cpu(self):
+        with pytest.raises(ValueError, match='on a CPU take torch.bfloat16'):
+            optimize_for_inference(fish(), torch.float16)
+
+
+class TestNecks:
+    def test_the_classifiers(self):
+        net = seeded_classifier()
+        form = optimize_for_inference(net)
+        assert norms(form.neck) == 1 and norms(net.neck) == 2
+        with torch.no_grad():
+            assert relative_error(form(image()), net(image())) < 1e-5
+            assert form(image()).dtype is torch.float32
+            assert relative_error(optimize_for_inference(net, torch.bfloat16)(image()), net(image())) < BF16
+
+    @pytest.mark.parametrize(
+        'arguments, stay',
+        [
+            (dict(norm_cfg=dict(type='BN')), 0),
+            (dict(norm_cfg=dict(type='BN'), order=('norm', 'conv', 'act')), 1),
+            (dict(norm_cfg=dict(type='BN'), conv_cfg=dict(type='ConvWS')), 1),
+            (dict(norm_cfg=dict(type='BN'), with_spectral_norm=True), 1),
+            (dict(norm_cfg=None), 0),
+        ],
+    )
+    def test_any_made_of_conv_modules(self, arguments, stay):
+        """Folded only where a plain convolution comes first: with standardised weights it would be undone."""
+
+        class Neck(nn.Module):
+            def __init__(self, width):
+                super().__init__()
+                self.lateral = ConvModule(width, width, 1, **arguments)
+
+            def forward(self, levels):
+                return (self.lateral(levels[-1]),)
+
+        model = nn.Module()
+        model.backbone = fish()
+        width = model.backbone.out_channels[-1]
+        model.neck = Neck(width).eval()
+        state = model.neck.state_dict()
+        torch.manual_seed(0)
+        model.neck.load_state_dict(
+            {k: torch.rand_like(v) + 0.5 if 'running' in k or 'bn' in k and v.ndim else v for k, v in state.items()}
+        )
+        form = optimize_for_inference(model)
+        assert norms(form.neck) == stay
+        off = errors(lambda x: form.neck(form.backbone(x)), lambda x: model.neck(model.backbone(x)), image(), HEADS)
+        assert max(off) < 1e-5
+
+    def test_between_backbone_and_neck_nothing_is_converted(self):
+        net = seeded_classifier()
+        seen = []
+        form = optimize_for_inference(net, torch.bfloat16)
+        form.neck.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0]))
+        form(image())
+        assert [x.dtype for x in seen] == [torch.bfloat16]
+        assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def build(name):
+    """A model whose backbone and neck have seeded weights, its heads random ones that tell regions apart."""
+    cfg = read_config(str(CONFIGS / name))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model).eval()
+        torch.manual_seed(0)
+        model.init_weights()
+        seed(model.backbone)
+        seed(model.neck)
+        for key, value in model.state_dict().items():
+            if 'fc_cls.weight' in key:
+                value.mul_(2)
+        yield model
+
+
+@pytest.fixture
+def detector():
+    yield from build('mask_rcnn_fishnet_demo.py')
+
+
+@pytest.fixture
+def classifier():
+    yield from build('classifier_fishnet_demo.py')
+
+
+def detections(model, images):
+    from mmdet.structures import DetDataSample
+
+    samples = []
+    for picture in images:
+        shape = tuple(picture.shape[-2:])
+        sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0)))
+        samples.append(sample)
+    with torch.no_grad():
+        data = model.data_preprocessor(dict(inputs=list(images), data_samples=samples), False)
+        return [sample.pred_instances for sample in model.predict(data['inputs'], data['data_samples'])]
+
+
+class TestWholeModels:
+    def test_a_detector_detects_the_same(self, detector):
+        images = torch.randint(0, 256, (2, 3, 96, 160), generator=torch.Generator().manual_seed(0))
+        form = optimize_for_inference(detector)
+        assert norms(form.neck) == 0 < norms(detector.neck)
+        found, plain = detections(form, images), detections(detector, images)
+        for ours, theirs in zip(found, plain, strict=True):
+            assert len(ours) == len(theirs) > 0 and torch.equal(ours.labels, theirs.labels)
+            assert len(theirs.scores.unique()) == len(theirs)
+            torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(ours.bboxes, theirs.bboxes, rtol=1e-3, atol=1e-2)
+            assert (ours.masks == theirs.masks).float().mean() > 0.9999
+
+    def test_its_heads_stay_as_they_are(self, detector):
+        form = optimize_for_inference(detector, torch.bfloat16)
+        for part in ('rpn_head', 'roi_head'):
+            ours, theirs = getattr(form, part).state_dict(), getattr(detector, part).state_dict()
+            assert all(torch.equal(ours[key], theirs[key]) and ours[key].dtype is theirs[key].dtype for key in theirs)
+        x = torch.randn(1, 3, 96, 160)
+        assert max(errors(form.extract_feat, detector.extract_feat, x, HEADS)) < BF16
+
+    def test_an_mmpretrain_classifier(self, classifier):
+        x = image(2, 64, 64)
+        form = optimize_for_inference(classifier)
+        with torch.no_grad():
+            assert relative_error(form(x), classifier(x)) < 1e-5
+        assert isinstance(classifier.neck, FishNetNeck) and norms(form.neck) == 1
+
+
+@pytest.mark.long
+def test_compiled_at_two_sizes():
+    net = fish()
+    form = optimize_for_inference(net, compile=True)
+    for size in ((1, 64, 96), (1, 75, 130)):
+        assert max(errors(form, net, image(*size))) < 1e-5
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """Seeded weights of the demo's detector."""
+    path = tmp_path_factory.mktemp('weights') / 'seeded.pth'
+    for model in build(DEMO.name):
+        torch.save({'state_dict': model.state_dict()}, path)
+    return path
+
+
+def found(folder, run_tool, checkpoint, demo_data, *flags):
+    """The scores that tools/test.py finds on each image."""
+    done = run_tool(
+        'tools/test.py', DEMO, checkpoint, '--work-dir', folder, *flags,
+        '--out', folder / 'found.pkl', '--cfg-options', *demo_options(demo_data),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    measured = json.loads((folder / 'ap_test.json').read_text())['measured']
+    assert [row['type'] for row in measured] == ['bbox', 'segm']
+    return [sample['pred_instances']['scores'] for sample in pickle.loads((folder / 'found.pkl').read_bytes())]
+
+
+class TestTool:
+    @pytest.fixture(scope='class')
+    def plain(self, tmp_path_factory, run_tool, checkpoint, demo_data):
+        return found(tmp_path_factory.mktemp('plain'), run_tool, checkpoint, demo_data)
+
+    @pytest.mark.parametrize('dtype, bound', [('float32', 1e-4), ('bfloat16', BF16)])
+    def test_finds_the_same(self, dtype, bound, plain, checkpoint, demo_data, tmp_path, run_tool):
+        optimized = found(tmp_path, run_tool, checkpoint, demo_data, '--optimize', dtype)
+        assert len(optimized) == len(plain) == 4 and all(len(scores) for scores in plain)
+        best = [torch.stack([scores[0] for scores in each]) for each in (optimized, plain)]
+        torch.testing.assert_close(*best, rtol=bound, atol=0)
+        assert not torch.equal(*best)  # another form it was
+
+    @pytest.mark.parametrize('wrappers', [1, 2])
+    def test_inside_wrappers(self, wrappers, detector):
+        """Those of several processes and of test-time augmentation."""
+        from mmdet.models import DetTTAModel
+
+        model = DetTTAModel(module=detector)
+        runner = SimpleNamespace(model=nn.DataParallel(model) if wrappers == 2 else model)
+        deploy.TestOptimized(torch.bfloat16).before_test(runner)
+        assert (runner.model.module if wrappers == 2 else runner.model) is model
+        assert isinstance(model.module.backbone, deploy.InferenceForm)
+
+    def test_compile_goes_with_optimize(self, run_tool):
+        done = run_tool('tools/test.py', DEMO, 'none.pth', '--compile')
+        assert done.returncode == 2 and '--compile goes with --optimize' in done.stderr

@@ -1,0 +1,150 @@
+"""AP figures against pycocotools called by hand: of result files, and of the metric on one rank and on two."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ap_case import NAMES, detections, hard_annotations, noisy_results, pycocotools_stats
+from conftest import REPO
+from mmengine.logging import MMLogger
+
+from fishnet_mmdet.evaluation.ap_report import APReport
+from fishnet_mmdet.evaluation.coco_eval import FIGURES, evaluate, load_annotations
+from fishnet_mmdet.evaluation.metric import MMDET_NAMES, OfficialCocoMetric
+
+
+@pytest.fixture(scope='session')
+def hard(demo_data, tmp_path_factory):
+    path = tmp_path_factory.mktemp('hard') / 'hard.json'
+    path.write_text(json.dumps(hard_annotations(demo_data)))
+    return path
+
+
+@pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
+@pytest.mark.parametrize('copies', [1, 200], ids=['few', 'more than 100 an image'])
+def test_crowds_and_bare_images_are_pycocotools(hard, iou_type, copies):
+    truth = load_annotations(hard)
+    rows = noisy_results(truth, np.random.default_rng(copies), copies)
+    bare = next(image for image in truth.imgs if not truth.imgToAnns[image])
+    rows += [{**row, 'image_id': bare} for row in rows[:9]]  # nothing but false alarms
+    most = max(sum(row['image_id'] == image for row in rows) for image in truth.imgs)
+    assert (most > 100) == (copies > 1)
+    figures, per_class = evaluate(truth, rows, iou_type)
+    np.testing.assert_allclose(list(figures.values()), pycocotools_stats(hard, rows, iou_type), rtol=0, atol=1e-12)
+    assert 0.01 < figures['AP'] < 0.95 and per_class['triangle'] == -1
+
+
+@pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
+@pytest.mark.parametrize('copies', [1, 60], ids=['few', 'more than 100 an image'])
+def test_all_twelve_figures_are_pycocotools(annotations, iou_type, copies):
+    truth = load_annotations(annotations)
+    rows = noisy_results(truth, np.random.default_rng(copies), copies)
+    figures, per_class = evaluate(truth, rows, iou_type)
+    assert tuple(figures) == FIGURES
+    np.testing.assert_allclose(list(figures.values()), pycocotools_stats(annotations, rows, iou_type), atol=1e-12)
+    assert 0.05 < figures['AP'] < 0.95
+    assert np.mean(list(per_class.values())) == pytest.approx(figures['AP'])
+
+
+@pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
+def test_no_detections_give_zeros(annotations, iou_type):
+    figures, _ = evaluate(load_annotations(annotations), [], iou_type)
+    assert figures['AP'] == figures['AP50'] == figures['AR_100'] == 0
+
+
+def test_annotations_without_info_are_evaluated(annotations, tmp_path):
+    """pycocotools 2.0.8 and later copy `info` without asking whether it is there."""
+    content = json.loads(annotations.read_text())
+    del content['info']
+    (tmp_path / 'bare.json').write_text(json.dumps(content))
+    truth = load_annotations(tmp_path / 'bare.json')
+    rows = noisy_results(truth, np.random.default_rng(0))
+    assert evaluate(truth, rows, 'bbox')[0] == evaluate(load_annotations(annotations), rows, 'bbox')[0]
+
+
+class TestTool:
+    def test_prints_and_writes_the_figures(self, annotations, tmp_path, run_tool):
+        rows = noisy_results(load_annotations(annotations), np.random.default_rng(0))
+        (tmp_path / 'results.json').write_text(json.dumps(rows))
+        out = tmp_path / 'figures.json'
+        done = run_tool(
+            'tools/eval_results.py',
+            annotations,
+            tmp_path / 'results.json',
+            '--iou-type',
+            'segm',
+            '--out',
+            out,
+        )
+        assert done.returncode == 0, done.stderr
+        figures = json.loads(out.read_text())
+        expected = pycocotools_stats(annotations, rows, 'segm')
+        np.testing.assert_allclose([figures[name] for name in FIGURES], expected, atol=1e-12)
+        assert 'AR_100' in done.stdout and f'{100 * expected[0]:.1f}' in done.stdout
+
+    def test_a_bad_file_is_one_line(self, annotations, tmp_path, run_tool):
+        done = run_tool('tools/eval_results.py', annotations, tmp_path / 'none.json')
+        assert done.returncode == 1 and 'none.json' in done.stderr and 'Traceback' not in done.stderr
+
+
+def run_metric(annotations, empty, copies=1, **kwargs):
+    metric = OfficialCocoMetric(ann_file=str(annotations), metric=['bbox', 'segm'], **kwargs)
+    metric.dataset_meta = dict(classes=NAMES)
+    truth, rng = load_annotations(annotations), np.random.default_rng(0)
+    for image_id in truth.imgs:
+        metric.process({}, [detections(truth, image_id, rng, empty, copies)])
+    return metric.evaluate(len(truth.imgs))
+
+
+def assert_figures_of(metrics, annotations, prefix, names=MMDET_NAMES):
+    """The metric's figures are what pycocotools makes of the results that the metric wrote."""
+    for iou_type in ('bbox', 'segm'):
+        expected = pycocotools_stats(annotations, json.loads(Path(f'{prefix}.{iou_type}.json').read_text()), iou_type)
+        ours = [metrics[f'coco/{iou_type}_{names[figure]}'] for figure in FIGURES]
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
+        assert 0.05 < ours[0] < 0.999
+
+
+class TestMetric:
+    def test_figures_are_pycocotools(self, hard, tmp_path):
+        metrics = run_metric(hard, empty=False, copies=40, outfile_prefix=str(tmp_path / 'r'))
+        assert_figures_of(metrics, hard, tmp_path / 'r')
+
+    def test_two_ranks_with_an_odd_number_of_images(self, hard, tmp_path):
+        """MMEngine's sampler gives the last rank an image twice; the figures are those of each once, on both ranks."""
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+        command += [str(REPO / 'tests' / 'two_rank_metric.py'), str(hard), str(tmp_path / 'r')]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        ranks = [json.loads((tmp_path / f'r.rank{rank}.json').read_text()) for rank in (0, 1)]
+        assert ranks[0] == ranks[1]
+        rows = json.loads((tmp_path / 'r.bbox.json').read_text())
+        assert len({(row['image_id'], *row['bbox'], row['score']) for row in rows}) == len(rows)  # no image twice
+        assert_figures_of(ranks[0], hard, tmp_path / 'r')
+
+    def test_perfect_boxes_and_masks(self, annotations):
+        metrics = run_metric(annotations, empty=False, classwise=True)
+        assert metrics['coco/segm_mAP_50'] > 0.99 and metrics['coco/bbox_mAP'] > 0.95
+        assert 'coco/segm_disc_precision' in metrics
+
+    def test_nothing_detected(self, annotations):
+        """mmdet's own metric returns nothing here, and save_best then fails."""
+        told = []
+        logger, handler = MMLogger.get_current_instance(), logging.Handler()
+        handler.emit = lambda record: told.append(record.getMessage())
+        logger.addHandler(handler)
+        metrics = run_metric(annotations, empty=True)
+        logger.removeHandler(handler)
+        assert metrics['coco/bbox_mAP'] == metrics['coco/segm_mAP'] == 0
+        assert any('Likely causes' in line for line in told)
+        assert [row.kind for row in APReport().measured(metrics, 'x')] == ['bbox', 'segm']
+
+    def test_other_metrics_are_left_to_mmdet(self):
+        with pytest.raises(ValueError, match='proposal.*CocoMetric'):
+            OfficialCocoMetric(metric='proposal')

@@ -1,0 +1,81 @@
+"""The tables of AP and accuracy: what they hold, how they look, and what a resumed run makes of them."""
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from fishnet_mmdet.evaluation.accuracy_report import AccuracyReport
+from fishnet_mmdet.evaluation.ap_report import APReport
+
+
+class TestTable:
+    METRICS = {
+        'coco/bbox_mAP': 0.4149, 'coco/bbox_mAP_50': 0.6, 'coco/bbox_mAP_75': 0.45,
+        'coco/bbox_mAP_s': -1, 'coco/bbox_mAP_m': 0.449, 'coco/bbox_mAP_l': 0.55,
+        'coco/bbox_AR@100': 0.7, 'data_time': 0.1, 'time': 0.2,
+    }  # fmt: skip
+
+    def test_percent_with_one_decimal(self):
+        (row,) = APReport().measured(self.METRICS, 'epoch 3')
+        assert APReport.style.cells(row) == ['epoch 3', 'bbox', '41.5', '60.0', '45.0', '-', '44.9', '55.0']
+
+    @pytest.mark.parametrize('detector, count', [('MaskRCNN', 8), ('FasterRCNN', 4), ('RetinaNet', 0)])
+    def test_the_papers_rows_say_so(self, detector, count):
+        rows = APReport().published(dict(type=detector))
+        assert len(rows) == count
+        assert all('paper' in row.label and 'not measured here' in row.label for row in rows)
+
+    def test_both_renderings_hold_every_figure(self):
+        report = APReport()
+        own, paper = report.measured(self.METRICS, 'epoch 3'), report.published(dict(type='FasterRCNN'))
+        for text in (report.style.on_screen(own, paper, 'T'), report.style.markdown([*own, *paper], 'T')):
+            for cell in ('41.5', '60.0', '40.6', '53.7', 'AP_S', 'FishNet-150'):
+                assert cell in text
+
+    def test_accuracy_beside_the_released_files(self):
+        report = AccuracyReport()
+        (row,) = report.measured({'accuracy/top1': 77.5, 'accuracy/top5': 93.125, 'time': 1}, 'this model')
+        assert report.style.cells(row) == ['this model', '', '77.50', '93.12']
+        model = dict(backbone=dict(arch='fishnet150'), head=dict(num_classes=1000))
+        rows = [report.style.cells(row) for row in report.published(model)]
+        assert [row[2:] for row in rows] == [['78.14', '93.95'], ['79.35', '94.75'], ['-', '95.25']]
+        assert all('not measured here' in row[0] for row in rows)
+        assert report.published(dict(backbone=dict(arch='fishnet150'), head=dict(num_classes=9))) == []
+        assert report.measured({'coco/bbox_mAP': 1.0}, 'x') == []
+
+    def test_a_new_run_begins_its_table_anew_and_a_resumed_one_goes_on(self, tmp_path):
+        def run(first, last, again=False):
+            runner = SimpleNamespace(
+                work_dir=tmp_path, epoch=first, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
+                cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
+            )  # fmt: skip
+            report = APReport()
+            report.before_train(runner)
+            if again:  # as a resume does, which cannot know that it was over
+                report.after_val_epoch(runner, self.METRICS)
+            for runner.epoch in range(first + 1, last + 1):
+                report.after_val_epoch(runner, self.METRICS)
+            return [row['label'] for row in json.loads((tmp_path / 'ap_val.json').read_text())['measured']]
+
+        assert run(0, 3) == ['epoch 1', 'epoch 2', 'epoch 3']
+        assert run(2, 4) == ['epoch 1', 'epoch 2', 'epoch 3', 'epoch 4']
+        assert run(2, 3, again=True) == ['epoch 1', 'epoch 2', 'epoch 3']
+        assert run(0, 1) == ['epoch 1']
+        (tmp_path / 'ap_val.json').write_text('{"measured": [{')  # cut short by a crash
+        assert run(1, 2) == ['epoch 2']
+
+    def test_a_test_stands_alone_whatever_was_validated_before(self, tmp_path):
+        runner = SimpleNamespace(
+            work_dir=tmp_path, epoch=0, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
+            cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
+        )  # fmt: skip
+        report = APReport()
+        report.before_train(runner)
+        runner.epoch = 1
+        report.after_val_epoch(runner, self.METRICS)
+        for _ in range(2):
+            report.after_test_epoch(runner, self.METRICS)
+        measured = json.loads((tmp_path / 'ap_test.json').read_text())['measured']
+        assert [row['label'] for row in measured] == ['this model']

@@ -1,0 +1,186 @@
+"""Annotation and result files that do not fit each other, or would make pycocotools crash, are told by name."""
+
+import copy
+import json
+import random
+
+import numpy as np
+import pytest
+from ap_case import noisy_results
+
+from fishnet_mmdet.data.coco import MAX_BYTES
+from fishnet_mmdet.evaluation.coco_checks import ResultsError
+from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations, load_results
+from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
+
+
+@pytest.mark.parametrize(
+    'change, named',
+    [
+        (lambda row: row.pop('score'), 'result 0 lacks.*score'),
+        (lambda row: row.pop('bbox'), 'result 0 lacks.*bbox'),
+        (lambda row: row.update(image_id=999), 'image 999.*belong together'),
+        (lambda row: row.update(category_id=99), r'category 99.*\[1, 2, 3\]'),
+    ],
+)
+def test_rows_that_fit_no_annotation_are_named(annotations, change, named):
+    truth = load_annotations(annotations)
+    rows = noisy_results(truth, np.random.default_rng(0))
+    change(rows[0])
+    with pytest.raises(ResultsError, match=named):
+        evaluate(truth, rows, 'bbox')
+
+
+def test_files_that_are_not_coco(tmp_path):
+    (tmp_path / 'page.json').write_text('<html>')
+    (tmp_path / 'object.json').write_text('{}')
+    for loader in (load_annotations, load_results):
+        for name, reason in (
+            ('none.json', 'cannot be read'),
+            ('page.json', 'not JSON'),
+            ('object.json', 'not'),
+        ):
+            with pytest.raises(ResultsError, match=f'{name}.*{reason}'):
+                loader(tmp_path / name)
+
+
+class TestUntrusted:
+    """Files that would make pycocotools crash, read past its memory, or count wrongly."""
+
+    @staticmethod
+    def sound(annotations):
+        truth = load_annotations(annotations)
+        return truth, noisy_results(truth, np.random.default_rng(0))
+
+    @pytest.mark.parametrize(
+        'change, told',
+        [
+            (lambda row: row.update(score=float('nan')), 'score'),
+            (lambda row: row.update(score='0.9'), 'score'),
+            (lambda row: row.update(image_id=[1]), 'image'),
+            (lambda row: row.update(category_id={}), 'category'),
+            (lambda row: row['segmentation'].update(size=[10**6, 10**6]), 'size'),
+            (
+                lambda row: row['segmentation'].update(counts='012P'),
+                'ends within a number',
+            ),  # its last number goes on
+            (lambda row: row['segmentation'].update(counts='PPPPPPPPPPPPPPPPPPPPPPPP0'), 'more than 32 bits'),
+            (lambda row: row['segmentation'].update(counts='\x00'), 'not a compressed RLE'),
+            (lambda row: row['segmentation'].update(counts=[96 * 96]), 'no text'),
+            (lambda row: row['segmentation'].update(counts='0'), 'add up'),
+            (lambda row: row['segmentation'].update(counts='O'), 'add up'),  # -1
+            (lambda row: row.update(segmentation=[[1, 2, 3, 4, 5, 6]]), 'size and counts'),
+        ],
+    )
+    def test_unsound_masks_and_scores(self, annotations, change, told):
+        truth, rows = self.sound(annotations)
+        change(rows[3])
+        with pytest.raises(ResultsError, match=f'result 3.*{told}'):
+            evaluate(truth, rows, 'segm')
+
+    @pytest.mark.parametrize('box', [[1, 2, 3], [1, 2, 3, float('inf')], [1, 2, 3, 10**400], ['1', 2, 3, 4], None])
+    def test_unsound_boxes(self, annotations, box):
+        truth, rows = self.sound(annotations)
+        rows[3]['bbox'] = box
+        with pytest.raises(ResultsError, match='result 3.*not four numbers'):
+            evaluate(truth, rows, 'bbox')
+
+    @pytest.mark.parametrize(
+        'change, told',
+        [
+            (lambda a: a.update(segmentation=[[0, 0, 1e8, 0, 1e8, 1e8]]), 'far beyond'),
+            (lambda a: a.update(segmentation=[]), 'neither polygons'),
+            (lambda a: a.update(segmentation=[[0, 0, 1, 1]]), 'three points'),
+            (lambda a: a.update(segmentation={'size': [1, 1], 'counts': '0'}), 'size'),
+            (lambda a: a.update(image_id=77), 'image 77'),
+            (lambda a: a.update(category_id=77), 'category 77'),
+            (lambda a: a.update(area=None), 'area'),
+            (lambda a: a.update(iscrowd=2), 'iscrowd'),
+        ],
+    )
+    def test_unsound_annotations(self, annotations, tmp_path, change, told):
+        content = json.loads(annotations.read_text())
+        change(content['annotations'][5])
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        name = content['annotations'][5]['id']
+        with pytest.raises(ResultsError, match=f'annotation {name} .number 5 of the file.*{told}'):
+            evaluate(load_annotations(tmp_path / 'a.json'), [], 'segm')
+        with pytest.raises(ResultsError, match=told):  # before a run starts
+            OfficialCocoMetric(ann_file=str(tmp_path / 'a.json'), metric='segm')
+
+    @pytest.mark.parametrize('numbering', ['from 0', 'all the same', 'texts', 'no crowd flag'])
+    def test_ids_that_pycocotools_counts_wrongly(self, annotations, tmp_path, numbering):
+        """To pycocotools an object whose id is 0 is never found, and one of two with the same id is the other."""
+        truth, rows = self.sound(annotations)
+        content = json.loads(annotations.read_text())
+        for number, annotation in enumerate(content['annotations']):
+            if numbering == 'no crowd flag':
+                del annotation['iscrowd']
+            else:
+                annotation['id'] = {'from 0': number, 'all the same': 7, 'texts': f'a{number}'}[numbering]
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        for iou_type in ('bbox', 'segm'):
+            ours = evaluate(load_annotations(tmp_path / 'a.json'), rows, iou_type)
+            assert ours == evaluate(truth, rows, iou_type)
+
+    def test_files_too_large_or_too_deep(self, tmp_path):
+        with (tmp_path / 'large.json').open('wb') as file:
+            file.truncate(MAX_BYTES + 1)
+        (tmp_path / 'deep.json').write_text('[' * 100_000)
+        (tmp_path / 'latin.json').write_bytes(b'["\xff"]')
+        for name, told in (('large', 'bytes'), ('deep', 'not JSON'), ('latin', 'not JSON')):
+            for load in (load_annotations, load_results):
+                with pytest.raises(ResultsError, match=f'{name}.json: .*{told}'):
+                    load(tmp_path / f'{name}.json')
+
+    @pytest.mark.parametrize('rounds', [400, pytest.param(10_000, marks=pytest.mark.long)])
+    def test_any_value_anywhere(self, annotations, tmp_path, rounds):
+        """A few values of either file replaced, removed or doubled: figures, or one readable error."""
+        content = json.loads(annotations.read_text())
+        kept = {image['id'] for image in content['images'][:2]}
+        content['images'] = content['images'][:2]
+        content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
+        (tmp_path / 'small.json').write_text(json.dumps(content))
+        results = noisy_results(load_annotations(tmp_path / 'small.json'), np.random.default_rng(0))
+        rng, told, counted = random.Random(0), 0, 0
+        for number in range(rounds):
+            files = {'truth': copy.deepcopy(content), 'results': copy.deepcopy(results)}
+            for _ in range(rng.randint(1, 2)):
+                spoil(files[rng.choice(['truth', 'results'])], rng)
+            for name, file in files.items():
+                (tmp_path / f'{name}.json').write_text(json.dumps(file))
+            try:
+                truth = load_annotations(tmp_path / 'truth.json')
+                figures, _ = evaluate(truth, load_results(tmp_path / 'results.json'), rng.choice(['bbox', 'segm']))
+                counted += 1
+                assert all(-1 <= value <= 1 for value in figures.values()), number
+            except ResultsError as error:
+                told += 1
+                assert len(str(error)) < 1000, number
+        assert told > rounds / 4 and counted > rounds / 10
+
+
+ODD_VALUES = (
+    None, True, -1, 0, 1, 2, 0.5, 1e9, -1e300, 10**30, 10**400, float('nan'), float('inf'), '', 'x', '0', 'P', '\x00', [], {},
+    [[]], [0], [1, 2, 3, 4], [[1, 2, 3, 4, 5, 6]], {'size': [96, 96], 'counts': 'P'}, {'size': [96, 96], 'counts': [96]},
+)  # fmt: skip
+
+
+def spoil(node, rng):
+    """Walks down at random, and replaces, removes, doubles or cuts what it comes to."""
+    while True:
+        key = rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
+        value = node[key]
+        if isinstance(value, dict | list) and value and rng.random() < 0.9:
+            node = value
+            continue
+        how = rng.random()
+        if isinstance(value, str) and how < 0.3:
+            node[key] = value[: rng.randrange(len(value) + 1)] + rng.choice(['', 'o', 'P', '0', '~'])
+        elif how < 0.7:
+            node[key] = rng.choice(ODD_VALUES)
+        elif how < 0.85:
+            del node[key]
+        elif isinstance(node, list):
+            node.append(copy.deepcopy(value))
+        return

@@ -1,0 +1,380 @@
+"""The benchmark: bytes against counts by hand, timings in turns, every form a network that works, one run of the tool."""
+
+import json
+import math
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from conftest import REPO
+from matplotlib.image import imread
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+
+from fishnet_mmdet import FishNet
+from fishnet_mmdet.lab.benchmark import contenders as who
+from fishnet_mmdet.lab.benchmark.contenders import (
+    DEFAULT,
+    FORMS,
+    QUICK,
+    TASKS,
+    BenchmarkError,
+    Contender,
+    build,
+    installed,
+    read_contenders,
+)
+from fishnet_mmdet.lab.benchmark.detector import DETECTORS
+from fishnet_mmdet.lab.benchmark.machine import best, describe, measure_peaks
+from fishnet_mmdet.lab.benchmark.measure import Plan, Step, baseline, compare
+from fishnet_mmdet.lab.benchmark.memory import memory_of
+from fishnet_mmdet.lab.benchmark.timing import Budget, ratio, spread, take_turns
+
+MAP = 2 * 32 * 32 * 4  # bytes of a channel of the image below
+NORM = 4 * 2  # bytes a channel that live BN keeps: mean and 1 / deviation of the batch
+
+
+def image(channels=8):
+    return torch.rand(2, channels, 32, 32)
+
+
+def kept(work):
+    work()
+    return memory_of(work).kept
+
+
+class Mask(torch.autograd.Function):
+    """ReLU that keeps a byte for each number."""
+
+    @staticmethod
+    def forward(ctx, x):
+        positive = x > 0
+        ctx.save_for_backward(positive.to(torch.uint8))
+        return x * positive
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0]
+
+
+class AliveStorages(TorchDispatchMode):
+    """An independent count: a weak reference to the storage of every output of every operation."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.seen[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        return out
+
+    def alive(self, but):
+        outside = {tensor.untyped_storage()._cdata for tensor in but}
+        return sum(n for key, (ref, n) in self.seen.items() if key not in outside and not ref.expired())
+
+
+class TestKeptBytes:
+    def chain(self):
+        return nn.Sequential(
+            nn.Conv2d(8, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(16, 4, 1, bias=False),
+        )
+
+    def test_a_chain_by_hand(self):
+        """The input of BN; its output, which ReLU and the next convolution share; what is returned."""
+        net, x = self.chain(), image()
+        assert kept(lambda: net(x)) == (16 + 16 + 4) * MAP + 16 * NORM
+
+    def test_relu_not_in_place_keeps_no_second_map(self):
+        """torch's ReLU keeps its output, which is the convolution's input; BN does not need its own output."""
+        net, x = self.chain(), image()
+        net[2] = nn.ReLU()
+        assert kept(lambda: net(x)) == (16 + 16 + 4) * MAP + 16 * NORM
+
+    def test_without_a_graph_the_output_is_all(self):
+        net, x = self.chain().eval(), image()
+        with torch.no_grad():
+            assert kept(lambda: net(x)) == 4 * MAP
+
+    def test_what_a_checkpoint_holds(self):
+        """Its input is an argument of a closure; where it was not there before, it counts."""
+        net, x = self.chain(), image()
+        again = partial(checkpoint, net, use_reentrant=False, preserve_rng_state=False)
+        assert kept(lambda: again(x)) == 4 * MAP
+        assert kept(lambda: again(x * 2)) == (8 + 4) * MAP
+
+    def test_a_function_that_saves_bytes(self):
+        conv, x = nn.Conv2d(8, 16, 1, bias=False), image()
+        assert kept(lambda: Mask.apply(conv(x))) == 16 * MAP // 4 + 16 * MAP  # the mask; the output
+
+    def test_a_graph_of_aot_autograd(self):
+        net, x = self.chain(), image()
+        compiled = torch.compile(net, backend='aot_eager')
+        eager = kept(lambda: net(x))
+        assert eager <= kept(lambda: compiled(x)) <= eager + 16 * MAP  # without in-place ReLU: BN's output too
+
+    def test_an_output_counts_as_long_as_it_is_held(self):
+        assert kept(lambda: image(4)) == 4 * MAP
+        assert kept(lambda: image(4).sum()) == 4
+
+    def test_what_backward_needs_without_what_is_returned(self):
+        net, x = self.chain(), image()
+        assert kept(lambda: net(x).grad_fn) == (16 + 16) * MAP + 16 * NORM
+        step = Step(
+            build(Contender('fishnet99', 'eager'), TASKS['fixed'], 'cpu'),
+            TASKS['fixed'],
+            torch.rand(1, 3, 64, 64),
+        )
+        levels = sum(level.nbytes for level in step.forward())
+        assert kept(step.graph) < kept(step.forward) <= kept(step.graph) + levels
+
+    def test_a_graph_that_ends_in_python(self):
+        """As a compiled one does, or one that changes the layout last."""
+
+        class Doubled(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return 2 * x
+
+        net, x = self.chain(), image()
+        step = Step(lambda image: (Doubled.apply(net(image)),), TASKS['fixed'], x)
+        assert kept(step.graph) >= (16 + 16) * MAP
+
+    def test_peak(self):
+        x = image()
+        memory = memory_of(lambda: (x + 1).exp().sum())
+        assert memory.kept == 4 and memory.peak == 2 * 8 * MAP
+
+    @pytest.mark.parametrize('with_cp', [False, 'norm', 'bottleneck', 'stage'])
+    @pytest.mark.parametrize('fixed', [False, True])
+    def test_agrees_with_an_independent_count(self, fixed, with_cp):
+        norm = dict(norm_cfg=dict(type='BN', requires_grad=not fixed), norm_eval=fixed)
+        net, x = FishNet('fishnet99', with_cp=with_cp, **norm).train(), torch.rand(1, 3, 64, 64)
+        counted = kept(lambda: net(x))
+        with AliveStorages() as storages:
+            held = net(x)
+        own = storages.alive([*net.parameters(), *net.buffers(), x])
+        assert held and counted == pytest.approx(own, rel=1e-3)
+
+
+class TestTimings:
+    def test_in_turns(self):
+        order = []
+        works = {name: partial(order.append, name) for name in 'abc'}
+        seconds = take_turns(works, dict(a=1, b=2, c=1), Budget(seconds=0, rounds=3), 'cpu')
+        assert order == list('abbc') * 3
+        assert {name: len(values) for name, values in seconds.items()} == dict(a=3, b=3, c=3)
+
+    def test_goes_on_until_the_budget_is_spent(self):
+        done = []
+        sleepy = {name: partial(torch.randn, 40_000) for name in 'ab'}
+        take_turns(sleepy, dict(a=1, b=1), Budget(seconds=0.05, rounds=1), 'cpu', done.append)
+        assert len(done) > 2 and done == sorted(done) and done[-1] == 1
+
+    def test_a_drift_cancels_in_the_ratio(self):
+        drifting = [1.0, 1.5, 4.0, 2.0]
+        assert ratio(drifting, [2 * value for value in drifting]) == 2
+
+    def test_spread(self):
+        assert spread([3.0]) == (3, 3, 3)
+        assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == (3, 2, 4)
+
+    def test_what_runs_out_of_memory_stays_in_the_table(self):
+        class Step:
+            def __init__(self, hungry):
+                self.network, self.hungry = nn.Identity(), hungry
+
+            def forward(self):
+                if self.hungry:
+                    raise torch.OutOfMemoryError
+                return image()
+
+            __call__ = graph = forward
+
+        rows = compare(
+            {'big': Step(True), 'small': Step(False)},
+            dict(task='inference', batch=1, height=32, width=32),
+            Budget(seconds=0, rounds=2), 'cpu', lambda *_: None,
+            baseline=lambda _, timed: timed[0], training=False,
+        )  # fmt: skip
+        assert [row.ms is None for row in rows] == [True, False]
+        assert rows[1].against == 'small' and rows[1].faster == rows[1].memory == 1
+
+
+class TestContenders:
+    def test_every_default_is_known(self):
+        assert read_contenders(DEFAULT) and read_contenders(QUICK)
+
+    def test_forms_are_put_together(self):
+        made = Contender('fishnet150', 'with_cp=norm+channels_last+amp').made
+        assert made.arguments == dict(with_cp='norm') and made.dtype == torch.bfloat16
+        assert made.tasks == ('fixed', 'live')
+
+    @pytest.mark.parametrize('form', [form for form in FORMS if form != 'compiled'])
+    @pytest.mark.parametrize('task', TASKS)
+    def test_every_form_gives_the_features_of_eager(self, form, task):
+        if task not in FORMS[form].tasks:
+            return
+        x = torch.randn(2, 3, 128, 128)
+        eager, other = (
+            Step(build(Contender('fishnet99', f), TASKS[task], 'cpu'), TASKS[task], x).forward()
+            for f in ('eager', form)
+        )
+        tolerance = 1e-3 if FORMS[form].dtype == torch.float32 else 0.5  # of other weights it would be 1.4
+        for ours, theirs in zip(other, eager, strict=True):
+            assert ours.requires_grad == TASKS[task].training
+            assert ((ours.float() - theirs).norm() / theirs.norm()).item() < tolerance
+
+    @pytest.mark.parametrize('name', ['pytorchcv-fishnet99', 'resnet50', 'resnext50'])
+    def test_peers_do_the_same_work(self, name):
+        """Four levels at the strides of a detector, BN fixed where it is to be, features that do not explode."""
+        net = build(Contender(name, 'eager'), TASKS['fixed'], 'cpu')
+        levels = net(torch.randn(2, 3, 96, 64))
+        assert [level.shape[2:] for level in levels] == [(24, 16), (12, 8), (6, 4), (3, 2)]
+        assert all(level.isfinite().all() and level.abs().max() < 1e4 for level in levels)
+        norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert norms and not any(m.training for m in norms)
+        trained = {id(p) for p in net.parameters() if p.requires_grad}
+        assert trained and not any(id(p) in trained for m in norms for p in m.parameters())
+        live = build(Contender(name, 'eager'), TASKS['live'], 'cpu')
+        assert all(m.training for m in live.modules() if isinstance(m, nn.BatchNorm2d))
+
+    def test_the_peer_is_the_same_network(self):
+        shapes = [
+            [level.shape for level in build(Contender(n, 'eager'), TASKS['inference'], 'cpu')(torch.rand(1, 3, 64, 64))]
+            for n in ('fishnet99', 'pytorchcv-fishnet99')
+        ]
+        assert shapes[0] == shapes[1]
+        assert who.gmacs('fishnet99', 64) == pytest.approx(who.gmacs('pytorchcv-fishnet99', 64))
+        assert who.gmacs('fishnet99', 128) == pytest.approx(4 * who.gmacs('fishnet99', 64), rel=1e-3)
+
+    def test_whom_ratios_are_against(self):
+        peer, eager, lean, other = read_contenders(
+            ['pytorchcv-fishnet150', 'fishnet150:eager,with_cp=stage', 'resnet50']
+        )
+        assert baseline(lean, [eager, peer, lean]) == peer
+        assert baseline(lean, [eager, lean]) == eager
+        assert baseline(other, [other, eager]) == eager
+        assert baseline(other, [other]) == other
+
+    def test_without_pytorchcv_the_others_run(self, monkeypatch):
+        monkeypatch.setattr(who, 'find_spec', lambda name: None)
+        here, lines = installed(read_contenders(QUICK))
+        assert here and not any('pytorchcv' in c.network for c in here)
+        assert len(lines) == 1 and 'pip install pytorchcv' in lines[0] and 'our eager' in lines[0]
+
+    @pytest.mark.parametrize(
+        'text, named',
+        [
+            ('fishnet15', 'fishnet150'),
+            ('fishnet150:slow', 'channels_last'),
+            ('resnet50:with_cp=norm', 'fishnet201'),
+            ('fishnet150:bfloat16+with_cp=norm', 'inference'),
+        ],
+    )
+    def test_what_is_not_known_lists_what_is(self, text, named):
+        with pytest.raises(BenchmarkError, match=f'{text.partition(":")[0]}.*{named}'):
+            read_contenders([text])
+
+
+def test_the_machine_has_no_name():
+    import platform
+    import socket
+
+    facts = describe('cpu')
+    assert facts['torch'] == torch.__version__ and facts['cpu'] and facts['threads'] >= 1
+    assert not {socket.gethostname(), platform.node()} & {str(value) for value in facts.values()}
+
+
+def test_peaks_of_both_dtypes():
+    peaks = measure_peaks('cpu', quick=True)
+    assert len(peaks) == 2 * 2 * 2 + 2
+    for dtype in (torch.float32, torch.bfloat16):
+        assert best(peaks, dtype).gflops == max(p.gflops for p in peaks if p.dtype in str(dtype)) > 0
+
+
+@pytest.mark.parametrize(
+    'arguments, named',
+    [
+        (dict(tasks=('sleep',)), 'inference, fixed, live'),
+        (dict(sides=(100,)), '100: must be a multiple of 32'),
+        (dict(batches=(0,)), 'at least 1'),
+        (dict(device='tpu'), 'cpu or cuda'),
+        (dict(budget=Budget(rounds=0)), '--rounds 0'),
+        (dict(contenders=(Contender('fishnet99', 'with_cp=norm'),)), '--tasks inference: none'),
+    ],
+)
+def test_a_plan_that_cannot_be(arguments, named):
+    with pytest.raises(BenchmarkError, match=named):
+        Plan(**dict(contenders=(Contender('fishnet99', 'eager'),)) | arguments)
+
+
+def test_no_gpu_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(BenchmarkError, match='--device cpu'):
+        Plan(contenders=(Contender('fishnet99', 'eager'),), device='cuda')
+
+
+def test_points_are_all_sizes_and_all_batches():
+    plan = Plan(contenders=(Contender('fishnet99', 'eager'),), sides=(64, 96), batches=(1, 2, 4))
+    assert plan.points(TASKS['inference']) == [(1, 64), (1, 96), (2, 64), (4, 64)]
+    assert replace(plan, sides=(), batches=()).points(TASKS['inference']) == [(1, 448)]
+
+
+class TestTool:
+    @pytest.mark.parametrize('detectors', [(), pytest.param(tuple(DETECTORS), marks=pytest.mark.long)])
+    def test_a_quick_run(self, run_tool, tmp_path, detectors):
+        flags = ['--quick', '--tasks', 'inference', 'fixed', '--sizes', 64, 96, '--out', tmp_path]
+        flags += ['--detector'] if detectors else []
+        done = run_tool('tools/benchmark.py', *flags, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        record = json.loads((tmp_path / 'benchmark.json').read_text())
+        rows = record['measurements']
+        able = {task: [c for c in read_contenders(QUICK) if task in c.made.tasks] for task in ('inference', 'fixed')}
+        expected = [(TASKS[task].title, side, str(c)) for task in able for side in (64, 96) for c in able[task]]
+        expected += [('Mask R-CNN iteration', 96, name) for name in detectors]
+        assert [(row['task'], row['height'], row['contender']) for row in rows] == expected
+        for row in rows:
+            times = row['ms'].values()
+            needed = [*times, row['images_per_s'], row['peak_mb'], row['faster'], row['memory']]
+            needed += [] if row['task'] == 'inference' else [row['kept_mb'], row['graph_mb']]
+            needed += [] if 'R-CNN' in row['task'] else [row['gmacs'], row['gflops'], row['share']]
+            assert all(math.isfinite(value) and value > 0 for value in needed), row
+            assert row['rounds'] == 2
+        peers = [row for row in rows if row['contender'] == 'pytorchcv-fishnet99:eager']
+        assert peers and all(row['faster'] == row['memory'] == 1 for row in peers)
+        lean = [r for r in rows if r['contender'] == 'fishnet99:with_cp=stage']
+        assert lean and all(row['memory'] < 0.3 for row in lean)
+
+        markdown = (tmp_path / 'benchmark.md').read_text()
+        for row in rows:
+            assert row['contender'] in markdown and row['contender'] in done.stdout
+        picture = imread(tmp_path / 'benchmark.png')
+        assert picture.shape[0] > 500 and picture.std() > 0.05
+        assert str(REPO) not in json.dumps(record) + markdown
+
+    @pytest.mark.parametrize(
+        'flags, named',
+        [
+            (['--contenders', 'resnet18'], 'resnext50'),
+            (['--tasks', 'sleep'], 'inference, fixed, live'),
+            (['--detector', '--detector-size', 8, 8], 'at least 64'),
+        ],
+    )
+    def test_bad_input_is_refused_before_any_work(self, flags, named, monkeypatch, capsys):
+        import runpy
+        import sys
+
+        monkeypatch.setattr(sys, 'argv', ['benchmark.py', *map(str, flags)])
+        with pytest.raises(SystemExit, match=f'error: .*{named}'):
+            runpy.run_path(str(REPO / 'tools/benchmark.py'), run_name='__main__')

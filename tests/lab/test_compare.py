@@ -1,0 +1,342 @@
+"""Backbone against backbone: what is run, in which order, alike but for the backbone; real runs that stop and go on."""
+
+import json
+import os
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CONFIGS
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fishnet_mmdet.lab.compare.experiment import CompareError, level_channels, read_experiment
+from fishnet_mmdet.lab.compare.report import draw_curves, spread, tables
+from fishnet_mmdet.lab.compare.runs import Run, best_rate, configure, ordered, split, stretch
+from fishnet_mmdet.training.stopping import STOPPED
+
+NUCLEI = CONFIGS / 'experiments' / 'nuclei.py'
+SMALL = """
+backbones = dict(
+    fish=dict(type='FishNet', arch=dict(
+        tail=(1, 1, 1), bridge=1, body=(1, 1, 1), body_transfer=(1, 1, 1), head=(1, 1, 1), head_transfer=(1, 1, 1),
+        stem_width=16, tail_widths=(32, 64, 128), body_widths=(128, 96, 64))),
+    resnet=dict(type='ResNet', depth=18, base_channels=8),
+)
+baseline = 'resnet'
+rounds = [['fish', 'resnet']]
+seeds = [3]
+tracks = dict(scratch=dict(config='detector.py', rates=[2e-3]))
+rate_epochs = 1
+held_out = 0.25
+side = 64
+pictures = 2
+"""
+
+
+@pytest.fixture
+def nuclei():
+    return read_experiment(NUCLEI)
+
+
+@pytest.fixture(scope='module')
+def small(demo_data, tmp_path_factory):
+    """An experiment of seconds on drawn images."""
+    folder = tmp_path_factory.mktemp('experiment')
+    data = dict(data_root=f'{demo_data}/')
+    settings = dict(
+        train_dataloader=dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=data),
+        val_dataloader=dict(num_workers=0, persistent_workers=False, dataset=data),
+        test_dataloader=dict(num_workers=0, persistent_workers=False, dataset=data),
+        val_evaluator=dict(ann_file=f'{demo_data}/annotations/instances_val.json'),
+        test_evaluator=dict(ann_file=f'{demo_data}/annotations/instances_val.json'),
+        train_cfg=dict(max_epochs=2, val_interval=1),
+        default_hooks=dict(logger=dict(interval=1)),
+    )
+    lines = [f'{key} = {value!r}' for key, value in settings.items()]
+    base = f'_base_ = {str(CONFIGS / "mask_rcnn_fishnet_demo.py")!r}'
+    (folder / 'detector.py').write_text('\n'.join([base, *lines]) + '\n')
+    (folder / 'small.py').write_text(SMALL)
+    return folder / 'small.py'
+
+
+def result(ap, seconds=100.0, epochs=12, **more):
+    figures = dict.fromkeys(('AP', 'AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L'), ap)
+    curve = {str(epoch): figures for epoch in (epochs // 2, epochs)}
+    return dict(
+        segm=figures, bbox=figures, segm_curve=curve, bbox_curve=curve, epochs=epochs, train_seconds=seconds,
+        iteration_ms=5.0, loss={'10': 2.0, '20': 1.0}, checkpoint='epoch_12.pth', process_peak_mb=9.0, **more,
+    )  # fmt: skip
+
+
+class TestExperiment:
+    def test_the_shipped_one(self, nuclei):
+        assert nuclei.baseline == 'resnet50' and nuclei.rounds[0] == ('fishnet150', 'resnet50')
+        assert len(nuclei.seeds) >= 3 and nuclei.tracks['scratch'].pretrain is None
+        assert nuclei.tracks['pretrained'].pretrain.name == 'tiny_imagenet_fishnet150.py'
+
+    @pytest.mark.parametrize(
+        'old, new, said',
+        [
+            ("baseline = 'resnet'", "baseline = 'vgg'", "baseline = 'vgg' must be one of fish, resnet"),
+            ("[['fish', 'resnet']]", "[['fish']]", 'must name each of the backbones'),
+            ('seeds = [3]', 'seeds = []', 'seeds = '),
+            ('seeds = [3]', 'seeds = [-1]', 'seeds = '),
+            ('rate_epochs = 1', 'rate_epochs = 0', 'rate_epochs = 0'),
+            ('held_out = 0.25', 'held_out = 1', 'held_out = 1'),
+            ('held_out = 0.25', '', "'held_out' is missing"),
+            ('pictures = 2', 'picture = 2', "unknown field 'picture'"),
+            ('[2e-3]', '[]', 'tracks.scratch.rates'),
+            ("'detector.py'", "'detectors.py'", 'there is no'),
+            ("config='detector.py'", "configs='detector.py'", "unknown field 'configs'"),
+        ],
+    )
+    def test_what_cannot_be_run(self, small, old, new, said):
+        path = small.with_name('broken.py')
+        path.write_text(SMALL.replace(old, new))
+        with pytest.raises(CompareError, match=said.replace('[', r'\[')):
+            read_experiment(path)
+
+    def test_a_part_of_it(self, nuclei):
+        part = nuclei.only(['fishnet150', 'resnext50'], ['scratch'], [7])
+        assert part.rounds == (('fishnet150',), ('resnext50',)) and list(part.tracks) == ['scratch']
+        assert part.seeds == (7,) and nuclei.only() == nuclei
+        with pytest.raises(CompareError, match='--backbones vgg: nuclei has fishnet150'):
+            nuclei.only(['vgg'])
+
+    @pytest.mark.parametrize(
+        'name, channels', [('fishnet150', [320, 832, 1600, 2112]), ('resnext50', [256, 512, 1024, 2048])]
+    )
+    def test_channels_are_seen_on_the_network(self, nuclei, name, channels):
+        assert level_channels(nuclei.backbones[name]) == channels
+
+
+class TestOrder:
+    def test_first_the_two_that_matter(self, nuclei):
+        """Rates of both, then seed by seed; the next track; only then the other backbones."""
+        done, order = {}, []
+        for run in ordered(nuclei, done):
+            if run.folder in done:
+                continue  # nobody was slower: runs of equal epochs are those of equal time
+            order.append(str(run))
+            done[run.folder] = result(0.3 + (run.rate == nuclei.tracks[run.track].rates[1]))
+        assert order[:3] == [f'scratch/fishnet150/rate-{rate}' for rate in ('0.0001', '0.0003', '0.001')]
+        assert order[6:10] == [
+            f'scratch/{name}/epochs-seed-{seed}' for seed in (0, 1) for name in ('fishnet150', 'resnet50')
+        ]
+        assert order[12:14] == ['pretrained/fishnet150/pretrain', 'pretrained/resnet50/pretrain']
+        assert order.index('scratch/fishnet99/rate-0.0001') > order.index('pretrained/resnet50/epochs-seed-2')
+        assert len(order) == len(set(order)) == 5 * (3 + 3) * 2 + 5
+
+    def test_each_takes_its_own_best_rate(self, nuclei):
+        done = {}
+        for run in ordered(nuclei.only(tracks=['scratch']), done):
+            if run.kind == 'epochs':
+                assert run.rate == (1e-3 if run.backbone == 'resnet50' else 1e-4), run
+            done[run.folder] = result(0.5 if (run.rate == 1e-3) == (run.backbone == 'resnet50') else 0.1)
+
+    def test_a_rate_that_fails_is_not_chosen_and_all_that_fail_are_none(self, nuclei):
+        track = nuclei.tracks['scratch']
+        done = {
+            Run(track='scratch', backbone='resnet50', kind='rate', rate=rate).folder: dict(failed='nan')
+            for rate in track.rates
+        }
+        assert best_rate(track, 'scratch', 'resnet50', done) is None
+        first = next(iter(done))
+        done[first] = result(0.0)
+        assert best_rate(track, 'scratch', 'resnet50', done) == track.rates[0]
+        del done[first]
+        assert best_rate(track, 'scratch', 'resnet50', done) is None  # not all were tried
+
+    def test_equal_time(self, nuclei):
+        """Who is twice as fast trains twice as long; the slowest one's runs stand for both readings."""
+        part, done = nuclei.only(['fishnet150', 'resnet50'], ['scratch']), {}
+        longer = []
+        for run in ordered(part, done):
+            if run.kind == 'time':
+                longer.append((run.backbone, run.epochs, run.seed))
+            done[run.folder] = result(
+                0.3 + (run.kind == 'time') / 10,
+                seconds=200.0 if run.backbone == 'fishnet150' else 100.0,
+                epochs=run.epochs or 12,
+            )
+        assert longer == [('resnet50', 24, seed) for seed in (0, 1, 2)]
+        ap = tables(part, done, 'here')[0]
+        figures = {(row[1].split()[1], row[2]): row[3:5] + (row[6],) for row in ap.rows}
+        assert figures['device', 'fishnet150'] == figures['epochs', 'fishnet150'] == ('3 of 3', '12', '30.0 ± 0.0')
+        assert figures['device', 'resnet50'] == ('3 of 3', '24', '40.0 ± 0.0')
+
+    def test_runs_of_some_kinds_alone(self, nuclei):
+        """Variants are tried on the held-out images, without a look at val."""
+        done = {}
+        for run in ordered(nuclei, done, ('pretrain', 'rate')):
+            assert run.kind in ('pretrain', 'rate')
+            done[run.folder] = result(0.3)
+        assert len(done) == 5 * 3 * 2 + 5
+
+    def test_without_pretraining_nothing_follows(self, nuclei):
+        done = {}
+        part = nuclei.only(['resnet50'], ['pretrained'])
+        runs = []
+        for run in islice(ordered(part, done), 10):
+            runs.append(run.kind)
+            done[run.folder] = dict(failed='disk full')
+        assert runs == ['pretrain']
+
+
+class TestConfigs:
+    def test_alike_but_for_the_backbone(self, nuclei, tmp_path):
+        """What differs between two backbones: the backbone, the channels that the neck takes in, the folder."""
+        for track in nuclei.tracks:
+            made = {}
+            for name in nuclei.backbones:
+                run = Run(track=track, backbone=name, kind='epochs', seed=1, rate=0.5, weights='w.pth')
+                made[name] = configure(nuclei, run, tmp_path).to_dict()
+            for name, cfg in made.items():
+                backbone, neck = cfg['model'].pop('backbone'), cfg['model']['neck'].pop('in_channels')
+                assert neck == level_channels(nuclei.backbones[name])
+                spec = nuclei.backbones[name]
+                common = {k: v for k, v in backbone.items() if k not in spec}
+                assert {k: backbone[k] for k in spec} == spec
+                cfg.pop('work_dir')
+                cfg['common'] = common
+            assert all(cfg == made['resnet50'] for cfg in made.values())
+            norm = made['resnet50']['common']
+            assert norm['norm_eval'] == (not norm['norm_cfg']['requires_grad']) == (track == 'pretrained')
+            assert made['resnet50']['optim_wrapper']['optimizer']['lr'] == 0.5
+            assert made['resnet50']['randomness'] == dict(seed=1)
+
+    @pytest.mark.parametrize('name', ['fishnet150', 'resnet50', 'resnext50'])
+    def test_pretraining_builds(self, nuclei, name, tmp_path):
+        cfg = configure(nuclei, Run(track='pretrained', backbone=name, kind='pretrain'), tmp_path)
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model = MODELS.build(cfg.model).eval()
+        with torch.no_grad():
+            assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 200)
+        model.train()
+        assert all(norm.training for norm in model.modules() if isinstance(norm, _BatchNorm))
+        assert all(p.requires_grad for p in model.backbone.parameters())
+
+    @pytest.mark.parametrize('epochs, warm, end', [(24, 2, 24), (6, 1, 6), (1, 1, None)])
+    def test_a_schedule_keeps_its_shape(self, epochs, warm, end):
+        cfg = Config.fromfile(CONFIGS / 'mask_rcnn_fishnet150_nuclei.py')
+        stretch(cfg, epochs)
+        assert cfg.train_cfg.max_epochs == epochs and cfg.param_scheduler[0].end == warm
+        if end:
+            assert (cfg.param_scheduler[1].begin, cfg.param_scheduler[1].end) == (warm, end)
+        else:
+            assert len(cfg.param_scheduler) == 1  # one epoch is all warm-up
+
+    def test_steps_and_clipping_move_too(self):
+        cfg = Config.fromfile(CONFIGS / 'mask_rcnn_fishnet150_nuclei_pretrained.py')
+        stretch(cfg, 24)
+        assert cfg.param_scheduler[1].milestones == [16, 20]
+        assert next(h for h in cfg.custom_hooks if h.type == 'EarlyClipping').epochs == 4
+
+    def test_rates_are_chosen_on_images_held_out_of_train(self, small, demo_data, tmp_path):
+        e = read_experiment(small)
+        cfg = configure(e, Run(track='scratch', backbone='fish', kind='rate', rate=1e-3, epochs=1), tmp_path)
+        train, held = (
+            json.loads(Path(cfg[f'{part}_dataloader'].dataset.ann_file).read_text()) for part in ('train', 'val')
+        )
+        whole = json.loads((demo_data / 'annotations' / 'instances_train.json').read_text())
+        ids = [{image['id'] for image in part['images']} for part in (train, held, whole)]
+        assert ids[0] | ids[1] == ids[2] and not ids[0] & ids[1] and len(ids[1]) == len(ids[2]) // 4
+        assert len(train['annotations']) + len(held['annotations']) == len(whole['annotations'])
+        for part, chosen in zip((train, held), ids[:2], strict=True):
+            assert {a['image_id'] for a in part['annotations']} <= chosen
+        assert cfg.val_dataloader.dataset.data_prefix == cfg.train_dataloader.dataset.data_prefix
+        assert cfg.val_evaluator.ann_file == cfg.val_dataloader.dataset.ann_file
+        again = split(e, configure(e, Run(track='scratch', backbone='fish', kind='epochs'), tmp_path), tmp_path)
+        assert json.loads(again[1].read_text()) == held
+
+    def test_no_data_is_told(self, nuclei, tmp_path, monkeypatch):
+        monkeypatch.setenv('NUCLEI_ROOT', str(tmp_path / 'nowhere'))
+        with pytest.raises(CompareError, match='nowhere.*is the data where the config says'):
+            configure(nuclei, Run(track='scratch', backbone='resnet50', kind='rate', rate=1e-3), tmp_path)
+
+
+class TestReport:
+    def test_mean_and_spread(self):
+        values = [0.30, 0.32, 0.37]
+        assert spread(values) == f'{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}'
+        assert spread([0.5]) == '50.0' and spread([]) is spread([None]) is None
+
+    def test_missing_cells_and_failures_stay_visible(self, nuclei, tmp_path):
+        runs = {
+            (b, s): Run(track='scratch', backbone=b, kind='epochs', seed=s).folder
+            for b in ('fishnet150', 'resnet50')
+            for s in (0, 1, 2)
+        }
+        done = {folder: result(0.3 + 0.01 * s + 0.02 * (b == 'fishnet150')) for (b, s), folder in runs.items()}
+        done[runs['fishnet150', 2]] = dict(failed='RuntimeError: non-finite loss')
+        ap, differences, cost, rates, failures = tables(nuclei, done, 'here')
+        assert len(ap.rows) == 5 * 2 * 2 * 2
+        by = {row[:3] + (row[5],): row for row in ap.rows}
+        fish = by['scratch', 'equal epochs', 'fishnet150', 'segm']
+        assert fish[3] == '2 of 3' and fish[6] == spread([0.32, 0.33])
+        assert by['pretrained', 'equal epochs', 'fishnet150', 'segm'][6] is None
+        # Paired by seed: the failed one's partner does not count either.
+        assert differences.rows[0] == ('scratch', 'equal epochs', 'fishnet150', '2', '2.0 ± 0.0', '2.0 ± 0.0')
+        assert failures.rows == [('scratch/fishnet150/epochs-seed-2', 'RuntimeError: non-finite loss')]
+        costs = {row[0]: row for row in cost.rows if row[3] == 'scratch'}
+        assert costs['resnet50'][1] == pytest.approx(23.5, abs=0.1) and costs['fishnet99'][4] is None
+        assert len(rates.rows) == 2 * 5 * 3 and rates.rows[0][3] is None
+        assert '| - |' in ap.markdown()
+        assert draw_curves(nuclei, done, tmp_path / 'curves.png') and (tmp_path / 'curves.png').stat().st_size
+        assert not draw_curves(nuclei, {}, tmp_path / 'none.png')
+
+
+class TestTool:
+    TOOL = 'tools/compare_backbones.py'
+
+    def test_stops_goes_on_and_reports(self, small, tmp_path, run_tool):
+        out = tmp_path / 'out'
+        stopped = run_tool(self.TOOL, small, '--out', out, '--minutes', 0.05)
+        assert stopped.returncode == STOPPED, stopped.stdout + stopped.stderr
+        assert '--resume' in stopped.stdout and not list(out.glob('*/*/*/result.json'))
+
+        refused = run_tool(self.TOOL, small, '--out', out)
+        assert refused.returncode == 1 and '--resume goes on with them' in refused.stderr
+
+        done = run_tool(self.TOOL, small, '--out', out, '--resume')
+        assert done.returncode == 0, done.stdout + done.stderr
+        results = {path.parent.relative_to(out): json.loads(path.read_text()) for path in out.glob('*/*/*/result.json')}
+        kinds = sorted(f'{folder.parent.name}/{folder.name}' for folder in results)
+        assert [kind for kind in kinds if 'time' not in kind] == [
+            'fish/epochs-seed-3', 'fish/rate-0.002', 'resnet/epochs-seed-3', 'resnet/rate-0.002',
+        ]  # fmt: skip
+        for folder, each in results.items():
+            assert each['iterations'] == each['epochs'] * (3 if 'rate' in folder.name else 4), each
+            assert list(each['segm_curve']) == [str(epoch) for epoch in range(1, each['epochs'] + 1)]
+            assert each['iteration_ms'] > 0 and each['process_peak_mb'] > 100
+        rows = json.loads((out / 'ap.json').read_text())['rows']
+        assert all(row['AP_L'] is None for row in rows), 'there are no large objects'
+        assert rows and (out / 'pictures_scratch.png').is_file()
+        table = (out / 'ap.md').read_text()
+        assert '1 of 1' in table and (out / 'curves.png').is_file()
+
+        config = out / 'configs' / 'scratch' / 'fish' / 'epochs-seed-3.py'
+        config.write_text(config.read_text() + '\nx = 1\n')
+        (out / 'scratch' / 'fish' / 'epochs-seed-3' / 'result.json').unlink()
+        other = run_tool(self.TOOL, small, '--out', out, '--resume')
+        assert other.returncode == 1 and 'holds a run of another config' in other.stderr
+
+    def test_errors_name_the_mend(self, tmp_path, run_tool):
+        done = run_tool(self.TOOL, tmp_path / 'no.py')
+        assert done.returncode == 1 and 'experiment not found' in done.stderr
+        done = run_tool(self.TOOL, NUCLEI, '--tracks', 'fast')
+        assert done.returncode == 1 and '--tracks fast: nuclei has scratch, pretrained' in done.stderr
+        env = dict(NUCLEI_ROOT=str(tmp_path), XDG_CACHE_HOME=os.environ['XDG_CACHE_HOME'])
+        done = run_tool(self.TOOL, NUCLEI, '--out', tmp_path / 'out', env=env)
+        assert done.returncode == 1 and 'is the data where the config says' in done.stderr
+        env = dict(TINY_IMAGENET_ROOT=str(tmp_path / 'nowhere'), XDG_CACHE_HOME=os.environ['XDG_CACHE_HOME'])
+        flags = ['--tracks', 'pretrained', '--backbones', 'resnet50', '--out', tmp_path / 'other']
+        done = run_tool(self.TOOL, NUCLEI, *flags, env=env)
+        assert done.returncode == 1 and 'pretrained/resnet50/pretrain: ' in done.stderr, done.stderr
+        assert 'nowhere' in done.stderr
+        # Not a result: it goes on once the data are there.
+        assert not list(tmp_path.glob('other/*/*/*/result.json'))

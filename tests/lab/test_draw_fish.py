@@ -1,0 +1,141 @@
+"""The fish: what its texts say against built networks, its bytes, its legibility, the tool's errors."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from conftest import CONFIGS, REPO
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from seeded import NARROW
+
+from fishnet_mmdet import ARCHS, FishNet
+from fishnet_mmdet.lab.figures.backbones import FigureError, read_layout
+from fishnet_mmdet.lab.figures.fish import draw, save, stages, transfers
+
+LAYOUTS = {**ARCHS, 'narrow': NARROW}
+
+
+def texts(svg: Path) -> Counter:
+    """Every text of a picture and how often it stands there."""
+    return Counter(e.text for e in ElementTree.parse(svg).iter('{http://www.w3.org/2000/svg}text'))
+
+
+def measured(arch, side=128):
+    """(name, channels, stride, bottlenecks) of each stage and each transfer block, from a network that ran."""
+    with torch.device('meta'):
+        net = FishNet(arch).eval()
+        found = {}
+
+        def hook(name, count):
+            return lambda module, args, out: found.update({name: (*out.shape[1::2], count)})
+
+        net.stem.register_forward_hook(hook('stem', None))
+        net.bridge.register_forward_hook(hook('bridge', len(net.bridge.refine)))
+        for part in ('tail', 'body', 'head'):
+            for i, stage in enumerate(getattr(net, part), 1):
+                stage.refine.register_forward_hook(hook(f'{part} {i}', len(stage.refine)))
+                if part != 'tail':
+                    stage.transfer.register_forward_hook(hook(f'T {part} {i}', len(stage.transfer)))
+        net(torch.empty(1, 3, side, side))
+    return {name: (width, side // height, count) for name, (width, height, count) in found.items()}
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_stages_and_transfers_are_those_of_the_network(name):
+    arch = LAYOUTS[name]
+    drawn = {s.name: (s.width, 4 * 2**s.level, s.blocks) for s in stages(arch)}
+    drawn |= {f'T {t.target}': (t.width, 4 * 2**t.level, t.blocks) for t in transfers(arch)}
+    assert drawn == measured(arch)
+
+
+@pytest.mark.parametrize('name', [*LAYOUTS, 'for small images'])
+def test_the_picture_says_what_the_network_does(name, tmp_path):
+    arch = LAYOUTS.get(name, replace(NARROW, stem_stride=1))
+    svg, _ = save(draw(arch, name), tmp_path / name)
+    said = texts(svg)
+    assert said[name] == 1
+    sizes = Counter()
+    for stage, (width, stride, blocks) in measured(arch).items():
+        many = f'{blocks} bottleneck{"s" if blocks != 1 else ""}'
+        if stage.startswith('T'):
+            assert said[f'T  {width} @ 1/{stride},  {many}'] >= 1, stage
+        else:
+            assert said[stage] == 1 and (blocks is None or said[many] >= 1)
+            sizes[f'{width} @ 1/{stride}'] += 1
+    assert all(said[size] >= count for size, count in sizes.items())
+    with torch.device('meta'):
+        net = FishNet(arch)
+    for width, stride in zip(net.out_channels, net.out_strides, strict=True):
+        assert said[f'{width} @ 1/{stride}'] >= 1
+
+
+def test_the_committed_picture_is_up_to_date(tmp_path):
+    """If this fails: tools/draw_fish.py fishnet150 --out docs/fishnet150."""
+    svg, _ = save(draw(ARCHS['fishnet150'], 'fishnet150'), tmp_path / 'fish')
+    assert texts(svg) == texts(REPO / 'docs' / 'fishnet150.svg')
+    assert (REPO / 'docs' / 'fishnet150.png').stat().st_size < 200_000
+
+
+def test_the_same_layout_gives_the_same_bytes(tmp_path):
+    first, second = (save(draw(NARROW, 'narrow'), tmp_path / name) for name in ('one', 'two'))
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    other, _ = save(draw(ARCHS['fishnet99'], 'narrow'), tmp_path / 'three')
+    assert other.read_bytes() != first[0].read_bytes()
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_no_text_covers_another_or_leaves_the_picture(name):
+    figure = draw(LAYOUTS[name], name)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = {i: (t.get_text(), t.get_window_extent(renderer)) for i, t in enumerate(figure.axes[0].texts)}
+    for (one, a), (two, b) in combinations(boxes.values(), 2):
+        assert not a.overlaps(b), (one, two)
+    for text, box in boxes.values():
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
+
+
+def test_layouts_by_name_and_by_config():
+    assert read_layout('150') == read_layout('fishnet150') == ('fishnet150', ARCHS['fishnet150'])
+    by_config = read_layout(str(CONFIGS / 'mask_rcnn_fishnet99_fpn.py'))
+    assert by_config == ('mask_rcnn_fishnet99_fpn', ARCHS['fishnet99'])
+    assert read_layout(str(CONFIGS / 'tiny_imagenet_fishnet99.py'))[1].strides[0] < 4
+
+
+@pytest.mark.parametrize(
+    'text, named',
+    [
+        (None, 'no such config file'),
+        ('model = dict(', 'cannot be read as a config'),
+        ('x = 1', 'no model.backbone'),
+        ('model = dict(backbone=dict(type="ResNet", depth=50))', 'ResNet, not a FishNet'),
+        ('model = dict(backbone=dict(type="FishNet", arch="fishnet7"))', 'fishnet7'),
+    ],
+)
+def test_a_wrong_config_is_named(text, named, tmp_path):
+    file = tmp_path / 'config.py'
+    if text:
+        file.write_text(text)
+    with pytest.raises(FigureError, match=named) as caught:
+        read_layout(str(file))
+    assert str(file) in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_the_tool(run_tool, tmp_path):
+    done = run_tool('tools/draw_fish.py', '99', '--out', tmp_path / 'my.fish.svg')
+    assert done.returncode == 0, done.stderr
+    assert {f.name for f in tmp_path.iterdir()} == {'my.fish.svg', 'my.fish.png'}
+    for arguments, named in (
+        (['fishnet7'], 'fishnet7.*fishnet99'),
+        (['99', '--out', tmp_path / 'no' / 'x'], '--out.*no.*make it'),
+    ):
+        done = run_tool('tools/draw_fish.py', *arguments)
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith('error: ') and re.search(named, last), last

@@ -1,0 +1,318 @@
+"""The claim about gradients: it holds for released layouts, and each way of breaking it is told."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import CONFIGS
+from seeded import NARROW
+from torch import nn
+
+from fishnet_mmdet import ARCHS, FishNet
+from fishnet_mmdet.lab.figures.backbones import FigureError, build_backbone, read_backbone
+from fishnet_mmdet.lab.figures.gradients import analyse, claim_fails, i_convs, parts, places, table
+from fishnet_mmdet.lab.figures.training import SHADES, Norms, Plan, batch_of, gradient_norms, plot, save_plot
+from fishnet_mmdet.network.blocks import PreActConv
+
+BN = dict(type='BN')
+FOUR = [*(f'tail.{i}.refine.0.shortcut.conv' for i in range(3)), 'bridge.refine.0.shortcut.conv']
+
+
+NARROW_STEM = replace(NARROW, stem_width=4)  # every tail stage widens, as in the released layouts
+
+
+def narrow(layout=None, **kwargs):
+    torch.manual_seed(0)
+    return FishNet(replace(NARROW_STEM, **(layout or {})), **kwargs)
+
+
+def by_name(findings):
+    return {f.name: f for f in findings}
+
+
+class Lambda(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize('arch', [*ARCHS, NARROW_STEM], ids=[*ARCHS, 'narrow'])
+def test_the_claim_holds(arch):
+    findings = analyse(FishNet(arch))
+    assert claim_fails(findings) == []
+    assert i_convs(findings) == FOUR
+    grouped = parts(findings)
+    assert [(part, len(i_convs(group))) for part, group in grouped.items()] == [
+        ('stem', 0),
+        ('tail', 3),
+        ('bridge', 1),
+        ('body', 0),
+        ('head', 0),
+    ]
+    for f in (*grouped['body'], *grouped['head']):
+        assert f.trunk.is_free
+        assert set(f.trunk.free) <= {
+            'identity',
+            'channel reduction',
+            'concatenation',
+            'max-pool',
+            'up-sampling',
+        }
+    layout = ARCHS[arch] if isinstance(arch, str) else arch
+    assert [f.trunk.free['identity'] for f in grouped['head']] == list(layout.head)
+    reduced = [f.trunk.free['channel reduction'] for f in grouped['body']]
+    assert reduced == [0, 1, 1]
+    identities = [f.trunk.free['identity'] for f in grouped['body']]
+    assert identities == [blocks - r for blocks, r in zip(layout.body, reduced, strict=True)]
+
+
+def test_only_the_last_tail_stage_lies_behind_weights():
+    """What the bridge holds: its I-conv, the squeezing and expanding convolutions, the product with the attention."""
+    findings = by_name(analyse(narrow()))
+    assert [name for name, f in findings.items() if not f.arrives] == ['tail 3']
+    last = findings['tail 3'].to_output
+    assert last.i_convs == ('bridge.refine.0.shortcut.conv',)
+    assert set(last.plain) == {'bridge.squeeze.conv', 'bridge.expand.conv'}
+    bridge = findings['bridge'].trunk
+    assert (bridge.i_convs, bridge.plain) == (last.i_convs, last.plain)
+    assert 'product' in bridge.others
+
+
+@pytest.mark.parametrize('depth, blocks, widening', [(18, [2, 2, 2, 2], (2, 3, 4)), (50, [3, 4, 6, 3], (1, 2, 3, 4))])
+def test_a_resnet_has_one_where_a_layer_widens_and_blocks_what_lies_before(depth, blocks, widening):
+    name, config = read_backbone(f'resnet{depth}')
+    assert name == f'resnet{depth}'
+    findings = analyse(build_backbone(config))
+    assert i_convs(findings) == [f'layer{i}.0.downsample.0' for i in widening]
+    assert [f.name for f in findings if f.arrives] == ['layer 4']
+    assert all(f.agrees for f in findings)
+    assert [len(f.to_output.i_convs) for f in findings] == [sum(i > layer for i in widening) for layer in range(5)]
+    identities = [n - (i in widening) for i, n in enumerate(blocks, 1)]
+    assert [f.trunk.free['identity'] for f in findings[1:]] == identities
+
+
+def breaks():
+    """Name, what is done to a network, and what must be said of it."""
+
+    def head_shortcut(net):
+        net.head[1].refine[0].shortcut = nn.Conv2d(52, 52, 1)
+
+    def body_shortcut(net):
+        block = net.body[2].refine[0]
+        widths = block.squeeze.conv.in_channels, block.expand.conv.out_channels
+        block.shortcut = PreActConv(*widths, 1, BN)
+
+    def strided(net):
+        net.head[0].down = nn.Conv2d(20, 20, 3, stride=2, padding=1)
+
+    def norm_on_the_trunk(net):
+        net.head[0].refine[0].shortcut = nn.BatchNorm2d(20)
+
+    def scaled(net):
+        net.head[2].down = nn.Sequential(nn.MaxPool2d(2), Lambda(lambda x: x * 0.3))
+
+    def no_shortcut(net):
+        net.head[0].refine[0].shortcut = Lambda(torch.zeros_like)
+
+    def transfer(net):
+        net.body[1].transfer[0].shortcut = nn.Conv2d(8, 8, 1)
+
+    yield head_shortcut, ['head 2: on its trunk stands head.1.refine.0.shortcut']
+    yield body_shortcut, ['body 3: on its trunk stands body.2.refine.0.shortcut.conv']
+    yield strided, ['head 1: on its trunk stands head.0.down', 'head 1: gradients do not reach it']
+    yield norm_on_the_trunk, ['head 1: on its trunk stands head.0.refine.0.shortcut']
+    yield scaled, ['head 3: on its trunk stands product', 'head 3: gradients do not reach it']
+    yield no_shortcut, ['head 1: on its trunk stands']
+    yield transfer, ['tail 1: gradients do not reach it']
+
+
+def test_no_i_conv_where_the_width_stays():
+    """NARROW's stem is as wide as its first tail stage."""
+    assert i_convs(analyse(FishNet(NARROW))) == FOUR[1:]
+
+
+@pytest.mark.parametrize('broken, said', [pytest.param(b, s, id=b.__name__) for b, s in breaks()])
+def test_a_broken_network_is_told(broken, said):
+    net = narrow()
+    broken(net)
+    wrong = claim_fails(analyse(net))
+    for start in said:
+        assert any(line.startswith(start) for line in wrong), wrong
+
+
+@pytest.mark.parametrize('broken', [b for b, _ in breaks() if b.__name__ != 'scaled'], ids=lambda b: b.__name__)
+def test_both_proofs_agree_on_it(broken):
+    net = narrow()
+    broken(net)
+    assert all(f.agrees for f in analyse(net))
+
+
+def test_i_conv_and_plain_are_told_by_what_goes_round_them():
+    net = narrow()
+    net.head[1].refine[0].shortcut = nn.Conv2d(52, 52, 1)
+    net.head[0].down = nn.Conv2d(20, 20, 3, stride=2, padding=1)
+    found = by_name(analyse(net))
+    assert found['head 2'].trunk.i_convs == ('head.1.refine.0.shortcut',)
+    assert found['head 1'].trunk.i_convs == () and found['head 1'].trunk.plain == ('head.0.down',)
+
+
+def test_one_convolution_cuts_off_what_no_transfer_block_carries_past_it():
+    """At 1/8 in the head all of 1/4 and 1/8 must pass; what is at 1/16 joins behind it."""
+    net = narrow()
+    net.head[1].refine[0].shortcut = nn.Conv2d(52, 52, 1)
+    arrived = [f.name for f in analyse(net) if f.arrives]
+    assert arrived == ['tail 2', 'bridge', 'body 1', 'head 2', 'head 3']
+
+
+def test_a_weight_without_a_convolution_is_named_too():
+    net = narrow()
+    net.head[2].refine[0].shortcut = nn.BatchNorm2d(100)
+    cells = list(table('', analyse(net)).columns[-1].cells)
+    assert cells[-3] == 'through head.2.refine.0.shortcut' and cells[-1] == 'directly'
+
+
+def test_average_pooling_is_no_weight():
+    net = narrow()
+    for stage in net.head:
+        stage.down = nn.AvgPool2d(2)
+    findings = analyse(net)
+    assert claim_fails(findings) == []
+    assert by_name(findings)['head 1'].trunk.free['average pool'] == 1
+
+
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(frozen_stages=3),
+        dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True),
+        dict(norm_cfg=dict(type='GN', num_groups=1)),
+        dict(with_cp=True),
+        dict(out_indices=(3,)),
+        dict(layout=dict(stem_stride=1)),
+        dict(layout=dict(stem='conv7x7', dilation='body_head')),
+        dict(layout=dict(attention='none')),
+        dict(layout=dict(down='avg2', up='bilinear')),
+    ],
+    ids=str,
+)
+def test_it_is_the_network_that_counts(kwargs):
+    net = narrow(**kwargs).train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    needs = [p.requires_grad for p in net.parameters()]
+    findings = analyse(net)
+    assert claim_fails(findings) == [] and i_convs(findings) == FOUR
+    assert net.training and [p.requires_grad for p in net.parameters()] == needs
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+
+
+def test_the_table_names_every_stage():
+    findings = analyse(narrow())
+    shown = table('narrow', findings)
+    assert list(shown.columns[0].cells) == [f.name for f in findings]
+    assert [c for c in shown.columns[2].cells if c != '-'] == FOUR
+    assert 'through 1 I-conv, 2 plain convolutions' in shown.columns[-1].cells
+
+
+def test_gradient_norms_are_those_of_the_loss():
+    plan = Plan(steps=2, batch=2)
+    seen = []
+
+    def watched():
+        net = narrow()
+        note = lambda grad: seen.append(grad.norm().item())  # noqa: E731
+        net.tail[1].refine.register_forward_hook(lambda _, __, out: out.register_hook(note) and None)
+        return net
+
+    measured = gradient_norms(watched, plan)
+    assert measured.stages == tuple(p.name for p in places(narrow()))
+    assert measured.values.shape == (2, 11) and (measured.values > 0).all()
+    assert measured.values[:, 2] == pytest.approx(seen) and seen[0] != seen[1]
+    assert np.isfinite(measured.losses).all() and len(measured.losses) == 2
+    assert np.allclose(measured.values, gradient_norms(narrow, plan).values)
+
+
+def test_a_short_training_learns():
+    """Otherwise the lower half of the plot would not be of a training."""
+    measured = gradient_norms(narrow, Plan(steps=16, batch=9, lr=0.05))
+    assert np.mean(measured.losses[-5:]) < np.mean(measured.losses[:5])
+
+
+def test_images_follow_from_plan_and_step():
+    (one, labels), (same, _), (other, _) = (batch_of(Plan(batch=3), step) for step in (0, 0, 1))
+    assert one.shape == (3, 3, 64, 64) and labels.tolist() == [0, 1, 2]
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_the_plot_shows_every_stage_of_every_network(tmp_path):
+    plan = Plan(steps=3)
+    norms = {
+        name: Norms(
+            stages=tuple(f'{part} {i}' for i in range(count)),
+            parts=(part,) * count,
+            values=np.full((3, count), 0.5),
+            losses=(2.0, 1.5, 1.0),
+        )
+        for name, part, count in (('a', 'head', 4), ('b', 'layer', 2))
+    }
+    figure = plot(norms, plan)
+    assert len(figure.axes) == 4
+    assert all(axes.get_xlabel() for axes in figure.axes) and figure.axes[0].get_ylabel()
+    for axes, (name, measured) in zip(figure.axes[2:], norms.items(), strict=True):
+        assert tuple(line.get_label() for line in axes.lines) == measured.stages
+        assert all(np.array_equal(line.get_ydata(), np.full(3, 0.5)) for line in axes.lines)
+        assert all(line.get_color() == SHADES[measured.parts[0]] for line in axes.lines)
+        assert axes.get_title(loc='left').startswith(name)
+    save_plot(figure, tmp_path / 'norms.png')
+    assert (tmp_path / 'norms.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    'field, value',
+    [('steps', 0), ('batch', 1), ('side', 32), ('lr', 0.0), ('lr', float('nan')), ('seed', -1)],
+)
+def test_a_wrong_plan_is_named(field, value):
+    with pytest.raises(FigureError, match=f'{field} = {value}'):
+        Plan(**{field: value})
+
+
+def test_an_unknown_network_is_named():
+    with pytest.raises(FigureError, match='Linear'):
+        analyse(nn.Linear(2, 2))
+    with pytest.raises(FigureError, match='Swin'):
+        build_backbone(dict(type='SwinTransformer'))
+    with pytest.raises(FigureError, match='depth|49'):
+        build_backbone(dict(type='ResNet', depth=49))
+
+
+def test_configs_are_analysed_as_networks_not_as_recipes():
+    """The recipe freezes the stem and fixes BN: the graph must hold them all the same."""
+    name, config = read_backbone(str(CONFIGS / 'mask_rcnn_fishnet99_fpn.py'))
+    assert name == 'mask_rcnn_fishnet99_fpn' and 'init_cfg' not in config
+    net = build_backbone(config)
+    assert all(p.requires_grad for p in net.parameters())
+    name, config = read_backbone(str(CONFIGS / 'mask_rcnn_r50_fpn.py'))
+    assert all(p.requires_grad for p in build_backbone(config).parameters())
+
+
+@pytest.mark.parametrize(
+    'arguments, code, said',
+    [
+        (['fishnet99'], 0, 'The claim holds'),
+        (['fishnet99', '--plot', 'x.txt'], 1, r'error: --plot x.txt: .*\.png'),
+    ],
+)
+def test_the_tool(arguments, code, said, run_tool):
+    done = run_tool('tools/gradient_paths.py', *arguments)
+    assert done.returncode == code, done.stderr
+    assert re.search(said, done.stdout + done.stderr)
+
+
+def test_strided_convolutions_break_the_claim():
+    """Table 2's alternative stands on the trunk, in the head too: that is what the paper says against it."""
+    failed = claim_fails(analyse(narrow(layout=dict(down='conv'))))
+    assert failed and any('head' in line for line in failed)

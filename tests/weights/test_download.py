@@ -1,0 +1,294 @@
+"""Downloads against a server of our own: cut, redirected, wrong, not there; the cache is never left half-made."""
+
+import hashlib
+import re
+import threading
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from seeded import seeded_classifier
+
+from fishnet_mmdet.weights import download
+from fishnet_mmdet.weights.catalogue import NamedWeights
+from fishnet_mmdet.weights.load import load
+from fishnet_mmdet.weights.reading import WeightsError
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content`; attributes say how it misbehaves.
+
+    Attributes:
+        cuts: How many connections are cut half-way through what is left.
+        honours_range: Whether it goes on where it is asked to.
+        etag: The version it names.
+        seen: The Range header of every request.
+    """
+
+    def __init__(self, content):
+        super().__init__(('127.0.0.1', 0), Handler)
+        self.content, self.cuts, self.honours_range, self.etag = content, 0, True, '"1"'
+        self.length = True
+        self.seen = []
+        self.url = f'http://127.0.0.1:{self.server_port}'
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        server.seen.append((self.path, self.headers.get('Range')))
+        if self.path.startswith('/moved'):
+            return self._answer(302, Location=f'{server.url}/fish.pth')
+        if self.path.startswith('/insecure'):
+            return self._answer(302, Location='http://example.com/fish.pth')
+        if self.path.startswith('/gone'):
+            return self._answer(404)
+        if self.path.startswith('/page'):
+            return self._answer(200, b'<html>Sign in</html>', **{'Content-Type': 'text/html; charset=utf-8'})
+        if self.path.startswith('/secretpage'):
+            return self._answer(200, b'<html>Too many downloads</html>')
+        if self.path.startswith('/bomb'):
+            return self._answer(200, b'', **{'Content-Length': str(2**40)})
+        start = 0
+        match = re.fullmatch(r'bytes=(\d+)-', self.headers.get('Range') or '')
+        if match and server.honours_range and self.headers.get('If-Range', server.etag) == server.etag:
+            start = int(match[1])
+        body = server.content[start:]
+        headers = {'Content-Length': str(len(body)), 'ETag': server.etag} if server.length else {}
+        if server.cuts:
+            server.cuts -= 1
+            body = body[: len(body) // 2]
+        return self._answer(206 if start else 200, body, **headers)
+
+    def _answer(self, status, body=b'', **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope='module')
+def content(tmp_path_factory):
+    path = tmp_path_factory.mktemp('served') / 'fish.pth'
+    torch.save(seeded_classifier().state_dict(), path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def server(content, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    server = Server(content)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def named(server, path='/fish.pth', checksum='right', more=()):
+    if checksum == 'right':
+        checksum = f'sha256:{hashlib.sha256(server.content).hexdigest()}'
+    return NamedWeights(
+        arch='fishnet99',
+        urls=(server.url + path, *more),
+        checksum=checksum,
+        layout='own',
+        schedule='none',
+        top1=None,
+        top5=0.0,
+        origin='a test',
+    )
+
+
+def cached():
+    """What lies in the cache, locks apart."""
+    return sorted(p.name for p in download.cache_folder().iterdir() if p.suffix != '.lock')
+
+
+def test_downloads_once(server):
+    path = download.obtain(named(server))
+    assert path == download.cache_folder() / 'fish.pth' and path.read_bytes() == server.content
+    assert download.obtain(named(server)) == path
+    assert len(server.seen) == 1 and cached() == ['fish.pth']
+
+
+def test_an_address_is_a_source_too(server):
+    weights = load(f'{server.url}/fish.pth')
+    assert weights.own.state.keys() == seeded_classifier().state_dict().keys()
+
+
+@pytest.mark.parametrize('cuts', [1, 3])
+def test_a_cut_connection_is_gone_on_with(server, cuts):
+    server.cuts = cuts
+    assert download.obtain(named(server)).read_bytes() == server.content
+    asked = [int(r.removeprefix('bytes=').removesuffix('-')) for _, r in server.seen if r]
+    assert len(server.seen) == cuts + 1 and asked == sorted(asked) and asked[0] == len(server.content) // 2
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_ended(server):
+    part = download.cache_folder() / 'fish.pth.part'
+    part.parent.mkdir(parents=True)
+    part.write_bytes(server.content[:1000])
+    assert download.obtain(named(server)).read_bytes() == server.content
+    assert server.seen == [('/fish.pth', 'bytes=1000-')]
+
+
+def test_without_a_checksum_nothing_old_is_gone_on_with(server):
+    part = download.cache_folder() / 'fish.pth.part'
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b'of another file')
+    assert download.obtain(named(server, checksum=None)).read_bytes() == server.content
+    assert server.seen == [('/fish.pth', None)]
+
+
+def test_a_server_that_starts_anew(server):
+    server.cuts, server.honours_range = 2, False
+    assert download.obtain(named(server)).read_bytes() == server.content
+
+
+def test_a_file_that_changes_on_the_way(server, monkeypatch):
+    """Cut, and meanwhile replaced: the new file is loaded from its beginning, not glued to the old one."""
+    server.cuts = 1
+    original = download._Transfer._fetch_rest
+
+    def changing(self, progress):
+        try:
+            return original(self, progress)
+        finally:
+            server.etag = '"2"'
+
+    monkeypatch.setattr(download._Transfer, '_fetch_rest', changing)
+    assert download.obtain(named(server)).read_bytes() == server.content
+
+
+def test_a_part_that_is_not_the_beginning(server):
+    """Too long for the file: the server refuses the range or the checksum tells; the next call is clean."""
+    part = download.cache_folder() / 'fish.pth.part'
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b'x' * 1000)
+    with pytest.raises(WeightsError, match='wrong checksum|no weight file'):
+        download.obtain(named(server))
+    assert cached() == []
+    assert download.obtain(named(server)).read_bytes() == server.content
+
+
+def test_a_wrong_checksum_is_refused_and_removed(server):
+    wrong = f'sha256:{"0" * 64}'
+    with pytest.raises(WeightsError) as error:
+        download.obtain(named(server, checksum=wrong))
+    seen = hashlib.sha256(server.content).hexdigest()
+    for part in (server.url, wrong, seen, str(download.cache_folder() / 'fish.pth'), 'by hand'):
+        assert part in str(error.value)
+    assert cached() == []
+
+
+def test_a_file_put_by_hand_is_found_and_checked_but_never_removed(server):
+    path = download.cache_folder() / 'fish.pth'
+    path.parent.mkdir(parents=True)
+    path.write_bytes(server.content)
+    assert download.obtain(named(server)) == path and not server.seen
+    path.write_bytes(b'mine')
+    with pytest.raises(WeightsError, match='delete or replace'):
+        download.obtain(named(server))
+    assert path.read_bytes() == b'mine'
+
+
+def test_no_checksum_is_said_with_the_hash_that_was_seen(server, caplog):
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        download.obtain(named(server, checksum=None))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert 'no checksum is known' in caplog.text
+    assert hashlib.sha256(server.content).hexdigest() in caplog.text
+
+
+def test_redirects(server):
+    assert download.obtain(named(server, '/moved/fish.pth')).read_bytes() == server.content
+    with pytest.raises(WeightsError, match=r'example.com.*HTTPS only'):
+        download.obtain(named(server, '/insecure/other.pth'))
+
+
+@pytest.mark.parametrize(
+    'path, told',
+    [
+        ('/gone/a.pth', '404'),
+        ('/page/a.pth', 'web page'),
+        ('/secretpage/a.pth', 'web page'),
+        ('/bomb/a.pth', 'more than'),
+    ],
+)
+def test_what_is_not_the_file(server, path, told):
+    with pytest.raises(WeightsError, match=told) as error:
+        download.obtain(named(server, path, checksum=None))
+    assert 'by hand' in str(error.value) and str(download.cache_folder() / 'a.pth') in str(error.value)
+    assert cached() == []
+
+
+def test_a_file_without_length_that_never_ends(server, monkeypatch):
+    monkeypatch.setattr(download, 'MAX_BYTES', 1000)
+    server.length = False
+    with pytest.raises(WeightsError, match='more than 1,000 bytes'):
+        download.obtain(named(server))
+    assert cached() == []
+
+
+def test_no_network(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    dead = NamedWeights(
+        arch='fishnet99',
+        urls=('http://127.0.0.1:9/fish.pth',),
+        checksum='sha1:12',
+        layout='own',
+        schedule='none',
+        top1=None,
+        top5=0.0,
+        origin='a test',
+    )
+    started = time.monotonic()
+    with pytest.raises(WeightsError) as error:
+        download.obtain(dead)
+    assert time.monotonic() - started < 10
+    for part in (
+        'http://127.0.0.1:9/fish.pth',
+        'sha1:12',
+        str(tmp_path / 'hub' / 'checkpoints' / 'fish.pth'),
+    ):
+        assert part in str(error.value)
+
+
+def test_https_only(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    for address in ('http://example.com/fish.pth', 'ftp://example.com/fish.pth'):
+        with pytest.raises(WeightsError, match='HTTPS only'):
+            download.obtain_url(address)
+
+
+def test_the_second_source_where_the_first_fails(server):
+    weights = named(server, '/gone/fish.pth', more=(f'{server.url}/fish.pth',))
+    assert download.obtain(weights).read_bytes() == server.content
+
+
+def test_a_zip_is_unpacked_and_its_content_checked(server, content, tmp_path):
+    with zipfile.ZipFile(tmp_path / 'fish.pth.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('fish.pth', content)
+    checksum = f'sha1:{hashlib.sha1(content).hexdigest()}'
+    server.content = (tmp_path / 'fish.pth.zip').read_bytes()
+    weights = named(server, '/fish.pth.zip', checksum)
+    assert download.obtain(weights).read_bytes() == content
+    assert cached() == ['fish.pth']
+
+
+def test_two_who_ask_at_once_download_once(server):
+    threads = [threading.Thread(target=download.obtain, args=(named(server),)) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(server.seen) == 1 and cached() == ['fish.pth']

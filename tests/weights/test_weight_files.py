@@ -1,0 +1,331 @@
+"""Files that are not what they seem: each one readable error, nothing executed."""
+
+import gzip
+import io
+import os
+import pickle
+import pickletools
+import random
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections import OrderedDict
+
+import pytest
+import torch
+from conftest import REPO
+from seeded import NARROW, seeded_classifier
+from test_weights import as_downloaded, in_layout, same
+
+from fishnet_mmdet import FishNet
+from fishnet_mmdet.preflight import PreflightError
+from fishnet_mmdet.preflight.weights import check_fishnet_weights
+from fishnet_mmdet.weights import reading as files
+from fishnet_mmdet.weights.convert import convert
+from fishnet_mmdet.weights.key_naming import OFFICIAL
+from fishnet_mmdet.weights.load import load_backbone
+from fishnet_mmdet.weights.reading import WeightsError, read
+
+
+@pytest.fixture(scope='module')
+def narrow():
+    return seeded_classifier().state_dict()
+
+
+@pytest.fixture(scope='module')
+def target():
+    return FishNet(NARROW).state_dict()
+
+
+def readable(error):
+    """One error that a person can read: short lines of text, no dump of bytes."""
+    text = str(error)
+    return text.isprintable() or all(line.isprintable() for line in text.splitlines())
+
+
+@pytest.fixture(scope='module')
+def sound(tmp_path_factory, narrow):
+    """One sound file of every container."""
+    folder = tmp_path_factory.mktemp('sound')
+    torch.save(narrow, folder / 'own.pth')
+    convert(str(folder / 'own.pth'), folder / 'fish.safetensors')
+    convert(str(folder / 'own.pth'), folder / 'fish.pth')
+    as_downloaded(in_layout(narrow, OFFICIAL), folder / 'fishnet_ckpt.tar')
+    with zipfile.ZipFile(folder / 'fish.pth.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / 'fish.pth', 'fish.pth')
+    return {name: folder / name for name in ('fish.safetensors', 'fish.pth', 'fishnet_ckpt.tar', 'fish.pth.zip')}
+
+
+def start_of_numbers(content):
+    """Where the five pickles of torch's old format end."""
+    stream = io.BytesIO(content)
+    for _ in range(5):
+        list(pickletools.genops(stream))
+    return stream.tell()
+
+
+CONTAINERS = ('fish.safetensors', 'fish.pth', 'fishnet_ckpt.tar', 'fish.pth.zip')
+
+
+class TestDamaged:
+    """4 x 30 truncated and 4 x 60 files with one bit flipped."""
+
+    @pytest.mark.parametrize('name', CONTAINERS)
+    def test_truncated_anywhere(self, tmp_path, sound, target, name):
+        content = sound[name].read_bytes()
+        for cut in random.Random(name).sample(range(len(content)), 30):
+            (tmp_path / name).write_bytes(content[:cut])
+            with pytest.raises(WeightsError) as error:
+                load_backbone(str(tmp_path / name), target)
+            assert readable(error.value) and name in str(error.value), f'cut at {cut}: {error.value}'
+
+    @pytest.mark.parametrize('name', CONTAINERS)
+    def test_a_bit_flipped_anywhere(self, tmp_path, sound, target, name):
+        """Told, or in a byte that means nothing (padding, dates): never other weights.
+
+        The old format carries no checksums, so that a bit of a number can be told only by a known hash of the file:
+        there the bits of what stands before the numbers are flipped.
+        """
+        content = sound[name].read_bytes()
+        rng = random.Random(name)
+        whole = start_of_numbers(content) if name == 'fishnet_ckpt.tar' else len(content)
+        expected, told = load_backbone(str(sound[name]), target), 0
+        for place in rng.sample(range(whole), 60):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << rng.randrange(8)
+            (tmp_path / name).write_bytes(flipped)
+            try:
+                state = load_backbone(str(tmp_path / name), target)
+            except WeightsError as error:
+                told += 1
+                assert readable(error) and name in str(error), f'bit flipped at {place}: {error}'
+            else:
+                assert same(state, expected), f'bit flipped at {place}'
+        assert told >= 40
+
+
+def zipped(path, **members):
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace('_', '.'), content)
+
+
+def compressed_torch_file(path):
+    torch.save({'a': torch.zeros(10)}, plain := io.BytesIO())
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for member in source.namelist():
+            archive.writestr(member, source.read(member))
+
+
+def tar_archive(path):
+    """An old tar without a magic word; its first name is the magic number of torch's old format."""
+    header = tarfile.TarInfo('x').tobuf(tarfile.USTAR_FORMAT)
+    block = bytearray(header)
+    block[: len(files.TORCH_LEGACY)] = files.TORCH_LEGACY
+    block[257:265] = bytes(8)
+    block[148:156] = b' ' * 8
+    block[148:156] = b'%06o\0 ' % sum(block)
+    path.write_bytes(bytes(block) + bytes(1024))
+
+
+def bomb(path):
+    """A zip of a few kilobytes that says it unpacks to 5 GiB."""
+    zipped(path, fish_pth=bytes(2**20))
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b'PK\x01\x02')
+    content[place + 24 : place + 28] = struct.pack('<I', 0xFFFFFFF0)
+    path.write_bytes(content + b'')
+
+
+def lying_bomb(path):
+    """A zip whose file is larger than it says."""
+    zipped(path, fish_pth=bytes(2**22))
+    content = bytearray(path.read_bytes())
+    for place, size in ((content.index(b'PK\x03\x04') + 22, 100), (content.rindex(b'PK\x01\x02') + 24, 100)):
+        content[place : place + 4] = struct.pack('<I', size)
+    path.write_bytes(content)
+
+
+NOT_WEIGHTS = {
+    'a web page': (lambda p: p.write_text('<!DOCTYPE html><html>Sign in</html>'), 'web page'),
+    'a web page after blanks': (lambda p: p.write_text('\n\n  <HTML>quota</HTML>'), 'web page'),
+    'nothing': (lambda p: p.write_bytes(b''), 'empty'),
+    'text': (lambda p: p.write_text('hello'), 'no weight file'),
+    'zeros': (lambda p: p.write_bytes(bytes(5000)), 'no weight file'),
+    'noise': (lambda p: p.write_bytes(random.Random(0).randbytes(5000)), 'no weight file'),
+    'a pointer': (lambda p: p.write_text('version https://git-lfs.github.com/spec/v1\n'), 'git lfs pull'),
+    'gzip': (lambda p: p.write_bytes(gzip.compress(b'x')), 'gunzip'),
+    'a bare pickle': (lambda p: p.write_bytes(pickle.dumps({'a': 1})), 'bare pickle'),
+    'a folder': (lambda p: p.mkdir(), 'do not unpack'),
+    'a tar': (lambda p: tarfile.open(p, 'w').close() or p.write_bytes(p.read_bytes()), 'no weight file'),
+    'a tar in disguise': (tar_archive, 'tar archive'),
+    'a zip of two': (lambda p: zipped(p, a_pth=b'1', b_pth=b'2'), 'exactly one'),
+    'a zip of nothing': (lambda p: zipped(p), 'damaged|no weight'),
+    'a zip of a page': (lambda p: zipped(p, fish_pth=b'<html>'), 'web page'),
+    'a zip of text': (lambda p: zipped(p, fish_pth=b'x'), 'no weight file'),
+    'a zip bomb': (bomb, 'unpacks to|larger than'),
+    'a lying zip': (lying_bomb, 'larger than|cannot be unpacked'),
+    'a compressed torch file': (compressed_torch_file, 'compressed'),
+    'a program': (lambda p: torch.jit.script(torch.nn.ReLU()).save(p), 'TorchScript'),
+    'a list': (lambda p: torch.save([torch.ones(1)], p), 'list'),
+    'a number': (lambda p: torch.save({'state_dict': {'conv1.0.weight': 3}}, p), 'not a tensor'),
+    'numbered keys': (lambda p: torch.save({'state_dict': {1: torch.ones(1)}}, p), 'not a string'),
+    'no weights': (lambda p: torch.save({'state_dict': {}}, p), 'no weights'),
+    'an optimizer': (lambda p: torch.save({'optimizer': {'lr': 1}, 'epoch': 3}, p), 'not a tensor'),
+    'a sparse tensor': (lambda p: torch.save({'a': torch.ones(2).to_sparse()}, p), 'dense'),
+    'a tensor larger than its bytes': (
+        lambda p: torch.save({'a': torch.ones(1).expand(2**20, 2**20)}, p),
+        'dense',
+    ),
+    'a key that clears the screen': (
+        lambda p: torch.save({'a\x1b[2J': torch.ones(2), 'b': torch.ones(1)}, p),
+        r'\\x1b\[2J',
+    ),
+    'a key of many digits': (
+        lambda p: torch.save({f'fish.fish.0.0.{"9" * 5000}.bn1.weight': torch.ones(1)}, p),
+        'no known layout',
+    ),
+    'not a number': (lambda p: torch.save({'a': torch.tensor([float('nan')])}, p), 'not finite'),
+    'a negative variance': (lambda p: torch.save({'a.running_var': -torch.ones(2)}, p), 'negative'),
+    'another network': (
+        lambda p: torch.save({'layer1.weight': torch.ones(2), 'fc.bias': torch.ones(2)}, p),
+        'no known layout',
+    ),
+    'a header that asks for much': (
+        lambda p: p.write_bytes(struct.pack('<Q', 2**60) + b'{}'),
+        'no weight file',
+    ),
+    'half a header': (lambda p: p.write_bytes(struct.pack('<Q', 9) + b'{"a":[1,2'), 'safetensors'),
+}
+
+
+@pytest.mark.parametrize('case', NOT_WEIGHTS)
+def test_not_weights(tmp_path, target, case):
+    make, told = NOT_WEIGHTS[case]
+    path = tmp_path / 'fishnet150_ckpt.tar'
+    make(path)
+    with pytest.raises(WeightsError, match=told) as error:
+        load_backbone(str(path), target)
+    assert readable(error.value) and 'fishnet150_ckpt.tar' in str(error.value)
+
+
+class Call:
+    """Unpickles to a call, which leaves a mark."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class Dressed(OrderedDict):
+    """A state dict that unpickles to a call."""
+
+    def __reduce__(self):
+        return self.mark
+
+
+def payloads(mark):
+    """Objects that would create the file `mark`."""
+    code = f'open({str(mark)!r}, "w").close()'
+    dressed = Dressed(a=torch.ones(1))
+    dressed.mark = (exec, (code,))
+    shell = f'touch {mark}'
+    return {
+        'os.system': Call(os.system, shell),
+        'exec': Call(exec, code),
+        'eval': Call(eval, f'__import__("os").system({shell!r})'),
+        'subprocess': Call(subprocess.check_call, ['touch', str(mark)]),
+        'open': Call(open, str(mark), 'w'),
+        'getattr': Call(getattr, Call(__import__, 'os'), 'system'),
+        'os.mkdir': Call(os.mkdir, str(mark)),
+        'torch.save': Call(torch.save, {}, str(mark)),
+        'a dressed dict': dressed,
+        'a module': torch.nn.Linear(2, 2),
+    }
+
+
+PLACES = {
+    'at the top': lambda bad, state: bad,
+    'as a weight': lambda bad, state: {'state_dict': {**state, 'conv1.0.weight': bad}},
+    'in the optimizer': lambda bad, state: {'state_dict': state, 'optimizer': {'state': {0: {'m': [bad]}}}},
+    'in best_prec1': lambda bad, state: {'state_dict': state, 'best_prec1': bad},
+    'nested': lambda bad, state: {'state_dict': state, 'meta': {'a': [({'b': (bad,)},)]}},
+}
+
+
+@pytest.mark.parametrize('old', [True, False], ids=['old format', 'zip'])
+@pytest.mark.parametrize('place', PLACES)
+@pytest.mark.parametrize('what', payloads('x'))
+def test_no_payload_runs(tmp_path, target, what, place, old):
+    mark = tmp_path / 'mark'
+    path = tmp_path / 'fish.tar'
+    content = PLACES[place](payloads(mark)[what], {'conv1.0.weight': torch.ones(1)})
+    torch.save(content, path, _use_new_zipfile_serialization=not old)
+    with pytest.raises(WeightsError, match='Refused, nothing was executed') as error:
+        load_backbone(str(path), target)
+    assert readable(error.value) and not mark.exists()
+
+
+@pytest.mark.parametrize('old', [False, True], ids=['zip', 'legacy'])
+@pytest.mark.parametrize('kind', [bytearray, torch.FloatTensor, torch.Tensor], ids=lambda kind: kind.__name__)
+def test_no_file_names_the_memory_it_takes(tmp_path, target, kind, old):
+    """torch's safe loader calls these, with any number."""
+    path = tmp_path / 'fish.tar'
+    content = {'state_dict': {'conv1.0.weight': torch.ones(1)}, 'more': Call(kind, 1000)}
+    torch.save(content, path, _use_new_zipfile_serialization=not old)
+    assert torch.load(path, weights_only=True)
+    with pytest.raises(WeightsError, match=f'{kind.__name__}, which takes as much memory as the file says'):
+        load_backbone(str(path), target)
+    with pytest.raises(WeightsError, match='Refused'):
+        files.read_checkpoint(path)
+
+
+def test_the_payloads_would_run(tmp_path):
+    """Else the test above could not fail."""
+    for what, payload in payloads(tmp_path / 'mark').items():
+        if what in ('a module', 'getattr'):
+            continue
+        torch.save(payload, tmp_path / 'fish.tar')
+        torch.load(tmp_path / 'fish.tar', weights_only=False)
+        assert (mark := tmp_path / 'mark').exists(), what
+        mark.rmdir() if mark.is_dir() else mark.unlink()
+
+
+def test_no_door_lets_a_payload_in(tmp_path, target):
+    """Config, converter, preflight, MMEngine's loader by our scheme, tools/test.py; plain, and packed in a zip."""
+    from mmengine.runner import CheckpointLoader
+
+    mark = tmp_path / 'mark'
+    torch.save({'state_dict': {}, 'optimizer': Call(os.system, f'touch {mark}')}, tmp_path / 'fish.tar')
+    with zipfile.ZipFile(tmp_path / 'fish.zip', 'w') as archive:
+        archive.write(tmp_path / 'fish.tar', 'fish.pth')
+    for path in (str(tmp_path / 'fish.tar'), str(tmp_path / 'fish.zip')):
+        init = dict(type='Pretrained', checkpoint=path)
+        doors = {
+            'config': lambda init=init: FishNet(NARROW, init_cfg=init).init_weights(),
+            'converter': lambda path=path: convert(path, tmp_path / 'out.pth'),
+            'preflight': lambda init=init: check_fishnet_weights(dict(type='FishNet', arch=NARROW), init),
+            'scheme': lambda path=path: CheckpointLoader.load_checkpoint(f'fishnet://{path}'),
+        }
+        for door, enter in doors.items():
+            with pytest.raises((WeightsError, PreflightError), match='nothing was executed'):
+                enter()
+            assert not mark.exists(), door
+    command = [sys.executable, str(REPO / 'tools/test.py'), str(REPO / 'configs/mask_rcnn_fishnet_demo.py')]
+    done = subprocess.run([*command, str(tmp_path / 'fish.tar')], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode != 0 and not mark.exists()
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path, narrow, monkeypatch):
+    path = tmp_path / 'fish.safetensors'
+    files.write(narrow, {}, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, 'replace', lambda *_: (_ for _ in ()).throw(OSError(28, 'no space left')))
+    with pytest.raises(OSError, match='no space'):
+        files.write({'a': torch.ones(1)}, {}, path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    assert same(read(path).state, narrow)

@@ -1,0 +1,294 @@
+"""Weights in and out: by any public door, strict both ways, bit for bit."""
+
+import json
+import zipfile
+from dataclasses import replace
+
+import pytest
+import safetensors.torch
+import torch
+from seeded import NARROW, official_state, relative_error, seeded_classifier
+
+from fishnet_mmdet import ARCHS, FishNet, FishNetClassifier
+from fishnet_mmdet.weights import catalogue
+from fishnet_mmdet.weights.convert import convert
+from fishnet_mmdet.weights.key_naming import FOREIGN, OFFICIAL, OWN, PYTORCHCV
+from fishnet_mmdet.weights.load import load, load_backbone
+from fishnet_mmdet.weights.reading import WeightsError, read
+
+
+def in_layout(state, layout):
+    """Our state dict under the names of another layout."""
+    if layout == OWN:
+        return dict(state)
+    renamed = {layout.theirs(key): value for key, value in state.items()}
+    last = layout.theirs('head.fc.weight')
+    renamed[last] = renamed[last][:, :, None, None]
+    return renamed
+
+
+def as_downloaded(state, path):
+    """A file as the authors wrote theirs: DataParallel's prefix, optimizer beside, torch's old format."""
+    wrapped = {f'module.{key}': value for key, value in state.items()}
+    optimizer = {
+        'state': {0: {'momentum_buffer': torch.ones(3)}},
+        'param_groups': [{'lr': 0.1, 'params': [0]}],
+    }
+    content = {'epoch': 100, 'arch': 'fish', 'state_dict': wrapped, 'best_prec1': torch.tensor(78.1)}
+    torch.save({**content, 'optimizer': optimizer}, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+@pytest.fixture(scope='module')
+def narrow():
+    return seeded_classifier().state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+class TestAnyFile:
+    def test_the_authors_file(self, tmp_path):
+        """FishNet-150, whole: into a detector's backbone, and through a converted file into the classifier."""
+        state = official_state('fishnet150')
+        path = as_downloaded(state, tmp_path / 'fishnet150_ckpt.tar')
+        net = FishNet('fishnet150', init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+        net.init_weights()
+        converted, summary = convert(str(path), tmp_path / 'fish.safetensors')
+        assert 'official layout, fishnet150): 905 tensors' in summary
+        written = safetensors.torch.load_file(converted)
+        FishNetClassifier('fishnet150').load_state_dict(written)
+        assert torch.equal(net.state_dict()['stem.0.conv.weight'], state['conv1.0.weight'])
+        assert same(net.state_dict(), {k[9:]: v for k, v in written.items() if k.startswith('backbone.')})
+
+    def test_pytorchcv_plain_and_packed(self, tmp_path, narrow):
+        from pytorchcv.model_provider import get_model
+
+        theirs = get_model('fishnet99', pretrained=False).eval()
+        torch.save(theirs.state_dict(), tmp_path / 'fishnet99-0642-00000000.pth')
+        with zipfile.ZipFile(tmp_path / 'packed.pth.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+            archive.write(tmp_path / 'fishnet99-0642-00000000.pth', 'fishnet99-0642-00000000.pth')
+        plain, _ = convert(str(tmp_path / 'fishnet99-0642-00000000.pth'), tmp_path / 'a.pth')
+        packed, _ = convert(str(tmp_path / 'packed.pth.zip'), tmp_path / 'b.pth')
+        assert same(read(plain).state, read(packed).state)
+        ours = FishNetClassifier('fishnet99').eval()
+        ours.load_state_dict(torch.load(plain, weights_only=True)['state_dict'])
+        image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            assert relative_error(ours(image), theirs(image)) < 1e-5
+
+    @pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
+    @pytest.mark.parametrize('layout', [OWN, OFFICIAL, PYTORCHCV], ids=['own', 'official', 'pytorchcv'])
+    def test_a_round_trip_changes_no_bit(self, tmp_path, narrow, layout, ending):
+        """Of a layout of one's own, too: nothing is bound to the released sizes."""
+        torch.save(in_layout(narrow, layout), tmp_path / 'source.pth')
+        first, _ = convert(str(tmp_path / 'source.pth'), tmp_path / f'first{ending}')
+        second, _ = convert(str(first), tmp_path / 'second.pth')
+        assert same(read(first).state, narrow) and same(read(second).state, narrow)
+
+    def test_a_detector_gives_its_backbone_and_a_classifier_too(self, tmp_path, narrow):
+        backbone = {k: v for k, v in narrow.items() if k.startswith('backbone.')}
+        heads = {'neck.lateral_convs.0.conv.weight': torch.ones(1), 'rpn_head.rpn_cls.weight': torch.ones(2)}
+        content = {'meta': {'epoch': 3}, 'state_dict': backbone | heads, 'message_hub': {}, 'optimizer': {}}
+        torch.save(content, tmp_path / 'epoch_3.pth')
+        net = FishNet(NARROW)
+        bare = {key.removeprefix('backbone.'): value for key, value in backbone.items()}
+        assert same(load_backbone(str(tmp_path / 'epoch_3.pth'), net.state_dict()), bare)
+        path, summary = convert(str(tmp_path / 'epoch_3.pth'), tmp_path / 'fish.pth')
+        assert same(read(path).state, backbone) and 'left out: neck, rpn_head' in summary
+        torch.save(narrow, tmp_path / 'classifier.pth')
+        assert same(load_backbone(str(tmp_path / 'classifier.pth'), net.state_dict()), bare)
+        torch.save(bare, tmp_path / 'bare.pth')
+        assert same(load_backbone(str(tmp_path / 'bare.pth'), net.state_dict()), bare)
+        torch.save({f'teacher.{k}': v for k, v in bare.items()} | {'x': torch.ones(1)}, tmp_path / 'deep.pth')
+        assert same(load_backbone(str(tmp_path / 'deep.pth'), net.state_dict(), prefix='teacher.'), bare)
+
+    def test_averaged_weights_when_asked(self, tmp_path):
+        """MMEngine's EMAHook swaps: state_dict holds the average, ema_state_dict the live weights."""
+        from mmengine.model import ExponentialMovingAverage
+
+        live, average = seeded_classifier(), seeded_classifier()
+        with torch.no_grad():
+            average.head.fc.weight += 1
+        copy = ExponentialMovingAverage(live).state_dict()
+        torch.save({'state_dict': average.state_dict(), 'ema_state_dict': copy, 'meta': {}}, tmp_path / 'e.pth')
+        for take, expected in ((None, average), ('average', average), ('live', live)):
+            weights = load(str(tmp_path / 'e.pth'), take)
+            assert same(weights.own.state, expected.state_dict())
+            assert weights.file.notes == [f'{take or "average"}d weights'.replace('lived', 'live')]
+        torch.save({'state_dict': live.state_dict(), 'state_dict_ema': average.state_dict()}, tmp_path / 't.pth')
+        assert same(load(str(tmp_path / 't.pth'), 'average').own.state, average.state_dict())
+        torch.save(live.state_dict(), tmp_path / 'none.pth')
+        with pytest.raises(WeightsError, match='no averaged'):
+            load(str(tmp_path / 'none.pth'), 'average')
+
+    def test_mmengines_own_loader_reads_what_is_written(self, tmp_path, narrow):
+        from mmengine.runner import CheckpointLoader
+
+        torch.save(in_layout(narrow, OFFICIAL), tmp_path / 'source.tar')
+        path, _ = convert(str(tmp_path / 'source.tar'), tmp_path / 'fish.pth')
+        assert same(CheckpointLoader.load_checkpoint(str(path), map_location='cpu')['state_dict'], narrow)
+        by_scheme = CheckpointLoader.load_checkpoint(f'fishnet://{tmp_path / "source.tar"}')
+        assert same(by_scheme['state_dict'], narrow)
+
+    def test_what_is_written_says_what_it_is(self, tmp_path, narrow):
+        torch.save(narrow, tmp_path / 'source.pth')
+        path, _ = convert(str(tmp_path / 'source.pth'), tmp_path / 'fish.safetensors', hash_in_name=True)
+        file = read(path)
+        assert path.name == f'fish-{file.sha256[:8]}.safetensors'
+        architecture = json.loads(file.meta['architecture'])
+        assert architecture['classes'] == 7 and architecture['tail'] == list(NARROW.tail)
+        assert file.meta['source_sha256'] == read(tmp_path / 'source.pth').sha256 and file.meta['licence']
+
+    @pytest.mark.parametrize(
+        'options',
+        [
+            dict(group_width=1),
+            dict(stem='conv7x7'),
+            dict(stem='residual'),
+            dict(down='conv', attention='none'),
+        ],
+    )
+    def test_alternatives(self, tmp_path, options):
+        """FishNeXt and the paper's other networks come back from their weights alone."""
+        state = seeded_classifier(replace(NARROW, **options)).state_dict()
+        torch.save(state, tmp_path / 'fish.pth')
+        path, _ = convert(str(tmp_path / 'fish.pth'), tmp_path / 'out.safetensors')
+        assert same(read(path).state, state)
+        assert load(str(path)).arch == replace(NARROW, **options)
+
+    def test_group_norm(self, tmp_path):
+        net = FishNet(NARROW, norm_cfg=dict(type='GN', num_groups=2))
+        torch.save(net.state_dict(), tmp_path / 'gn.pth')
+        path, _ = convert(str(tmp_path / 'gn.pth'), tmp_path / 'fish.pth')
+        assert same(load_backbone(str(path), net.state_dict()), net.state_dict())
+        with pytest.raises(WeightsError, match='running_mean'):
+            load_backbone(str(path), FishNet(NARROW).state_dict())
+
+
+def removed(state, key):
+    del state[key]
+
+
+def added(state, key):
+    state[f'{key}_too'] = state[key]
+
+
+def reshaped(state, key):
+    state[key] = state[key][..., :0]
+
+
+def renamed(state, key):
+    state[key.replace('weight', 'wieght')] = state.pop(key)
+
+
+class TestStrict:
+    @pytest.mark.parametrize('layout', [OWN, OFFICIAL, PYTORCHCV], ids=['own', 'official', 'pytorchcv'])
+    @pytest.mark.parametrize('change', [removed, added, reshaped, renamed])
+    @pytest.mark.parametrize('ours', ['backbone.bridge.expand.conv.weight', 'backbone.stem.2.conv.weight'])
+    def test_one_key_that_is_not_right_is_named(self, tmp_path, narrow, layout, change, ours):
+        state = in_layout(narrow, layout)
+        key = ours if layout == OWN else layout.theirs(ours)
+        change(state, key)
+        torch.save(state, tmp_path / 'fish.pth')
+        problem = {
+            'removed': 'missing',
+            'added': 'unexpected',
+            'reshaped': 'mis-shaped',
+            'renamed': 'missing',
+        }
+        with pytest.raises(WeightsError) as error:
+            load_backbone(str(tmp_path / 'fish.pth'), FishNet(NARROW).state_dict())
+        assert problem[change.__name__] in str(error.value) and key in str(error.value)
+        with pytest.raises(WeightsError):
+            convert(str(tmp_path / 'fish.pth'), tmp_path / 'out.pth')
+        assert not (tmp_path / 'out.pth').exists()
+
+    @pytest.mark.parametrize('change', [removed, added, reshaped, renamed])
+    @pytest.mark.parametrize('key', ['fish.fish.9.4.1.weight', 'fish.fish.0.0.0.conv3.weight'])
+    def test_so_it_is_in_a_released_file(self, tmp_path, change, key):
+        """What is not right is told against the released network, whichever key it is in."""
+        state = official_state('fishnet99')
+        change(state, key)
+        with pytest.raises(WeightsError) as error:
+            convert(str(as_downloaded(state, tmp_path / 'fishnet99_ckpt.tar')), tmp_path / 'out.pth')
+        assert 'does not fit fishnet99: 1 ' in str(error.value) and key[:-4] in str(error.value)
+
+    def test_another_network(self, tmp_path):
+        torch.save(FishNet('fishnet99').state_dict(), tmp_path / 'fish.pth')
+        with pytest.raises(WeightsError, match=r'fishnet99\) does not fit fishnet150: 306 missing'):
+            FishNet(
+                'fishnet150', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'fish.pth'))
+            ).init_weights()
+
+    def test_no_fishnet(self, tmp_path):
+        torch.save({'layer1.0.conv1.weight': torch.ones(1)}, tmp_path / 'resnet.pth')
+        with pytest.raises(WeightsError, match='no known layout') as error:
+            load_backbone(str(tmp_path / 'resnet.pth'), FishNet(NARROW).state_dict())
+        for part in ('layer1.0.conv1.weight', 'fish.fish.0.0.0.conv1.weight', 'features.init_block'):
+            assert part in str(error.value)
+
+    def test_a_detector_with_parts_that_nobody_knows(self, tmp_path, narrow):
+        state = narrow | {'rpn_head.x': torch.ones(1), 'spoon.weight': torch.ones(1)}
+        torch.save({k: v for k, v in state.items() if not k.startswith('head')}, tmp_path / 'd.pth')
+        for use in (
+            lambda: convert(str(tmp_path / 'd.pth'), tmp_path / 'out.pth'),
+            lambda: load_backbone(str(tmp_path / 'd.pth'), FishNet(NARROW).state_dict()),
+        ):
+            with pytest.raises(WeightsError, match='spoon.weight'):
+                use()
+
+    @pytest.mark.parametrize(
+        'target, told',
+        [('fish.bin', 'must end in'), ('no/fish.pth', 'does not exist'), ('there.pth', '--overwrite')],
+    )
+    def test_a_target_that_cannot_be_written_is_told_first(self, tmp_path, target, told):
+        (tmp_path / 'there.pth').write_text('mine')
+        with pytest.raises(WeightsError, match=told):
+            convert('no such source', tmp_path / target)
+        assert (tmp_path / 'there.pth').read_text() == 'mine'
+
+
+class TestCatalogue:
+    def test_every_released_file_has_a_name(self):
+        files = {weights.file for weights in catalogue.CATALOGUE.values()}
+        assert files == {
+            'fishnet99_ckpt.tar',
+            'fishnet150_ckpt.tar',
+            'fishnet150_ckpt_welltrained.tar',
+            'fishnet201_ckpt_welltrain.tar',
+            'fishnet150-0475-93e26daa.pth',
+        }
+        for weights in catalogue.CATALOGUE.values():
+            assert weights.arch in ARCHS and all(url.startswith('https://') for url in weights.urls)
+            assert weights.layout in {layout.name for layout in FOREIGN}
+
+    @pytest.mark.parametrize('layout, told', [(OFFICIAL, False), (PYTORCHCV, True)], ids=['official', 'other'])
+    def test_a_name_finds_a_file_put_by_hand(self, tmp_path, monkeypatch, narrow, layout, told):
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+        path = tmp_path / 'hub' / 'checkpoints' / 'fishnet99_ckpt.tar'
+        path.parent.mkdir(parents=True)
+        as_downloaded(in_layout(narrow, layout), path)
+        weights = load('fishnet://fishnet99-imagenet')
+        assert same(weights.own.state, narrow)
+        assert any('was expected' in note for note in weights.own.notes) == told
+
+    def test_an_unknown_name_is_told_with_the_nearest(self):
+        with pytest.raises(WeightsError, match='Did you mean fishnet://fishnet150-imagenet'):
+            load('fishnet://fishnet150-imagnet')
+
+    def test_the_docs_show_the_catalogue(self):
+        from conftest import REPO
+
+        assert catalogue.markdown_table() in (REPO / 'docs' / 'weights.md').read_text()
+
+
+def test_the_tool(tmp_path, run_tool, narrow):
+    torch.save(in_layout(narrow, OFFICIAL), tmp_path / 'source.tar')
+    done = run_tool('tools/convert_checkpoint.py', tmp_path / 'source.tar', tmp_path / 'fish.safetensors')
+    assert done.returncode == 0, done.stderr
+    assert 'official layout' in done.stdout and read(tmp_path / 'fish.safetensors').sha256 in done.stdout
+    (tmp_path / 'page.tar').write_text('<!DOCTYPE html><title>Sign in</title>')
+    done = run_tool('tools/convert_checkpoint.py', tmp_path / 'page.tar', tmp_path / 'x.pth')
+    assert done.returncode == 1 and 'web page' in done.stderr and 'Traceback' not in done.stderr
