@@ -9,7 +9,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 CONFIGS = REPO / 'configs'
-IMPORT_TIME = {'PYTHONPATH', 'PYTHONHASHSEED', 'OMP_NUM_THREADS', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'}
+IMPORT_TIME = {'PYTHONPATH', 'PYTHONHASHSEED', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'}
 REAL_DATA = REPO.parent / 'shared' / 'data'
 
 
