@@ -50,7 +50,7 @@ class ForkServer:
             output: A file for its standard output, and for its standard error where `errors` is None.
             errors: A file for its standard error.
         """
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})}
+        environment = {'PYTHONPATH': str(TESTS.parent), **os.environ, 'OMP_NUM_THREADS': '1', **(env or {})}
         return self._ask(
             do='script',
             argv=[str(script), *map(str, arguments)],

@@ -35,7 +35,7 @@ class TestReads:
         run = tmp_path_factory.mktemp('wide') / 'run'
         assert forker.run(work_dir=str(run), epochs=1, tool=True, **self.WIDE) == [0], log_of(run)
         pretrained = shutil.copy(run / 'epoch_1.pth', run.with_name('pretrained.pth'))
-        return run, bytes_read(run), pretrained
+        return run, bytes_read(run), str(pretrained)
 
     def whole_reads(self, wide, run, rank=0):
         """How often the checkpoint was read whole."""
@@ -108,10 +108,11 @@ class TestMistakes:
             ("model.backbone.arch='fishnet151'", 'fishnet151'),
             ('model.backbone.out_indices=(0,5)', 'out_indices'),
             ('model.backbone.type=FishNat', "type='FishNat' is not a registered model"),
+            ('model.backbone.norm_cfg.type=BM', "norm_cfg.type='BM': not a registered layer"),
             ('model.backbone.depht=50', "FishNet got an unexpected keyword argument 'depht'"),
             ('model.neck.in_channels=None', None),
-            ('optim_wrapper.optimizer.type=SDG', "type='SDG' is not a registered optimizer"),
-            ('optim_wrapper.optimizer.momentun=0.9', "SGD got an unexpected keyword argument 'momentun'"),
+            ('optim_wrapper.optimizer.type=SDG', "optim_wrapper.optimizer.type='SDG' is not a registered optimizer"),
+            ('optim_wrapper.optimizer.momentun=0.9', "AdamW got an unexpected keyword argument 'momentun'"),
             ('default_hooks.checkpoint.max_keep_ckpts=1', 'max_keep_ckpts = 1 must be at least 2'),
             ('custom_hooks.99.type=X', '--cfg-options custom_hooks.99.type'),
         ],
