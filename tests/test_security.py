@@ -10,8 +10,8 @@ import zipfile
 import pytest
 import torch
 from conftest import CONFIGS, REPO, demo_options
-from test_weight_files import Call
 from tiny_run import Forker
+from weight_cases import Call
 
 SOURCES = sorted([*REPO.glob('fishnet_mmdet/**/*.py'), *REPO.glob('tools/*.py')])
 

@@ -169,7 +169,7 @@ class TestWhichCheckpoint:
         assert found(tmp_path) is None
         for name in ('epoch_1.pth', 'epoch_2.pth'):
             (run / name).write_bytes(b'')
-        with pytest.raises(CheckpointError, match='(?s)epoch_1.pth is no weight file.*epoch_2.pth'):
+        with pytest.raises(CheckpointError, match='(?s)epoch_1.pth is not a weight file.*epoch_2.pth'):
             found(run)
 
     def test_any_runner_with_the_hook_finds_it(self, forker, run):

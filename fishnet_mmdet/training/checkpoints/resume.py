@@ -12,7 +12,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from fishnet_mmdet.errors import UserError
-from fishnet_mmdet.weights import reading
+from fishnet_mmdet.weights import reading, torch_files
 from fishnet_mmdet.weights.reading import WeightsError
 
 SCHEME = 'fishnet-run://'
@@ -202,7 +202,7 @@ def _stands(folder: Path) -> dict[Path, tuple[float, int]]:
 def _peek(path: Path) -> tuple[float, int]:
     """Where a checkpoint stands, without reading its tensors."""
     container = reading.sniff(path, limit=None)
-    reading.check_calls(path, container)
+    torch_files.check_calls(path, container)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception:  # whatever is wrong, the reader has a better word for it
