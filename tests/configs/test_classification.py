@@ -15,7 +15,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from seeded import official_state
-from test_weights import as_downloaded
+from weight_cases import as_downloaded
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.lab.demo_data.demo import OBJECT_CLASSES, ClassesSpec, make_demo_classes
