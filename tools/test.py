@@ -5,7 +5,7 @@ import argparse
 import sys
 
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
-from fishnet_mmdet.evaluation.coco_checks import ResultsError
+from fishnet_mmdet.evaluation.results_files import ResultsError
 from fishnet_mmdet.preflight import PreflightError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
 from fishnet_mmdet.weights.reading import WeightsError

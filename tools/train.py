@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from fishnet_mmdet.evaluation.coco_checks import ResultsError
+from fishnet_mmdet.evaluation.results_files import ResultsError
 from fishnet_mmdet.preflight import PreflightError
 from fishnet_mmdet.training.checkpoints.resume import CheckpointError
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
