@@ -151,14 +151,14 @@ class TestPreflight:
                 (tmp_path / split / name).mkdir(parents=True)
                 (tmp_path / split / name / 'image.jpg').touch()
             cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
-        with pytest.raises(PreflightError, match='other classes.*c4, odd'):
+        with pytest.raises(PreflightError, match='different classes.*c4, odd'):
             check(cfg, ['train', 'val'], weights=False)
 
     def test_folders_without_a_file(self, cfg, tmp_path):
         for index in range(9):
             (tmp_path / 'train' / f'c{index}').mkdir(parents=True)
         cfg.train_dataloader.dataset.data_root = str(tmp_path)
-        with pytest.raises(PreflightError, match='folders of 9 classes, and not one file'):
+        with pytest.raises(PreflightError, match='folders of 9 classes, but they hold no files'):
             check(cfg, ['train'], weights=False)
 
     def test_classes_that_lie_elsewhere(self, cfg, tmp_path):
