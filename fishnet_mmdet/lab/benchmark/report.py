@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fishnet_mmdet.lab.benchmark.machine import Peak, sentence
 from fishnet_mmdet.lab.benchmark.measure import Measurement
-from fishnet_mmdet.lab.paper.table import Column, Table
+from fishnet_mmdet.lab.tables import Column, Table
 
 COLUMNS = (
     Column('task, images'), Column('network:form'), Column('ms', '.4g'), Column('quartiles'),
