@@ -18,7 +18,7 @@ from seeded import official_state
 from weight_cases import as_downloaded
 
 from fishnet_mmdet import FishNet
-from fishnet_mmdet.lab.demo_data.demo import OBJECT_CLASSES, ClassesSpec, make_demo_classes
+from fishnet_mmdet.lab.demo_data.demo import OBJECT_CLASSES, ClassesSpec, DemoDataError, make_demo_classes
 from fishnet_mmdet.preflight import PreflightError, check
 
 register_all_modules(init_default_scope=True)
@@ -70,7 +70,7 @@ class TestDemoClasses:
             assert path.read_bytes() == (tmp_path / 'again' / path.relative_to(demo_classes)).read_bytes()
         (tmp_path / 'mine').mkdir()
         (tmp_path / 'mine' / 'photo.jpg').write_text('x')
-        with pytest.raises(FileExistsError):
+        with pytest.raises(DemoDataError):
             make_demo_classes(tmp_path / 'mine')
 
 
