@@ -9,6 +9,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 CONFIGS = REPO / 'configs'
+IMPORT_TIME = {'PYTHONPATH', 'PYTHONHASHSEED', 'OMP_NUM_THREADS', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'}
 REAL_DATA = REPO.parent / 'shared' / 'data'
 
 
@@ -56,12 +57,25 @@ def make_case(demo_data, demo_config, tmp_path):
 
 
 @pytest.fixture(scope='session')
-def run_tool():
+def forker():
+    """A process that has imported everything, and forks real processes for jobs; see fork_server.py."""
+    from fork_server import ForkServer
+
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope='session')
+def run_tool(forker):
     """Runs a tool of the repo in a process of its own; returns it when it ended."""
 
     def run(tool, *arguments, cwd=None, env=None, timeout=300):
+        if not IMPORT_TIME & (env or {}).keys():
+            return forker.run_script(REPO / tool, *arguments, cwd=cwd, env=env, timeout=timeout)
+        # Python or torch read these variables when they start.
         command = [sys.executable, str(REPO / tool), *map(str, arguments)]
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})}
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **env}
         return subprocess.run(
             command, cwd=cwd or REPO, env=environment, capture_output=True, text=True, timeout=timeout
         )
