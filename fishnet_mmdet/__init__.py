@@ -29,6 +29,7 @@ try:
     from fishnet_mmdet.training.guards.lost_rank import LostRankGuard
     from fishnet_mmdet.training.guards.non_finite import NonFiniteGuard
     from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop, SeededBatches
+    from fishnet_mmdet.weights.initializer import FishNetPretrained
 
     if find_spec('mmdet'):
         from fishnet_mmdet.data.panoptic import LoadPanopticMaps
@@ -53,6 +54,7 @@ __all__ = [
     'FishNetArch',
     'FishNetClassifier',
     'FishNetNeck',
+    'FishNetPretrained',
     'FixedNormGuard',
     'LostRankGuard',
     'MIoUReport',

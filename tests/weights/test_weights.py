@@ -1,5 +1,6 @@
 """Weights in and out: by any public door, strict both ways, bit for bit."""
 
+import copy
 import json
 import zipfile
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
+from mmengine.model import initialize
 from seeded import NARROW, official_state, relative_error, seeded_classifier
 
 from fishnet_mmdet import ARCHS, FishNet, FishNetClassifier
@@ -165,6 +167,25 @@ class TestAnyFile:
         assert same(load_backbone(str(path), net.state_dict()), net.state_dict())
         with pytest.raises(WeightsError, match='running_mean'):
             load_backbone(str(path), FishNet(NARROW).state_dict())
+
+
+class TestInitializer:
+    """`FishNetPretrained`, built and called as MMEngine does."""
+
+    def test_loads_into_the_module(self, tmp_path, narrow):
+        torch.save({f'teacher.{key}': value for key, value in narrow.items()}, tmp_path / 'fish.pth')
+        net = FishNet(NARROW)
+        init = dict(type='FishNetPretrained', checkpoint=str(tmp_path / 'fish.pth'), prefix='teacher.')
+        initialize(net, init)
+        assert same(net.state_dict(), {k[9:]: v for k, v in narrow.items() if k.startswith('backbone.')})
+
+    def test_weights_of_another_network_change_nothing(self, tmp_path, narrow):
+        torch.save(narrow, tmp_path / 'fish.pth')
+        net = FishNet(replace(NARROW, stem_width=16))
+        before = copy.deepcopy(net.state_dict())
+        with pytest.raises(WeightsError, match='does not fit'):
+            initialize(net, dict(type='FishNetPretrained', checkpoint=str(tmp_path / 'fish.pth')))
+        assert same(net.state_dict(), before)
 
 
 def removed(state, key):

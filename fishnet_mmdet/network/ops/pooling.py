@@ -14,15 +14,15 @@ class LeanMaxPool2d(nn.MaxPool2d):
     What is kept is where in its window each maximum lay; torch keeps its place in the map (8 bytes), and the input.
     """
 
-    def __init__(self, kernel_size: int, stride: int, padding: int = 0) -> None:
+    def __init__(self, kernel_size: int, stride: int, padding: int = 0, ceil_mode: bool = False) -> None:
         if kernel_size > 16:
             raise ValueError(f'kernel_size = {kernel_size}: a window of over 16 x 16 does not fit into a byte')
-        super().__init__(kernel_size, stride, padding)
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, (H + 2 padding - kernel_size) // stride + 1, the same of W)."""
+        """(N, C, H, W) -> (N, C, (H + 2 padding - kernel_size) / stride + 1, the same of W), rounded as `ceil_mode` says."""
         if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return ByteMaxPool.apply(x, self.kernel_size, self.stride, self.padding)
+            return ByteMaxPool.apply(x, self.kernel_size, self.stride, self.padding, self.ceil_mode)
         return super().forward(x)
 
 
@@ -30,15 +30,15 @@ class ByteMaxPool(torch.autograd.Function):
     """Max-pooling by torch's own kernels, its indices packed into bytes in between."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, kernel: int, stride: int, padding: int, ceil_mode: bool) -> Tensor:
         """Pools, and numbers the cells of each window from 0 to say which one won."""
-        y, place = F.max_pool2d(x, kernel, stride, padding, return_indices=True)
+        y, place = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
         corner, steps = _window(y.shape, x.shape, kernel, stride, padding, x.device)
         span = (kernel - 1) * (x.shape[-1] + 1) + 1  # places from the first cell of a window to its last
         cell_of = torch.zeros(span, dtype=torch.uint8, device=x.device)
         cell_of[steps] = torch.arange(len(steps), dtype=torch.uint8, device=x.device)
         ctx.save_for_backward(_look_up(cell_of, place.sub_(corner)))
-        ctx.window = kernel, stride, padding
+        ctx.window = kernel, stride, padding, ceil_mode
         ctx.input_like = x.shape, x.dtype, memory_format_of(x)
         return y
 
@@ -47,16 +47,16 @@ class ByteMaxPool(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Turns the cells back into places and hands them to torch's own backward."""
         (cell,) = ctx.saved_tensors
-        kernel, stride, padding = ctx.window
+        kernel, stride, padding, ceil_mode = ctx.window
         shape, dtype, layout = ctx.input_like
         corner, steps = _window(grad.shape, shape, kernel, stride, padding, grad.device)
         place = _look_up(steps, cell.int()).add_(corner)
         # torch's backward asks its input for shape and layout only; this one is never touched.
         x = torch.empty(shape, dtype=dtype, device=grad.device, memory_format=layout)
         grad = torch.ops.aten.max_pool2d_with_indices_backward(
-            grad, x, [kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], False, place
+            grad, x, [kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], ceil_mode, place
         )
-        return grad, None, None, None
+        return grad, None, None, None, None
 
 
 def _window(
