@@ -1,10 +1,11 @@
 """What several test files share: small data, paths of the repository, runs of its tools."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import tool_runs
 
 # Before torch is imported. Two workers of one thread each are faster than one worker of two threads.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -12,6 +13,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 REPO = Path(__file__).resolve().parent.parent
 CONFIGS = REPO / 'configs'
 REAL_DATA = REPO.parent / 'shared' / 'data'
+READ_AT_START = {'PYTHONPATH', 'PYTHONHASHSEED', 'OMP_NUM_THREADS', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'}
+"""Environment variables that Python or torch read when they start."""
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -63,9 +66,29 @@ def make_case(demo_data, demo_config, tmp_path):
 
 
 @pytest.fixture(scope='session')
-def run_tool():
-    """Runs a tool of the repository, in a process of its own, to its end."""
-    return tool_runs.run_tool
+def forker():
+    """A process that has imported everything, and forks real processes for jobs; see fork_server.py."""
+    from fork_server import ForkServer
+
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope='session')
+def run_tool(forker):
+    """Runs a tool of the repository, in a process of its own, to its end; returns what `subprocess.run` does."""
+
+    def run(tool, *arguments, cwd=None, env=None, timeout=300):
+        if not READ_AT_START & (env or {}).keys():
+            return forker.run_script(REPO / tool, *arguments, cwd=cwd, env=env, timeout=timeout)
+        command = [sys.executable, str(REPO / tool), *map(str, arguments)]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **env}
+        return subprocess.run(
+            command, cwd=cwd or REPO, env=environment, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run
 
 
 def demo_options(root):

@@ -1,8 +1,8 @@
-"""A training of seconds with everything in it that a resume must not lose, in real processes that can be killed.
+"""A training of seconds with everything in it that a resume must not lose; fork_server.py runs it in real processes.
 
-Loader workers whose transforms draw from Python, NumPy and torch; dropout; live BN with statistics of each rank; momentum;
-schedulers by iteration and by epoch; averaged weights; a validation that draws too. `python tests/tiny_run.py` imports
-all that once, then forks a process, or one for each rank, for every job that it reads from its standard input.
+Loader workers whose transforms draw from Python, NumPy and torch; dropout; live BN with statistics of each rank;
+momentum; schedulers by iteration and by epoch; averaged weights; a validation that draws too. Under torchrun:
+`tests/tiny_run.py JOB`, with the job as JSON.
 """
 
 import errno
@@ -12,45 +12,9 @@ import random
 import resource
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
-
-TESTS = Path(__file__).resolve().parent
-
-
-class Forker:
-    """Starts jobs from a process that has imported everything."""
-
-    def __init__(self):
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{TESTS}:{TESTS.parent}'}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def start(self, job):
-        """Returns the processes' ids."""
-        print(json.dumps(job), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-    def wait(self):
-        """Returns the exit statuses of the last job's processes; minus the signal for those that one ended."""
-        print('wait', file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-    def run(self, **job):
-        self.start(job)
-        return self.wait()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
 
 
 def logged(work_dir):
@@ -62,76 +26,6 @@ def logged(work_dir):
             drop = ('time', 'data_time', 'memory', 'iter', 'epoch')
             lines[kind, line['step']] = {k: v for k, v in line.items() if k not in drop}
     return lines
-
-
-def serve():
-    import torch._dynamo
-    import torchvision
-    from mmengine.utils.dl_utils import collect_env
-
-    import fishnet_mmdet
-
-    for imported in (torch._dynamo, torchvision, fishnet_mmdet):  # by the jobs, if not here
-        assert imported
-    collect_env()
-    define()
-    pids = []
-    replies = os.fdopen(os.dup(1), 'w')
-    for line in sys.stdin:
-        if line.strip() == 'wait':
-            statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-            print(json.dumps(statuses), file=replies, flush=True)
-            continue
-        job = json.loads(line)
-        ranks = job.pop('ranks', 1)
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
-        pids = [fork(job, rank, ranks, port) for rank in range(ranks)]
-        print(json.dumps(pids), file=replies, flush=True)
-
-
-def fork(job, rank, ranks, port):
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        os.setpgid(0, 0)  # as launchers do: a signal can go to the trainer and its workers at once
-        if ranks > 1:
-            os.environ.update(
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                WORLD_SIZE=str(ranks),
-                MASTER_ADDR='127.0.0.1',
-                MASTER_PORT=str(port),
-            )
-        log = os.open(Path(job['work_dir']).with_suffix(f'.{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        status = guarded(job, ranks)
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
-
-
-def guarded(job, ranks):
-    """Trains as `tools/train.py` does; returns the exit status."""
-    from fishnet_mmdet.training.checkpoints.resume import CheckpointError
-
-    try:
-        train(job, ranks)
-    except CheckpointError as error:
-        print(f'error: {error}', flush=True)
-        return 1
-    except SystemExit as leaving:
-        return leaving.code
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        return 3
-    return 0
 
 
 def define():  # noqa: C901  (a module in a function)
@@ -315,9 +209,12 @@ def config(job):
 
 
 def train(job, ranks):
+    """Trains as a train tool does: errors of the user end in one line and status 1."""
     from mmengine.config import Config
     from mmengine.runner import Runner
 
+    from fishnet_mmdet.errors import one_line_errors
+    from fishnet_mmdet.training import launch
     from fishnet_mmdet.training.distributed import prepare_cpu_processes
 
     cfg = Config(config(job), filename=None)
@@ -326,15 +223,24 @@ def train(job, ranks):
     if 'free' in job:
         usage = shutil.disk_usage(cfg.work_dir if Path(cfg.work_dir).exists() else '/')
         shutil.disk_usage = lambda path: usage._replace(free=job['free'])
-    if ranks > 1:
-        cfg.launcher = 'pytorch'
-        prepare_cpu_processes(cfg)
-    Runner.from_cfg(cfg).train()
+    cfg.launcher = 'pytorch' if ranks > 1 else 'none'
+    with one_line_errors():
+        if job.get('tool'):
+            before = bytes_read()
+            launch.train(cfg, resume=job.get('from'))
+            print('bytes read:', bytes_read() - before)
+        else:
+            prepare_cpu_processes(cfg)
+            Runner.from_cfg(cfg).train()
+
+
+def bytes_read():
+    """Bytes that this process has read from files, pipes and sockets so far."""
+    line = Path('/proc/self/io').read_text().splitlines()[0]
+    return int(line.removeprefix('rchar: '))
 
 
 if __name__ == '__main__':
-    if len(sys.argv) == 1:
-        serve()
-    else:  # under torchrun: one job
-        define()
-        sys.exit(guarded(json.loads(sys.argv[1]), int(os.environ.get('WORLD_SIZE', 1))))
+    # Under torchrun: one job.
+    define()
+    train(json.loads(sys.argv[1]), int(os.environ.get('WORLD_SIZE', 1)))

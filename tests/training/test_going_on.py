@@ -12,31 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CONFIGS
-from test_resume import log_of
-from tiny_run import Forker, logged
+from run_logs import iteration_of, log_of, wait_for_log
+from tiny_run import logged
 
 from fishnet_mmdet.training.checkpoints.resume import folder_of
 
 QUICK = dict(seed=5, workers=0, validate=False, ema=False)
-
-
-@pytest.fixture(scope='module')
-def forker():
-    forker = Forker()
-    yield forker
-    forker.close()
-
-
-def iteration_of(path):
-    return torch.load(path, weights_only=True)['meta']['iter']
-
-
-def wait_for(run, text, times):
-    """Until the log has it so often."""
-    deadline = time.monotonic() + 120
-    while not Path(f'{run}.0.log').is_file() or log_of(run).count(text) < times:
-        assert time.monotonic() < deadline, log_of(run)[-2000:]
-        time.sleep(0.05)
 
 
 class TestFolders:
@@ -77,11 +58,12 @@ class TestFolders:
             (pid,) = forker.start(
                 {**job, 'epochs': 9, 'resume': resume, 'log_interval': 1, 'mischief': dict(seconds=0.1)}
             )
-            wait_for(run, 'Epoch(train)', times=14 if not resume else 30)
+            times = 14 if not resume else 30
+            wait_for_log(run, lambda text, times=times: text.count('Epoch(train)') >= times)
             os.kill(pid, signal.SIGINT)
             assert forker.wait() == [75], log_of(run)[-3000:]
             assert (run / 'interrupted.pth').read_bytes() == newest
-        assert '--resume FILE goes on from one of another run (epoch_1.pth, interrupted.pth)' in log_of(run)
+        assert '--resume FILE resumes from one of another run (epoch_1.pth, interrupted.pth)' in log_of(run)
         assert sorted(path.name for path in run.glob('i*.pth')) == ['interrupted.pth', 'interrupted_2.pth']
         assert iteration_of(run / 'interrupted_2.pth') > 12
 
@@ -218,11 +200,8 @@ class TestSignals:
         """As systemd and some schedulers do: workers must not die of it before the trainer has saved."""
         job = dict(seed=5, workers=2, epochs=3, work_dir=str(tmp_path / 'run'), mischief=dict(seconds=0.2))
         (pid,) = forker.start(job)
-        deadline = time.monotonic() + 120
-        log = Path(f'{job["work_dir"]}.0.log')
-        while not (log.is_file() and re.search(r'\[1\]\[ 4/12\]', log.read_text())):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for_log(job['work_dir'], lambda text: re.search(r'\[1\]\[ 4/12\]', text))
+        deadline = time.monotonic() + 60
         workers = [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
         assert len(workers) >= 2
         for number in (*workers, pid):

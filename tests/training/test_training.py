@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CONFIGS, REAL_DATA, REPO, demo_options
-from test_durable import Hostile
-from test_resume import assert_same
+from run_logs import Hostile, assert_same
 
 DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
 
