@@ -15,7 +15,7 @@ from fishnet_mmdet.lab.compare.experiment import CompareError, Experiment, read_
 from fishnet_mmdet.lab.compare.pictures import draw_pictures
 from fishnet_mmdet.lab.compare.report import draw_curves, tables
 from fishnet_mmdet.lab.compare.runs import KINDS, Run, configure, ordered
-from fishnet_mmdet.lab.paper.table import write_tables
+from fishnet_mmdet.lab.tables import write_tables
 from fishnet_mmdet.preflight import PreflightError
 from fishnet_mmdet.training.stopping import STOPPED
 

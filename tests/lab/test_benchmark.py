@@ -1,4 +1,4 @@
-"""The benchmark: bytes against counts by hand, timings in turns, every form a network that works, one run of the tool."""
+"""The benchmark: bytes against counts by hand, timings in turns, features of every form, one run of the tool."""
 
 import json
 import math
@@ -18,20 +18,25 @@ from fishnet_mmdet import FishNet
 from fishnet_mmdet.lab.benchmark import contenders as who
 from fishnet_mmdet.lab.benchmark.contenders import (
     DEFAULT,
-    FORMS,
     QUICK,
-    TASKS,
-    BenchmarkError,
     Contender,
+    baseline,
     build,
     installed,
     read_contenders,
 )
 from fishnet_mmdet.lab.benchmark.detector import DETECTORS
-from fishnet_mmdet.lab.benchmark.machine import best, describe, measure_peaks
-from fishnet_mmdet.lab.benchmark.measure import Plan, Step, baseline, compare
+from fishnet_mmdet.lab.benchmark.forms import FORMS
+from fishnet_mmdet.lab.benchmark.measure import BackboneStep, BenchmarkPlan, ignore_progress, measure_in_turns
+from fishnet_mmdet.lab.benchmark.measurement import Case
 from fishnet_mmdet.lab.benchmark.memory import memory_of
-from fishnet_mmdet.lab.benchmark.timing import Budget, ratio, spread, take_turns
+from fishnet_mmdet.lab.benchmark.networks import gmacs
+from fishnet_mmdet.lab.benchmark.peaks import highest, measure_peaks
+from fishnet_mmdet.lab.benchmark.plot import draw
+from fishnet_mmdet.lab.benchmark.report import BenchmarkReport
+from fishnet_mmdet.lab.benchmark.tasks import TASKS, BenchmarkError
+from fishnet_mmdet.lab.benchmark.timing import Budget, quartiles, speed_ratio, take_turns
+from fishnet_mmdet.lab.machine import describe
 
 MAP = 2 * 32 * 32 * 4  # bytes of a channel of the image below
 NORM = 4 * 2  # bytes a channel that live BN keeps: mean and 1 / deviation of the batch
@@ -129,7 +134,7 @@ class TestKeptBytes:
     def test_what_backward_needs_without_what_is_returned(self):
         net, x = self.chain(), image()
         assert kept(lambda: net(x).grad_fn) == (16 + 16) * MAP + 16 * NORM
-        step = Step(
+        step = BackboneStep(
             build(Contender('fishnet99', 'eager'), TASKS['fixed'], 'cpu'),
             TASKS['fixed'],
             torch.rand(1, 3, 64, 64),
@@ -147,7 +152,7 @@ class TestKeptBytes:
                 return 2 * x
 
         net, x = self.chain(), image()
-        step = Step(lambda image: (Doubled.apply(net(image)),), TASKS['fixed'], x)
+        step = BackboneStep(lambda image: (Doubled.apply(net(image)),), TASKS['fixed'], x)
         assert kept(step.graph) >= (16 + 16) * MAP
 
     def test_peak(self):
@@ -183,14 +188,14 @@ class TestTimings:
 
     def test_a_drift_cancels_in_the_ratio(self):
         drifting = [1.0, 1.5, 4.0, 2.0]
-        assert ratio(drifting, [2 * value for value in drifting]) == 2
+        assert speed_ratio(drifting, [2 * value for value in drifting]) == 2
 
-    def test_spread(self):
-        assert spread([3.0]) == (3, 3, 3)
-        assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == (3, 2, 4)
+    def test_quartiles(self):
+        assert quartiles([3.0]) == (3, 3, 3)
+        assert quartiles([5.0, 1.0, 3.0, 2.0, 4.0]) == (3, 2, 4)
 
-    def test_what_runs_out_of_memory_stays_in_the_table(self):
-        class Step:
+    def test_what_runs_out_of_memory_stays_in_the_table(self, tmp_path):
+        class Hungry:
             def __init__(self, hungry):
                 self.network, self.hungry = nn.Identity(), hungry
 
@@ -201,14 +206,19 @@ class TestTimings:
 
             __call__ = graph = forward
 
-        rows = compare(
-            {'big': Step(True), 'small': Step(False)},
-            dict(task='inference', batch=1, height=32, width=32),
-            Budget(seconds=0, rounds=2), 'cpu', lambda *_: None,
+        rows = measure_in_turns(
+            {'big': Hungry(True), 'small': Hungry(False)},
+            Case(task='inference', batch=1, height=32, width=32),
+            Budget(seconds=0, rounds=2), 'cpu', ignore_progress,
             baseline=lambda _, timed: timed[0], training=False,
         )  # fmt: skip
-        assert [row.ms is None for row in rows] == [True, False]
-        assert rows[1].against == 'small' and rows[1].faster == rows[1].memory == 1
+        assert [row.timing is None for row in rows] == [True, False]
+        assert rows[1].ratios == ('small', 1, 1)
+        report = BenchmarkReport(describe('cpu'), measure_peaks('cpu', quick=True), rows)
+        assert 'out of memory' in report.table().markdown()
+        lost, kept = json.loads(report.json())['measurements']
+        assert lost.keys() == kept.keys() and lost['ms'] is None and kept['rounds'] == 2
+        draw(report, tmp_path / 'benchmark.png')
 
 
 class TestContenders:
@@ -227,7 +237,7 @@ class TestContenders:
             return
         x = torch.randn(2, 3, 128, 128)
         eager, other = (
-            Step(build(Contender('fishnet99', f), TASKS[task], 'cpu'), TASKS[task], x).forward()
+            BackboneStep(build(Contender('fishnet99', f), TASKS[task], 'cpu'), TASKS[task], x).forward()
             for f in ('eager', form)
         )
         tolerance = 1e-3 if FORMS[form].dtype == torch.float32 else 0.5  # of other weights it would be 1.4
@@ -255,8 +265,8 @@ class TestContenders:
             for n in ('fishnet99', 'pytorchcv-fishnet99')
         ]
         assert shapes[0] == shapes[1]
-        assert who.gmacs('fishnet99', 64) == pytest.approx(who.gmacs('pytorchcv-fishnet99', 64))
-        assert who.gmacs('fishnet99', 128) == pytest.approx(4 * who.gmacs('fishnet99', 64), rel=1e-3)
+        assert gmacs('fishnet99', 64) == pytest.approx(gmacs('pytorchcv-fishnet99', 64))
+        assert gmacs('fishnet99', 128) == pytest.approx(4 * gmacs('fishnet99', 64), rel=1e-3)
 
     def test_whom_ratios_are_against(self):
         peer, eager, lean, other = read_contenders(
@@ -300,7 +310,7 @@ def test_peaks_of_both_dtypes():
     peaks = measure_peaks('cpu', quick=True)
     assert len(peaks) == 2 * 2 * 2 + 2
     for dtype in (torch.float32, torch.bfloat16):
-        assert best(peaks, dtype).gflops == max(p.gflops for p in peaks if p.dtype in str(dtype)) > 0
+        assert highest(peaks, dtype).gflops == max(p.gflops for p in peaks if p.dtype in str(dtype)) > 0
 
 
 @pytest.mark.parametrize(
@@ -316,17 +326,17 @@ def test_peaks_of_both_dtypes():
 )
 def test_a_plan_that_cannot_be(arguments, named):
     with pytest.raises(BenchmarkError, match=named):
-        Plan(**dict(contenders=(Contender('fishnet99', 'eager'),)) | arguments)
+        BenchmarkPlan(**dict(contenders=(Contender('fishnet99', 'eager'),)) | arguments)
 
 
 def test_no_gpu_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(BenchmarkError, match='--device cpu'):
-        Plan(contenders=(Contender('fishnet99', 'eager'),), device='cuda')
+        BenchmarkPlan(contenders=(Contender('fishnet99', 'eager'),), device='cuda')
 
 
 def test_points_are_all_sizes_and_all_batches():
-    plan = Plan(contenders=(Contender('fishnet99', 'eager'),), sides=(64, 96), batches=(1, 2, 4))
+    plan = BenchmarkPlan(contenders=(Contender('fishnet99', 'eager'),), sides=(64, 96), batches=(1, 2, 4))
     assert plan.points(TASKS['inference']) == [(1, 64), (1, 96), (2, 64), (4, 64)]
     assert replace(plan, sides=(), batches=()).points(TASKS['inference']) == [(1, 448)]
 

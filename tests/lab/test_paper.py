@@ -21,8 +21,9 @@ from fishnet_mmdet.evaluation.published import (
 from fishnet_mmdet.lab.paper import figure4
 from fishnet_mmdet.lab.paper import tables as paper
 from fishnet_mmdet.lab.paper.counting import count, count_model, count_parts
+from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 from fishnet_mmdet.lab.paper.runs import ReportError, read_runs
-from fishnet_mmdet.lab.paper.table import Column, Table, write_tables
+from fishnet_mmdet.lab.tables import Column, Table, write_tables
 from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
@@ -288,6 +289,22 @@ class TestFigure4:
         assert figure4.draw_figure4(tmp_path / 'again')[1].read_bytes() == first
 
 
+class TestReadme:
+    def test_a_row_for_every_variant_with_the_known_counts(self):
+        rows = {row[0].split('`')[1]: row[1:] for row in markdown_cells(variants_markdown())}
+        assert list(rows) == list(ARCHS)
+        for name, known in PUBLISHED.items():
+            assert rows[name] == [f'{known.parameters:,}', str(known.convolutions), f'{known.conv_gmacs:.3f}']
+        assert rows['fishnext150'] == ['25,738,024', '151', '6.469']
+
+    def test_the_papers_ap_says_whose_it_is(self):
+        rows = {row[0]: row[1:] for row in markdown_cells(results_markdown())}
+        assert rows['FishNet-150'] == ['37.0 / 19.8 / 40.2 / 50.3', '41.5 / 24.1 / 44.9 / 55.0',
+                                       '40.6 / 23.3 / 43.9 / 53.7']  # fmt: skip
+        assert list(rows) == ['ResNet-50', 'ResNeXt-50 32x4d', 'FishNet-150']
+        assert 'figures of the paper' in results_markdown()
+
+
 class TestTool:
     def run(self, monkeypatch, *flags):
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, flags)])
@@ -301,6 +318,10 @@ class TestTool:
         assert '…' not in printed  # nothing is cut, however narrow the terminal
         names = {path.name for path in (tmp_path / 'out').iterdir()}
         assert {'figure4.png', 'figure4.svg', 'parts_fishnet150.md', 'table3_coco.json'} <= names
+
+    def test_the_tables_of_the_readme_alone(self, monkeypatch, capsys):
+        self.run(monkeypatch, '--readme')
+        assert capsys.readouterr().out == f'{variants_markdown()}\n{results_markdown()}'
 
     @pytest.mark.parametrize(
         'flags, named',

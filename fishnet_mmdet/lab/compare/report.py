@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fishnet_mmdet.lab.compare.execute import FIGURES
 from fishnet_mmdet.lab.compare.experiment import Experiment, counts
 from fishnet_mmdet.lab.compare.runs import Run, best_rate, counted
-from fishnet_mmdet.lab.paper.table import Column, Table
+from fishnet_mmdet.lab.tables import Column, Table
 
 READINGS = {'epochs': 'equal epochs', 'time': 'equal device time'}
 TYPES = ('segm', 'bbox')

@@ -27,7 +27,7 @@ from fishnet_mmdet.evaluation.published import (
 )
 from fishnet_mmdet.lab.paper.counting import Counts, Part, count_model, count_parts
 from fishnet_mmdet.lab.paper.runs import ReportError, Run
-from fishnet_mmdet.lab.paper.table import Column, Table, Value
+from fishnet_mmdet.lab.tables import Column, Table, Value
 from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch, name_of, resolve_arch
 
 AP_COLUMNS = ('AP', 'AP_S', 'AP_M', 'AP_L')
