@@ -1,7 +1,7 @@
 """An annotation file of COCO train2017's size, and what checking it costs: coco_size.py FILE writes it and measures.
 
-It has as many images, annotations, polygon corners and crowds. The shapes are circles with a wavy outline, and there are no
-image files. Everything follows from the seed.
+It has as many images, annotations, polygon corners and crowds. The shapes are circles with a wavy outline, and there
+are no image files. Everything follows from the seed.
 """
 
 import json

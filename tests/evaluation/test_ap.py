@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ap_case import NAMES, detections, hard_annotations, noisy_results, pycocotools_stats
 from conftest import REPO
+from in_process import run_here
 from mmengine.logging import MMLogger
 
 from fishnet_mmdet.evaluation.ap_report import APReport
@@ -87,9 +88,13 @@ class TestTool:
         np.testing.assert_allclose([figures[name] for name in FIGURES], expected, atol=1e-12)
         assert 'AR_100' in done.stdout and f'{100 * expected[0]:.1f}' in done.stdout
 
-    def test_a_bad_file_is_one_line(self, annotations, tmp_path, run_tool):
-        done = run_tool('tools/eval_results.py', annotations, tmp_path / 'none.json')
-        assert done.returncode == 1 and 'none.json' in done.stderr and 'Traceback' not in done.stderr
+    @pytest.mark.parametrize(
+        'flags, named', [([], 'none.json'), (['--out', '.'], 'is a folder'), (['--out', 'no/x.json'], 'does not exist')]
+    )
+    def test_a_bad_path_is_one_line(self, annotations, tmp_path, flags, named):
+        done = run_here('tools/eval_results.py', annotations, tmp_path / 'none.json', *flags, cwd=tmp_path)
+        assert done.returncode == 1 and named in done.stderr
+        assert done.stderr.startswith('error: ') and len(done.stderr.splitlines()) == 1
 
 
 def run_metric(annotations, empty, copies=1, **kwargs):

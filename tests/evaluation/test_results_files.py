@@ -1,4 +1,4 @@
-"""Annotation and result files that do not fit each other, or would make pycocotools crash, are told by name."""
+"""Annotation and result files that do not match, or would make pycocotools crash: the message names the entry."""
 
 import copy
 import json
@@ -91,7 +91,7 @@ class TestUntrusted:
             (lambda a: a.update(segmentation=[[0, 0, 1e8, 0, 1e8, 1e8]]), 'far beyond'),
             (lambda a: a.update(segmentation=[]), r'segmentation is \[\]'),
             (lambda a: a.update(segmentation=[[0, 0, 1, 1]]), 'three points'),
-            (lambda a: a.update(segmentation={'size': [1, 1], 'counts': '0'}), 'size'),
+            (lambda a: a.update(segmentation={'size': [1, 1], 'counts': '1'}), 'size'),
             (lambda a: a.update(image_id=77), 'image 77'),
             (lambda a: a.update(category_id=77), 'category 77'),
             (lambda a: a.update(area=None), 'area'),

@@ -10,6 +10,7 @@ import pytest
 from annotation_defects import category_id_twice
 from coco_size import ANNOTATIONS, IMAGES, measure, write
 from conftest import REPO, demo_options
+from in_process import run_here
 from mmdet.utils import register_all_modules
 from PIL import Image
 
@@ -23,7 +24,7 @@ register_all_modules(init_default_scope=True)
 
 
 def spoil_some(case):
-    """Three defects that can be left out: an image, an annotation of another, and an entry without form."""
+    """Three defects that can be left out: an image, an annotation of another, and a malformed entry."""
     image = case.images[2]
     case.path(image).unlink()
     row = case.annotation(polygon=True, image=case.images[5]['id'])
@@ -197,7 +198,7 @@ class TestTools:
         assert '[image-missing] train' in done.stdout and 'image 4:' in done.stdout
         (finding,) = json.loads(report.read_text())['findings']
         assert finding['kind'] == 'image-missing' and finding['image'] == 4
-        done = run_tool('tools/check_data.py', self.config(case), '--no-images', '--skip-bad')
+        done = run_here('tools/check_data.py', self.config(case), '--no-images', '--skip-bad')
         assert done.returncode == 0 and '0 errors, 0 warnings' in done.stdout
         assert (tmp_path / 'work/preflight/train_0.json').is_file()
 
