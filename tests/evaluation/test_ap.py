@@ -140,14 +140,14 @@ class TestMetric:
 
     def test_nothing_detected(self, annotations):
         """mmdet's own metric returns nothing here, and save_best then fails."""
-        told = []
+        logged = []
         logger, handler = MMLogger.get_current_instance(), logging.Handler()
-        handler.emit = lambda record: told.append(record.getMessage())
+        handler.emit = lambda record: logged.append(record.getMessage())
         logger.addHandler(handler)
         metrics = run_metric(annotations, empty=True)
         logger.removeHandler(handler)
         assert metrics['coco/bbox_mAP'] == metrics['coco/segm_mAP'] == 0
-        assert any('Likely causes' in line for line in told)
+        assert any('Likely causes' in line for line in logged)
         assert [row.kind for row in APReport().measured(metrics, 'x')] == ['bbox', 'segm']
 
     def test_other_metrics_are_left_to_mmdet(self):

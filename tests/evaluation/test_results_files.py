@@ -53,7 +53,7 @@ class TestUntrusted:
         return truth, noisy_results(truth, np.random.default_rng(0))
 
     @pytest.mark.parametrize(
-        'change, told',
+        'change, message',
         [
             (lambda row: row.update(score=float('nan')), 'score'),
             (lambda row: row.update(score='0.9'), 'score'),
@@ -72,10 +72,10 @@ class TestUntrusted:
             (lambda row: row.update(segmentation=[[1, 2, 3, 4, 5, 6]]), 'size and counts'),
         ],
     )
-    def test_unsound_masks_and_scores(self, annotations, change, told):
+    def test_unsound_masks_and_scores(self, annotations, change, message):
         truth, rows = self.sound(annotations)
         change(rows[3])
-        with pytest.raises(ResultsError, match=f'result 3.*{told}'):
+        with pytest.raises(ResultsError, match=f'result 3.*{message}'):
             evaluate(truth, rows, 'segm')
 
     @pytest.mark.parametrize('box', [[1, 2, 3], [1, 2, 3, float('inf')], [1, 2, 3, 10**400], ['1', 2, 3, 4], None])
@@ -86,7 +86,7 @@ class TestUntrusted:
             evaluate(truth, rows, 'bbox')
 
     @pytest.mark.parametrize(
-        'change, told',
+        'change, message',
         [
             (lambda a: a.update(segmentation=[[0, 0, 1e8, 0, 1e8, 1e8]]), 'far beyond'),
             (lambda a: a.update(segmentation=[]), r'segmentation is \[\]'),
@@ -98,14 +98,14 @@ class TestUntrusted:
             (lambda a: a.update(iscrowd=2), 'iscrowd'),
         ],
     )
-    def test_unsound_annotations(self, annotations, tmp_path, change, told):
+    def test_unsound_annotations(self, annotations, tmp_path, change, message):
         content = json.loads(annotations.read_text())
         change(content['annotations'][5])
         (tmp_path / 'a.json').write_text(json.dumps(content))
         name = content['annotations'][5]['id']
-        with pytest.raises(ResultsError, match=f'annotation {name} .number 5 of the file.*{told}'):
+        with pytest.raises(ResultsError, match=f'annotation {name} .number 5 of the file.*{message}'):
             evaluate(load_annotations(tmp_path / 'a.json'), [], 'segm')
-        with pytest.raises(ResultsError, match=told):  # before a run starts
+        with pytest.raises(ResultsError, match=message):  # before a run starts
             OfficialCocoMetric(ann_file=str(tmp_path / 'a.json'), metric='segm')
 
     @pytest.mark.parametrize('numbering', ['from 0', 'all the same', 'texts', 'no crowd flag'])
@@ -128,9 +128,9 @@ class TestUntrusted:
             file.truncate(MAX_BYTES + 1)
         (tmp_path / 'deep.json').write_text('[' * 100_000)
         (tmp_path / 'latin.json').write_bytes(b'["\xff"]')
-        for name, told in (('large', 'bytes'), ('deep', 'not JSON'), ('latin', 'not JSON')):
+        for name, message in (('large', 'bytes'), ('deep', 'not JSON'), ('latin', 'not JSON')):
             for load in (load_annotations, load_results):
-                with pytest.raises(ResultsError, match=f'{name}.json: .*{told}'):
+                with pytest.raises(ResultsError, match=f'{name}.json: .*{message}'):
                     load(tmp_path / f'{name}.json')
 
     @pytest.mark.parametrize('rounds', [400, pytest.param(10_000, marks=pytest.mark.long)])
@@ -142,7 +142,7 @@ class TestUntrusted:
         content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
         (tmp_path / 'small.json').write_text(json.dumps(content))
         results = noisy_results(load_annotations(tmp_path / 'small.json'), np.random.default_rng(0))
-        rng, told, counted = random.Random(0), 0, 0
+        rng, refused, counted = random.Random(0), 0, 0
         for number in range(rounds):
             files = {'truth': copy.deepcopy(content), 'results': copy.deepcopy(results)}
             for _ in range(rng.randint(1, 2)):
@@ -155,9 +155,9 @@ class TestUntrusted:
                 counted += 1
                 assert all(-1 <= value <= 1 for value in figures.values()), number
             except ResultsError as error:
-                told += 1
+                refused += 1
                 assert len(str(error)) < 1000, number
-        assert told > rounds / 4 and counted > rounds / 10
+        assert refused > rounds / 4 and counted > rounds / 10
 
 
 ODD_VALUES = (
