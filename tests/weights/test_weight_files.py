@@ -18,8 +18,7 @@ from seeded import NARROW, seeded_classifier
 from weight_cases import Call, as_downloaded, in_naming, same
 
 from fishnet_mmdet import FishNet
-from fishnet_mmdet.preflight import PreflightError
-from fishnet_mmdet.preflight.weights import check_fishnet_weights
+from fishnet_mmdet.preflight import PreflightError, check
 from fishnet_mmdet.weights.containers import TORCH_LEGACY
 from fishnet_mmdet.weights.convert import convert_weights
 from fishnet_mmdet.weights.errors import WeightsError
@@ -287,6 +286,7 @@ def test_the_payloads_would_run(tmp_path):
 
 def test_no_door_lets_a_payload_in(tmp_path, target):
     """Config, converter, preflight and MMEngine's loader by our scheme; plain, and packed in a zip."""
+    from mmengine.config import Config
     from mmengine.runner import CheckpointLoader
 
     mark = tmp_path / 'mark'
@@ -295,10 +295,11 @@ def test_no_door_lets_a_payload_in(tmp_path, target):
         archive.write(tmp_path / 'fish.tar', 'fish.pth')
     for path in (str(tmp_path / 'fish.tar'), str(tmp_path / 'fish.zip')):
         init = dict(type='Pretrained', checkpoint=path)
+        cfg = Config(dict(model=dict(type='FishNet', arch=NARROW, init_cfg=init)))
         doors = {
             'config': lambda init=init: FishNet(NARROW, init_cfg=init).init_weights(),
             'converter': lambda path=path: convert_weights(path, tmp_path / 'out.pth'),
-            'preflight': lambda init=init: check_fishnet_weights(dict(type='FishNet', arch=NARROW), init),
+            'preflight': lambda cfg=cfg: check(cfg, [], weights=True),
             'scheme': lambda path=path: CheckpointLoader.load_checkpoint(f'fishnet://{path}'),
         }
         for door, enter in doors.items():
