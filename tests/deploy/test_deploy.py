@@ -63,7 +63,7 @@ class TestBackbone:
 
     @pytest.mark.parametrize('field, value', OPTIONS)
     def test_only_norms_before_which_there_is_no_convolution_stay(self, field, value):
-        """The first of every bottleneck and I-conv, the two of the bridge (squeeze, attention), those of strided convs."""
+        """The first of each bottleneck and I-conv, two of the bridge (squeeze, attention), those of strided convs."""
         net = fish(replace(NARROW, **{field: value}))
         blocks = [m for m in net.modules() if isinstance(m, Bottleneck)]
         stay = len(blocks) + sum(isinstance(block.shortcut, PreActConv) for block in blocks)

@@ -88,7 +88,7 @@ class TestExport:
         assert max(export(fish(**arguments), tmp_path / 'fish.onnx').values()) < 1e-5
 
     def test_fixed_norms_and_gradients(self, tmp_path):
-        """As in the training of detectors: operations of backward are not in the graph, and the network is unchanged."""
+        """As detectors train: operations of backward are not in the graph, and the network is unchanged."""
         net = fish(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True).train()
         export(net, tmp_path / 'fish.onnx')
         assert net.training and net.head[0].refine[0].conv.conv.weight.requires_grad

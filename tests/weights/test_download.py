@@ -167,7 +167,7 @@ def test_a_file_that_changes_on_the_way(server, monkeypatch):
 
 
 def test_a_part_that_is_not_the_beginning(server):
-    """Too long for the file: the server refuses the range, or the checksum is wrong; the next call starts from the beginning."""
+    """Too long for the file: the server refuses the range, or the checksum is wrong; the next call begins again."""
     part = download.cache_folder() / 'fish.pth.part'
     part.parent.mkdir(parents=True)
     part.write_bytes(b'x' * 1000)
