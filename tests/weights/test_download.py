@@ -265,6 +265,13 @@ def test_no_network(tmp_path, monkeypatch):
         assert part in str(error.value)
 
 
+def test_a_cache_folder_that_cannot_be_created(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file'))
+    with pytest.raises(WeightsError, match='cannot be created: .*TORCH_HOME'):
+        download.obtain_url('https://example.com/fish.pth')
+
+
 def test_https_only(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     for address in ('http://example.com/fish.pth', 'ftp://example.com/fish.pth'):

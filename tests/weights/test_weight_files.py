@@ -211,6 +211,12 @@ def test_not_weights(tmp_path, target, case):
     assert readable(error.value) and 'fishnet150_ckpt.tar' in str(error.value)
 
 
+@pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='needs a file that exists and cannot be read')
+def test_a_file_that_cannot_be_read():
+    with pytest.raises(WeightsError, match='/proc/self/mem cannot be read: '):
+        read('/proc/self/mem')
+
+
 class Dressed(OrderedDict):
     """A state dict that unpickles to a call."""
 

@@ -310,6 +310,13 @@ class TestTool:
         with pytest.raises(SystemExit, match=message):
             call_tool('tools/convert_checkpoint.py', tmp_path / source, tmp_path / 'x.pth')
 
+    def test_a_target_that_is_a_folder(self, tmp_path, narrow):
+        torch.save(narrow, tmp_path / 'fish.pth')
+        (tmp_path / 'out.pth').mkdir()
+        with pytest.raises(SystemExit, match='^error: .*out.pth cannot be written'):
+            call_tool('tools/convert_checkpoint.py', tmp_path / 'fish.pth', tmp_path / 'out.pth', '--overwrite')
+        assert sorted(path.name for path in tmp_path.iterdir()) == ['fish.pth', 'out.pth']
+
     def test_an_existing_target_is_kept(self, tmp_path, narrow):
         torch.save(narrow, tmp_path / 'fish.pth')
         with pytest.raises(SystemExit, match='fish.pth exists already: .* --overwrite'):
