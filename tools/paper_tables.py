@@ -1,41 +1,31 @@
 #!/usr/bin/env python
-"""Prints every table of the paper: published figures, our counts, and your own runs beside them."""
+"""Prints the tables of the paper: published figures, counts of the built networks, and your own runs beside them."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
+from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.lab.paper.figure4 import draw_figure4
-from fishnet_mmdet.lab.paper.runs import ReportError, read_runs
-from fishnet_mmdet.lab.paper.table import write_tables
+from fishnet_mmdet.lab.paper.own_runs import read_runs
+from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 from fishnet_mmdet.lab.paper.tables import all_tables, check_arguments
+from fishnet_mmdet.lab.tables import write_tables
 
-WIDTH = 140  # at least, or the numbers would be cut
+MIN_WIDTH = 140
+"""Columns of text below which numbers would be cut."""
 
 
 def main() -> None:
-    """Parses the flags, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--work-dirs', nargs='+', type=Path, default=[], metavar='DIR', help='runs whose last figures to show'
-    )
-    parser.add_argument(
-        '--parts', nargs='+', default=[], metavar='ARCH', help='layouts whose stages to list (fishnet150)'
-    )
-    parser.add_argument(
-        '--out', type=Path, metavar='DIR', help='write the tables (.md, .json) and Figure 4 (.png, .svg) here'
-    )
-    args = parser.parse_args()
-    try:
-        check_arguments(args.parts, args.out)
-        runs = read_runs(args.work_dirs)
-    except ReportError as error:
-        sys.exit(f'error: {error}')
-
-    tables = all_tables(runs, args.parts)
-    console = Console(width=max(Console().width, WIDTH))
+    """Parses the flags, prints the tables and writes them."""
+    args = parse()
+    if args.readme:
+        print(variants_markdown(), results_markdown(), sep='\n', end='')
+        return
+    check_arguments(args.parts, args.out)
+    tables = all_tables(read_runs(args.work_dirs), args.parts)
+    console = Console(width=max(Console().width, MIN_WIDTH))
     for table in tables:
         console.print(table.on_screen(), '')
     if args.out:
@@ -44,5 +34,23 @@ def main() -> None:
         console.print(f'written to {args.out}', soft_wrap=True)
 
 
+def parse() -> argparse.Namespace:
+    """Parses the flags."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--work-dirs', nargs='+', type=Path, default=[], metavar='DIR',
+        help='work directories of runs; their last figures are added to the tables',
+    )  # fmt: skip
+    parser.add_argument(
+        '--parts', nargs='+', default=[], metavar='ARCH', help='architectures whose stages to list (fishnet150)'
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='DIR', help='write the tables (.md, .json) and Figure 4 (.png, .svg) to this folder'
+    )
+    parser.add_argument('--readme', action='store_true', help='print only the two tables of README.md, as Markdown')
+    return parser.parse_args()
+
+
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

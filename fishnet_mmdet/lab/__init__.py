@@ -1,1 +1,4 @@
-"""Studies of the network: benchmark, comparison, figures, the tables of the paper, drawn data. Only its own commands import it."""
+"""Studies of the network: benchmark, comparison of backbones, figures, the paper's tables, drawn data.
+
+Only its own commands (`tools/`) and the tests import it; no other room of the package does.
+"""

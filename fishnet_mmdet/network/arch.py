@@ -1,13 +1,16 @@
-"""FishNet layouts as data: every variant is one row, every derived number is a property.
+"""FishNet architectures as data: every variant is one row, every derived number is a property.
 
-Source: FishNet (NeurIPS 2018, arXiv 1901.03495), in the layout that its authors released, which is the
-one that existing pretrained weights fit. Widths are channels; `C @ 1/s` is C channels at stride s.
-No torch in this file.
+Source: FishNet (NeurIPS 2018, arXiv 1901.03495), in the architecture that its authors released, which is the one that
+existing pretrained weights fit. Widths are channels; `C @ 1/s` is C channels at stride s. This file does not need
+torch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from itertools import accumulate
+
+from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.network.arch_checks import check_arch
+from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 Three = tuple[int, int, int]
 
@@ -18,60 +21,49 @@ CHOICES: dict[str, tuple[str, ...]] = {
     'dilation': ('body', 'none', 'body_head'),
     'attention': ('se', 'none'),
 }
-"""What each named choice of a layout may be; the first one is the released network's."""
+"""The values of each named choice of an architecture; the first one is the released network's."""
 
-
-def _check_field(name: str, value: object, triple: bool) -> None:
-    numbers = value if triple else (value,)
-    fits = isinstance(numbers, tuple) and len(numbers) == (3 if triple else 1)
-    if not fits or not all(type(n) is int and n > 0 for n in numbers):
-        wanted = 'three integers' if triple else 'one integer'
-        raise ValueError(f'arch.{name} = {value!r} must be {wanted} of at least 1')
-
-
-def _check_choice(name: str, value: object) -> None:
-    if value not in CHOICES[name]:
-        raise ValueError(f'arch.{name} = {value!r} must be one of {", ".join(CHOICES[name])}')
-
-
-def _check_multiple(name: str, values: tuple[int, ...], of: int, why: str) -> None:
-    if any(v % of for v in values):
-        raise ValueError(f'arch.{name} = {values} must be multiples of {of}: {why}')
+DILATIONS: dict[str, tuple[Three, Three]] = {
+    'none': ((1, 1, 1), (1, 1, 1)),
+    'body': ((1, 2, 4), (1, 1, 1)),
+    'body_head': ((1, 2, 4), (4, 2, 1)),
+}
+"""Dilation of the 3x3 convolutions of the body's stages, going up, and of the head's, going down."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FishNetArch:
     """How many bottlenecks each stage holds, and how wide it is.
 
-    Every triple is in the order in which the image meets the stages: the tail and the head go
-    down from 1/4 to 1/32, the body goes up from 1/32 to 1/4.
+    Every triple is in the order in which the image meets the stages: the tail and the head go down from 1/4 to 1/32,
+    the body goes up from 1/32 to 1/4.
 
     Attributes:
         tail: Bottlenecks of tail stages 1-3.
         bridge: Bottlenecks of the bridge, which joins tail and body at 1/32.
         body: Bottlenecks of each body stage; the first one of a stage is its UR unit.
-        body_transfer: Bottlenecks of the transfer blocks into the body; they carry the tail at 1/16, the
-            tail at 1/8, the stem at 1/4.
+        body_transfer: Bottlenecks of the transfer blocks into the body; they carry the tail at 1/16 and 1/8, and the
+            stem.
         head: Bottlenecks of each head stage (DR-block).
-        head_transfer: Bottlenecks of the transfer blocks into the head; they carry the body at 1/8, the
-            body at 1/16, the bridge at 1/32.
+        head_transfer: Bottlenecks of the transfer blocks into the head; they carry the body at 1/8 and 1/16, and the
+            bridge.
         stem_width: Channels that leave the stem.
         tail_widths: Channels that leave each tail stage; the bridge keeps the last.
         body_widths: Channels to which each body stage reduces its trunk (the k of eq. 8 follows).
         stem: 'conv3x3' (three of them, released), 'conv7x7' (one), 'residual' (two residual blocks after one 3x3).
-        stem_stride: 4 as released; 2 (no max-pool) or 1 (no stride either) for images so small that the released stem
-            would leave nothing to see, such as 64 x 64. Every other stride follows; weights stay.
+        stem_stride: 4 as released; 2 (no max-pool) or 1 (no stride either) for small images, such as 64 x 64. Every
+            other stride follows; the weights are the same.
         down: Down-sampling in tail and head (paper 4.3): 2x2 max-pool, 3x3 max-pool, 2x2 average-pool, or 'conv', a
             strided 1x1 convolution, which is an I-conv on the trunk.
         up: Up-sampling in the body: 'nearest' (paper) or 'bilinear'.
-        dilation: Which 3x3 convolutions are dilated: 'none', those of the 'body' (1, 2, 4 going up), or of
-            'body_head' (in the head 4, 2, 1 going down).
+        dilation: Which 3x3 convolutions are dilated: 'none', those of the 'body' (1, 2, 4 going up), or of 'body_head'
+            (in the head 4, 2, 1 going down).
         attention: Channel attention of the bridge: 'se' (squeeze and excitation) or 'none'.
-        group_width: 0, or for FishNeXt (paper 4.2) the width of a group at 1/4: bottlenecks are then half as wide inside,
-            not a quarter, and their 3x3 convolutions grouped; groups are twice as wide at each coarser resolution.
+        group_width: 0, or for FishNeXt (paper 4.2) the width of a group at 1/4. Bottlenecks are then half as wide
+            inside, not a quarter, and their 3x3 convolutions grouped; a group is twice as wide at each coarser level.
 
     Raises:
-        ValueError: A field that cannot be built; the message names the field and what it may hold.
+        ConfigError: A field that cannot be built; the message names the field and the values that it may have.
     """
 
     tail: Three
@@ -92,74 +84,93 @@ class FishNetArch:
     group_width: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name in CHOICES:
-                _check_choice(field.name, getattr(self, field.name))
-            elif field.name != 'group_width' or self.group_width != 0:
-                _check_field(field.name, getattr(self, field.name), triple=field.type == Three)
-        if self.stem_stride not in (1, 2, 4):
-            raise ValueError(f'arch.stem_stride = {self.stem_stride} must be 4 (released), 2 or 1 (small images)')
-        for name in ('tail_widths', 'body_widths'):
-            _check_multiple(name, getattr(self, name), of=4, why='a bottleneck is a quarter as wide inside')
-        _check_multiple('stem_width', (self.stem_width,), of=4, why='head stages carry it to a bottleneck')
-        _check_multiple('tail_widths', self.tail_widths[-1:], of=16, why='the bridge squeezes it 16 times')
-        for stage, (full, reduced) in enumerate(zip(self.body_in, self.body_widths, strict=True)):
-            if full % reduced:
-                raise ValueError(
-                    f'arch.body_widths[{stage}] = {reduced} does not divide the {full} channels that enter '
-                    f'that stage: channel reduction sums k = {full} / {reduced} neighbours (eq. 8)'
-                )
-        if self.group_width:
-            self._check_groups()
+        check_arch(self, CHOICES)
 
-    def _check_groups(self) -> None:
-        one, two, three, four = self.group_widths
-        widths = {
-            'tail_widths': zip(self.tail_widths, (one, two, three), strict=True),
-            'body_widths': zip(self.body_widths, (four, three, two), strict=True),
-            'stem_width': [(self.stem_width, one)],
-            'body_widths and the skips that join them': zip(self.out_channels[:3], (one, two, three), strict=True),
-        }
-        for name, pairs in widths.items():
-            for width, group in pairs:
-                if width // 2 % group:
-                    raise ValueError(
-                        f'arch.{name}: half of {width} channels cannot be divided into groups of {group} '
-                        f'(group_width = {self.group_width} at 1/4, twice as much at each coarser resolution)'
-                    )
+    @property
+    def strides(self) -> tuple[int, int, int, int]:
+        """Stride of each level: 4, 8, 16, 32 as released."""
+        one = self.stem_stride
+        return (one, 2 * one, 4 * one, 8 * one)
 
     @property
     def group_widths(self) -> tuple[int, int, int, int]:
-        """Width of a group of a 3x3 convolution at 1/4, 1/8, 1/16 and 1/32; zeros where nothing is grouped."""
+        """Width of a group of a 3x3 convolution at each level; zeros where nothing is grouped."""
         one = self.group_width
         return (one, 2 * one, 4 * one, 8 * one)
 
     @property
-    def body_dilations(self) -> Three:
-        """Dilation of each body stage, going up."""
-        return (1, 1, 1) if self.dilation == 'none' else (1, 2, 4)
+    def tail_rows(self) -> tuple[StageRow, ...]:
+        """The tail's stages, going down: 128 @ 1/8, 256 @ 1/16, 512 @ 1/32 as released."""
+        widths = (self.stem_width, *self.tail_widths)
+        rows = zip(range(3), widths, self.tail_widths, self.tail, self.group_widths, strict=False)
+        return tuple(
+            StageRow(f'tail {i + 1}', in_width, width, blocks, level=i, out_level=i + 1, group_width=groups)
+            for i, in_width, width, blocks, groups in rows
+        )
 
     @property
-    def head_dilations(self) -> Three:
-        """Dilation of each head stage, going down."""
-        return (4, 2, 1) if self.dilation == 'body_head' else (1, 1, 1)
+    def bridge_row(self) -> StageRow:
+        """The bridge: 512 @ 1/32 as released."""
+        width, groups = self.tail_widths[-1], self.group_widths[3]
+        return StageRow('bridge', width, width, self.bridge, level=3, out_level=3, group_width=groups)
 
     @property
-    def strides(self) -> tuple[int, int, int, int]:
-        """Strides of the four resolutions, "stages" 1 to 4 of the paper: 4, 8, 16, 32 as released."""
-        one = self.stem_stride
-        return (one, 2 * one, 4 * one, 8 * one)
+    def body_rows(self) -> tuple[StageRow, ...]:
+        """The body's stages, going up: 768 @ 1/16, 512 @ 1/8, 320 @ 1/4 as released."""
+        tail_1, tail_2, _ = self.tail_rows
+        skips = (('tail 2', tail_2.width), ('tail 1', tail_1.width), ('stem', self.stem_width))
+        dilations, _ = DILATIONS[self.dilation]
+        rows, before = [], self.bridge_row
+        for i, (source, width) in enumerate(skips):
+            level, out_level = 3 - i, 2 - i
+            place = dict(level=level, out_level=out_level, dilation=dilations[i], group_width=self.group_widths[level])
+            transfer = TransferRow(source, width, self.body_transfer[i], out_level, self.group_widths[out_level])
+            before = StageRow(
+                f'body {i + 1}', before.out_width, self.body_widths[i], self.body[i], transfer=transfer, **place
+            )
+            rows.append(before)
+        return tuple(rows)
+
+    @property
+    def head_rows(self) -> tuple[StageRow, ...]:
+        """The head's stages, going down: 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32 as released."""
+        body_1, body_2, body_3 = self.body_rows
+        skips = (('body 2', body_2.out_width), ('body 1', body_1.out_width), ('bridge', self.bridge_row.width))
+        _, dilations = DILATIONS[self.dilation]
+        rows, before = [], body_3
+        for i, (source, width) in enumerate(skips):
+            place = dict(level=i, out_level=i + 1, dilation=dilations[i], group_width=self.group_widths[i])
+            transfer = TransferRow(source, width, self.head_transfer[i], i + 1, self.group_widths[i + 1])
+            before = StageRow(
+                f'head {i + 1}', before.out_width, before.out_width, self.head[i], transfer=transfer, **place
+            )
+            rows.append(before)
+        return tuple(rows)
+
+    @property
+    def rows(self) -> tuple[StageRow, ...]:
+        """Every stage after the stem, in the order in which the image meets them."""
+        return (*self.tail_rows, self.bridge_row, *self.body_rows, *self.head_rows)
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """What a neck gets: the widths of head stages 1-3 and of the last concatenation.
+
+        320 @ 1/4, 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32 as released.
+        """
+        head = self.head_rows
+        return (*(row.width for row in head), head[-1].out_width)
 
     def scaled(self, width: float) -> 'FishNetArch':
-        """The same layout with every width multiplied.
+        """The same architecture with every width multiplied.
 
         Raises:
-            ValueError: Widths that are then no whole numbers, or cannot be built.
+            ConfigError: The widths are then not whole numbers, or cannot be built.
         """
 
         def times(name: str, value: int) -> int:
             if (product := value * width) != int(product):
-                raise ValueError(f'arch.width = {width} makes {product} channels of the {value} of {name}')
+                raise ConfigError(f'arch.width = {width} makes {product} channels of the {value} of {name}')
             return int(product)
 
         return replace(
@@ -168,36 +179,6 @@ class FishNetArch:
             tail_widths=tuple(times('tail_widths', w) for w in self.tail_widths),
             body_widths=tuple(times('body_widths', w) for w in self.body_widths),
         )
-
-    @property
-    def body_skips(self) -> Three:
-        """Width of the feature that joins each body stage: tail @ 1/16, tail @ 1/8, stem @ 1/4."""
-        return (self.tail_widths[1], self.tail_widths[0], self.stem_width)
-
-    @property
-    def body_out(self) -> Three:
-        """Width after each body stage's concatenation: 768 @ 1/16, 512 @ 1/8, 320 @ 1/4 as released."""
-        first, second, third = (a + b for a, b in zip(self.body_widths, self.body_skips, strict=True))
-        return (first, second, third)
-
-    @property
-    def body_in(self) -> Three:
-        """Width that enters each body stage: the bridge's, then the concatenations'."""
-        return (self.tail_widths[-1], *self.body_out[:2])
-
-    @property
-    def head_skips(self) -> Three:
-        """Width of the feature that joins each head stage: body @ 1/8, body @ 1/16, bridge @ 1/32."""
-        return (self.body_out[1], self.body_out[0], self.tail_widths[-1])
-
-    @property
-    def out_channels(self) -> tuple[int, int, int, int]:
-        """What a neck gets: the widths of head stages 1-3 and of the last concatenation.
-
-        320 @ 1/4, 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32 as released.
-        """
-        first, second, third, last = accumulate((self.body_out[2], *self.head_skips))
-        return (first, second, third, last)
 
 
 ARCHS: dict[str, FishNetArch] = {
@@ -221,8 +202,8 @@ ARCHS: dict[str, FishNetArch] = {
 # FishNeXt (paper 4.2): the same wiring, grouped. "4d" in the paper: groups are 4 wide at 1/4.
 ARCHS |= {f'fishnext{n}': replace(ARCHS[f'fishnet{n}'], group_width=4) for n in (99, 150, 201)}
 
-# The winner of COCO 2018 had 229 convolutions and its layout was never published. This is a RECONSTRUCTION: with the
-# released stem, 229 in all is nine bottlenecks more than FishNet-201, put where its depth lies.
+# The winner of COCO 2018 had 229 convolutions and its architecture was never published. This is a RECONSTRUCTION:
+# with the released stem, 229 in all is nine bottlenecks more than FishNet-201, put where its depth lies.
 ARCHS['fishnext229'] = FishNetArch(
     tail=(3, 4, 16), bridge=4,
     body=(2, 2, 2), body_transfer=(2, 2, 2),
@@ -256,20 +237,20 @@ PUBLISHED: dict[str, Published] = {
 
 
 def name_of(arch: FishNetArch | None) -> str | None:
-    """The name of a layout in `ARCHS`, None where it has none."""
+    """The name of an architecture in `ARCHS`, None where it has none."""
     return next((name for name, known in ARCHS.items() if known == arch), None)
 
 
-def resolve_arch(arch: 'str | Mapping | FishNetArch') -> FishNetArch:
-    """Turns what a config says into a layout.
+def resolve_arch(arch: str | Mapping | FishNetArch) -> FishNetArch:
+    """Turns what a config says into an architecture.
 
     Args:
-        arch: A name of `ARCHS` ('fishnet150', or short '150'), or a layout of one's own: a `FishNetArch` or a mapping of
-            its fields. Two more keys are understood in a mapping: `base`, a name whose fields the others replace,
-            and `width`, by which all widths are multiplied: `dict(base='fishnet150', down='avg2', width=0.5)`.
+        arch: A name of `ARCHS` ('fishnet150', or short '150'), or an architecture of one's own: a `FishNetArch` or a
+            mapping of its fields. Two more keys are understood in a mapping: `base`, a name whose fields the others
+            replace, and `width`, by which all widths are multiplied: `dict(base='fishnet150', down='avg2', width=0.5)`.
 
     Raises:
-        ValueError: An unknown name, or a field that is missing, unknown or cannot be built.
+        ConfigError: An unknown name, or a field that is missing, unknown or cannot be built.
     """
     if isinstance(arch, FishNetArch):
         return arch
@@ -277,23 +258,23 @@ def resolve_arch(arch: 'str | Mapping | FishNetArch') -> FishNetArch:
         for name in (arch, f'fishnet{arch}'):
             if name in ARCHS:
                 return ARCHS[name]
-        allowed = ', '.join(ARCHS)
-        raise ValueError(
-            f'arch = {arch!r} is not a FishNet; allowed: {allowed} (short: without "fishnet"), '
-            'or a layout as a dict of FishNetArch fields'
+        raise ConfigError(
+            f'arch = {arch!r} is not a FishNet; allowed: {", ".join(ARCHS)} (short: without "fishnet"), or an '
+            'architecture of your own as a dict of FishNetArch fields'
         )
     if not isinstance(arch, Mapping):
-        raise ValueError(f'arch = {arch!r} must be a name, a dict or a FishNetArch, not {type(arch).__name__}')
+        raise ConfigError(f'arch = {arch!r} must be a name, a dict or a FishNetArch, not {type(arch).__name__}')
 
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in arch.items()}
     base, width = given.pop('base', None), given.pop('width', 1)
-    known = {field.name: field for field in fields(FishNetArch)}
+    known = {field.name for field in fields(FishNetArch)}
     required = {name for name in known if not hasattr(FishNetArch, name)} if base is None else set()
-    if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f'arch has no field {", ".join(unknown)}; its fields: {", ".join(known)}, base, width')
+    if unknown := sorted(set(given) - known):
+        names = ', '.join(field.name for field in fields(FishNetArch))
+        raise ConfigError(f'arch has no field {", ".join(unknown)}; its fields: {names}, base, width')
     if missing := sorted(required - set(given)):
-        raise ValueError(f'arch needs the field {", ".join(missing)}; it got {", ".join(arch) or "none"}')
+        raise ConfigError(f'arch needs the field {", ".join(missing)}; it got {", ".join(arch) or "none"}')
     if type(width) not in (int, float) or width <= 0:
-        raise ValueError(f'arch.width = {width!r} must be a number above 0')
-    layout = FishNetArch(**given) if base is None else replace(resolve_arch(base), **given)
-    return layout if width == 1 else layout.scaled(width)
+        raise ConfigError(f'arch.width = {width!r} must be a number above 0')
+    own = FishNetArch(**given) if base is None else replace(resolve_arch(base), **given)
+    return own if width == 1 else own.scaled(width)

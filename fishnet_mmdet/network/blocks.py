@@ -1,4 +1,4 @@
-"""The blocks of the fish: pre-activation convolution, bottleneck, channel reduction, transfer block."""
+"""The blocks of the fish: pre-activation convolution, channel reduction, bottleneck, transfer block."""
 
 from typing import Literal
 
@@ -9,6 +9,7 @@ from fishnet_mmdet.network.ops.channel_sum import channel_sum
 from fishnet_mmdet.network.ops.norm_relu import norm_relu
 from fishnet_mmdet.network.ops.norm_relu_conv import can_recompute, norm_relu_conv
 from fishnet_mmdet.network.ops.recompute import Recomputable, recomputable
+from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 Shortcut = Literal['iconv', 'reduction']
 
@@ -19,7 +20,7 @@ def build_norm(norm_cfg: dict, width: int) -> nn.Module:
 
 
 class PreActConv(Recomputable):
-    """Norm, ReLU, convolution, in this order; without a stride the size of the map stays."""
+    """Norm, ReLU, convolution, in this order; without a stride the map keeps its size."""
 
     def __init__(
         self,
@@ -80,9 +81,9 @@ class Bottleneck(Recomputable):
 
     With a `group_width` it is FishNeXt's: half as wide inside, its 3x3 in groups of that many channels.
 
-    The shortcut is the identity where the width stays. Where it changes, `shortcut` says how: 'iconv',
-    a convolution of its own (paper section 3: an "isolated convolution", which gradients cannot pass
-    unchanged), or 'reduction', the channel reduction of eq. 8, which they can.
+    The shortcut is the identity where the width stays. Where it changes, `shortcut` says how: 'iconv', a convolution of
+    its own (paper section 3: an "isolated convolution", which gradients cannot pass unchanged), or 'reduction', the
+    channel reduction of eq. 8, which they can.
     """
 
     def __init__(
@@ -131,6 +132,12 @@ def bottlenecks(
     return nn.Sequential(first, *rest)
 
 
-def transfer_block(width: int, count: int, norm_cfg: dict, group_width: int = 0) -> nn.Sequential:
+def refining_blocks(row: StageRow, norm_cfg: dict, shortcut: Shortcut = 'iconv') -> nn.Sequential:
+    """The bottlenecks of a stage; the first one takes `in_width` to `width`."""
+    alike = dict(dilation=row.dilation, group_width=row.group_width)
+    return bottlenecks(row.in_width, row.width, row.blocks, norm_cfg, shortcut=shortcut, **alike)
+
+
+def transfer_block(row: TransferRow, norm_cfg: dict) -> nn.Sequential:
     """The T(.) of eq. 6 and 9: bottlenecks of constant width that carry an older feature to a concatenation."""
-    return bottlenecks(width, width, count, norm_cfg, group_width=group_width)
+    return bottlenecks(row.width, row.width, row.blocks, norm_cfg, group_width=row.group_width)

@@ -6,16 +6,17 @@ Paper: FishNet: A Versatile Backbone for Image, Region, and Pixel Level Predicti
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, initialize
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fishnet_mmdet.errors import ConfigError
 from fishnet_mmdet.network.arch import FishNetArch, resolve_arch
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
 from fishnet_mmdet.network.ops.memory_format import OutOfChannelsLast, memory_format_of
+from fishnet_mmdet.network.rows import StageRow
 from fishnet_mmdet.network.stages import Body, BodyStage, Bridge, ConvNormReLU, Head, HeadStage, Stem, Tail, TailStage
-from fishnet_mmdet.weights.load import load_backbone
 
 SCRATCH_INIT = [
     dict(type='Kaiming', layer='Conv2d'),
@@ -27,7 +28,7 @@ RECOMPUTED = {
     'bottleneck': (ConvNormReLU, Bottleneck),
     'stage': (Stem, TailStage, Bridge, BodyStage, HeadStage),
 }
-"""What each grain of `with_cp` recomputes in backward; from left to right less is kept and more computed twice."""
+"""What each grain of `with_cp` recomputes in backward; from the first to the last, less is kept and more runs twice."""
 
 
 @MODELS.register_module()
@@ -35,23 +36,24 @@ class FishNet(BaseModule):
     """FishNet, whose head keeps every resolution and passes gradients to all of them unchanged.
 
     Args:
-        arch: A name of `ARCHS` ('fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201'; 'fishnext150', ...), or
-            a layout of one's own: a dict of the fields of `FishNetArch`, or of those in which it differs from a named
-            one: `dict(base='fishnet150', down='avg2')`.
+        arch: A name of `ARCHS` ('fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201'; 'fishnext150', ...),
+            or an architecture of one's own: a dict of the fields of `FishNetArch`, or of those in which it differs from
+            a named one: `dict(base='fishnet150', down='avg2')`.
         in_channels: Channels of the image.
-        out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before
-            down-sampling, and the last concatenation (paper 4.4: FPN is attached to the fish head).
-        frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail
-            stages up to s. They take no gradient and their norms stay in eval mode.
+        out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before down-sampling,
+            and the last concatenation (paper 4.4: FPN is attached to the fish head).
+        frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail stages up to
+            s. They take no gradient and their norms stay in eval mode.
         norm_cfg: Norm of all five parts. `requires_grad=False` fixes its affine parameters.
         norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
-        with_cp: What to recompute in backward rather than keep: 'norm' (norms and ReLUs: half the memory under live BN),
-            'bottleneck' (or True, MMDetection's word for it), 'stage' (whole stages, a tenth); False for nothing.
-            Features stay the same bit for bit.
-        channels_last: Whether to compute with channels beside each other in memory, which is faster on CPUs and tensor
-            cores. Levels leave in the layout in which the image came; see the hook `ChannelsLast` for whole detectors.
-        compile: Whether to compile the backbone (`torch.compile`, each of its five parts in one graph, for images of any
-            size), or options of `torch.compile` as a dict. Implies `channels_last`. The first iteration takes minutes.
+        with_cp: What backward recomputes instead of keeping: 'norm' (norms and ReLUs: half the memory under live BN),
+            'bottleneck' (or True, MMDetection's word for it), 'stage' (whole stages: a tenth), or False for nothing.
+            Features are the same bit for bit.
+        channels_last: Whether to compute in channels_last, which is faster on CPUs and tensor cores. Levels leave in
+            the memory format of the image; see the hook `ChannelsLast` for whole detectors.
+        compile: Whether to compile the backbone (`torch.compile`, each of its five parts in one graph, for images of
+            any size), or options of `torch.compile` as a dict. Implies `channels_last`. The first iteration takes
+            minutes.
         init_cfg: Where weights come from; by default random (Kaiming), for training from scratch. `Pretrained` takes a
             name (`fishnet://fishnet150-imagenet`) or any file of FishNet weights, which must fit key for key.
 
@@ -60,7 +62,7 @@ class FishNet(BaseModule):
         out_strides: Stride of each returned level.
 
     Raises:
-        ValueError: An argument that cannot be built; the message names it and lists what is allowed.
+        ConfigError: An argument that cannot be built; the message names it and lists what is allowed.
 
     Example:
         >>> import torch
@@ -90,72 +92,52 @@ class FishNet(BaseModule):
         super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
         norm = dict(type='BN') if norm_cfg is None else norm_cfg
         self.arch = a = resolve_arch(arch)
-        _check_arguments(in_channels, out_indices, frozen_stages, norm, with_cp)
-        _check_compile(compile)
+        _check_levels(in_channels, out_indices, frozen_stages)
+        _check_options(norm, with_cp, compile)
         self.out_indices = tuple(out_indices)
         self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
         self.out_strides = tuple(a.strides[i] for i in self.out_indices)
-        self.min_side = a.strides[-1]  # below it a stage of the tail is left with nothing to pool
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
 
-        one, two, three, four = a.group_widths
         self.stem = Stem(in_channels, a.stem_width, norm, kind=a.stem, stride=a.stem_stride)
-        tail = zip((a.stem_width, *a.tail_widths[:2]), a.tail_widths, a.tail, strict=True)
-        self.tail = Tail(
-            TailStage(*row, norm, down=a.down, group_width=group)
-            for row, group in zip(tail, (one, two, three), strict=True)
-        )
-        self.bridge = Bridge(a.tail_widths[-1], a.bridge, norm, attention=a.attention, group_width=four)
-        body = zip(a.body_in, a.body_widths, a.body_skips, a.body, a.body_transfer, strict=True)
-        self.body = Body(
-            BodyStage(*row, norm, dilation=dilation, up=a.up, group_width=group)
-            for row, dilation, group in zip(body, a.body_dilations, (four, three, two), strict=True)
-        )
-        head = zip(a.out_channels[:3], a.head_skips, a.head, a.head_transfer, strict=True)
-        self.head = Head(
-            HeadStage(*row, norm, dilation=dilation, down=a.down, group_width=group)
-            for row, dilation, group in zip(head, a.head_dilations, (one, two, three), strict=True)
-        )
+        self.tail = Tail(TailStage(row, norm, a.down) for row in a.tail_rows)
+        self.bridge = Bridge(a.bridge_row, norm, a.attention)
+        self.body = Body(BodyStage(row, norm, a.up) for row in a.body_rows)
+        self.head = Head(HeadStage(row, norm, a.down) for row in a.head_rows)
 
-        grain = {True: 'bottleneck', False: None}.get(with_cp, with_cp)
-        for part in self.modules():
-            if grain and isinstance(part, RECOMPUTED[grain]):
-                part.with_cp = True
+        self._recompute(with_cp)
         self._freeze()
-        compiled = compile is not False  # an empty dict switches on too
-        # Compiled with contiguous weights, the layout is decided anew, and the graph with it, for each size of image.
-        self.channels_last = channels_last or compiled
+        # With contiguous weights, a compiled graph would choose its memory format again for each size of image.
+        self.channels_last = channels_last or compile is not False  # an empty dict compiles too
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
-        if compiled:
+        if compile is not False:
             self.compile_parts(dict(dynamic=True) | (compile if isinstance(compile, Mapping) else {}))
+
+    @property
+    def stages(self) -> list[tuple[StageRow, nn.Module]]:
+        """Every stage after the stem with its row, in the order in which the image meets them."""
+        return list(zip(self.arch.rows, (*self.tail, self.bridge, *self.body, *self.head), strict=True))
 
     def compile_parts(self, options: Mapping) -> None:
         """Compiles each of the five parts, in place, with these options of `torch.compile`.
 
-        Not the whole at once: through all the fish the sizes of dynamic images become formulas too long to reason about.
+        Not all in one graph: through the whole fish, the sizes of dynamic images become formulas that are too long.
         """
-        for part in (self.stem, self.tail, self.bridge, self.body, self.head):
+        for part in self.children():
             part.compile(**options)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """From an image batch to the levels of `out_indices`.
 
         Args:
-            image: (N, in_channels, H, W), any H and W of at least 32 (the last stride).
+            image: (N, in_channels, H, W), any H and W.
 
         Returns:
-            Level i as (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up to
-            1/4 and down from there.
-
-        Raises:
-            ValueError: An image too small for so many halvings.
+            Level i as (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up.
         """
-        if min(image.shape[-2:]) < self.min_side:
-            height, width = image.shape[-2:]
-            raise ValueError(f'image of {height} x {width} pixels; FishNet needs at least {self.min_side} a side')
-        layout = memory_format_of(image)
+        memory_format = memory_format_of(image)
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
 
@@ -165,25 +147,25 @@ class FishNet(BaseModule):
 
         levels = [levels[i] for i in self.out_indices]
         if self.channels_last:
-            levels = [OutOfChannelsLast.apply(x, layout) for x in levels]
+            levels = [OutOfChannelsLast.apply(x, memory_format) for x in levels]
         return tuple(levels)
 
     def init_weights(self) -> None:
         """Draws random weights, or loads those of `init_cfg=dict(type='Pretrained', checkpoint=...)`.
 
         Raises:
-            WeightsError: The file cannot be had or read, or is not of this network; MMEngine's own loading would warn
+            WeightsError: The file cannot be found or read, or is not of this network; MMEngine's own loading would warn
                 and train on with random weights.
         """
         configs = [self.init_cfg] if isinstance(self.init_cfg, Mapping) else self.init_cfg
         pretrained = next((c for c in configs if c['type'] == 'Pretrained'), None)
         if pretrained is None:
-            return super().init_weights()
-        state = load_backbone(pretrained['checkpoint'], self.state_dict(), pretrained.get('prefix'))
-        self.load_state_dict(state)
+            super().init_weights()
+        else:
+            initialize(self, {**pretrained, 'type': 'FishNetPretrained'})
 
     def train(self, mode: bool = True) -> 'FishNet':
-        """Sets the mode as torch does, but for what is frozen and, under `norm_eval`, every BN."""
+        """Sets the mode as torch does, except for frozen parts and, under `norm_eval`, every BN."""
         super().train(mode)
         self._freeze()
         if self.norm_eval:
@@ -192,11 +174,17 @@ class FishNet(BaseModule):
                     layer.eval()
         return self
 
+    def _recompute(self, with_cp: bool | str) -> None:
+        grain = {True: 'bottleneck', False: None}.get(with_cp, with_cp)
+        for part in self.modules():
+            if grain and isinstance(part, RECOMPUTED[grain]):
+                part.with_cp = True
+
     def _freeze(self) -> None:
         if self.frozen_stages >= 0:
             for part in (self.stem, *self.tail[: self.frozen_stages]):
                 part.eval().requires_grad_(False)
-        # What no returned level depends on takes no gradient, so that DDP need not look for it.
+        # Parts that no returned level depends on take no gradient, so that DDP does not look for it.
         last = max(self.out_indices)
         for level, stage in enumerate(self.head):
             if level >= last:
@@ -205,32 +193,26 @@ class FishNet(BaseModule):
                 stage.refine.requires_grad_(False)
 
 
-def _check_arguments(
-    in_channels: int,
-    out_indices: Sequence[int],
-    frozen_stages: int,
-    norm_cfg: Mapping,
-    with_cp: bool | str,
-) -> None:
+def _check_levels(in_channels: int, out_indices: Sequence[int], frozen_stages: int) -> None:
     if type(in_channels) is not int or in_channels < 1:
-        raise ValueError(f'in_channels = {in_channels!r} must be an integer of at least 1')
+        raise ConfigError(f'in_channels = {in_channels!r} must be an integer of at least 1')
     indices = list(out_indices) if isinstance(out_indices, Sequence) else []
     if not indices or indices != sorted(set(indices) & set(range(4))):
-        raise ValueError(
+        raise ConfigError(
             f'out_indices = {out_indices!r} must be increasing indices out of 0, 1, 2, 3: '
             'head stages 1-3 before down-sampling, and the last concatenation'
         )
     if frozen_stages not in range(-1, 4):
-        raise ValueError(
+        raise ConfigError(
             f'frozen_stages = {frozen_stages!r} must be -1 (nothing), 0 (the stem), or 1, 2, 3 (also '
             'the tail stages up to that one)'
         )
+
+
+def _check_options(norm_cfg: Mapping, with_cp: bool | str, compile: bool | Mapping) -> None:
     if not isinstance(norm_cfg, Mapping) or 'type' not in norm_cfg:
-        raise ValueError(f"norm_cfg = {norm_cfg!r} must be a dict with a type, such as dict(type='BN')")
+        raise ConfigError(f"norm_cfg = {norm_cfg!r} must be a dict with a type, such as dict(type='BN')")
     if with_cp not in (False, True, *RECOMPUTED):
-        raise ValueError(f'with_cp = {with_cp!r} must be False, True or one of {", ".join(RECOMPUTED)}')
-
-
-def _check_compile(compile: bool | Mapping) -> None:
+        raise ConfigError(f'with_cp = {with_cp!r} must be False, True or one of {", ".join(RECOMPUTED)}')
     if not isinstance(compile, bool | Mapping):
-        raise ValueError(f'compile = {compile!r} must be True, False or a dict of options of torch.compile')
+        raise ConfigError(f'compile = {compile!r} must be True, False or a dict of options of torch.compile')

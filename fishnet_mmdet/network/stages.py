@@ -1,16 +1,19 @@
 """The five parts of the fish as modules: stem, tail stage, bridge, body stage, head stage.
 
-Widths and strides in comments are the released layout's.
+A stage is built from its row in `arch`. Widths and strides in docstrings are the released architecture's.
 """
+
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fishnet_mmdet.network.blocks import PreActConv, bottlenecks, build_norm, transfer_block
+from fishnet_mmdet.network.blocks import PreActConv, bottlenecks, build_norm, refining_blocks, transfer_block
 from fishnet_mmdet.network.ops.norm_relu import norm_relu
 from fishnet_mmdet.network.ops.pooling import LeanMaxPool2d
 from fishnet_mmdet.network.ops.recompute import Recomputable, recomputable
+from fishnet_mmdet.network.rows import StageRow
 
 
 class ConvNormReLU(Recomputable):
@@ -58,37 +61,31 @@ class Stem(Recomputable, nn.Sequential):
 
 
 def down_sampling(kind: str, width: int, norm_cfg: dict) -> nn.Module:
-    """Halves the sides: (N, width, H, W) -> (N, width, H / 2, W / 2).
+    """Halves the sides and rounds up: (N, width, H, W) -> (N, width, ceil(H / 2), ceil(W / 2)).
 
-    Odd sides are rounded down by 2x2 pools, up by 'max3' and 'conv'. The strided convolution is 1x1, which is what fits the
-    3.8 million parameters by which the paper's network grows with it; it stands on the trunk, an I-conv.
+    The strided convolution is 1x1, which fits the 3.8 million parameters by which the paper's network grows with it. It
+    stands on the trunk: an I-conv.
     """
     if kind == 'conv':
         return PreActConv(width, width, 1, norm_cfg, stride=2)
-    pools = {'max2': LeanMaxPool2d(2, 2), 'max3': LeanMaxPool2d(3, 2, padding=1), 'avg2': nn.AvgPool2d(2)}
-    return pools[kind]
+    return {
+        'max2': LeanMaxPool2d(2, 2, ceil_mode=True),
+        'max3': LeanMaxPool2d(3, 2, padding=1),
+        'avg2': nn.AvgPool2d(2, ceil_mode=True),  # of an incomplete window, the mean of what it holds
+    }[kind]
 
 
 class TailStage(Recomputable):
     """One step down the tail: bottlenecks, of which the first widens (an I-conv), then down-sampling."""
 
-    def __init__(
-        self,
-        in_width: int,
-        width: int,
-        blocks: int,
-        norm_cfg: dict,
-        *,
-        down: str = 'max2',
-        group_width: int = 0,
-    ) -> None:
+    def __init__(self, row: StageRow, norm_cfg: dict, down: str) -> None:
         super().__init__()
-        self.refine = bottlenecks(in_width, width, blocks, norm_cfg, group_width=group_width)
-        self.down = down_sampling(down, width, norm_cfg)
+        self.refine = refining_blocks(row, norm_cfg)
+        self.down = down_sampling(down, row.width, norm_cfg)
 
     @recomputable
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_width, H, W) -> (N, width, H / 2, W / 2)."""
+        """(N, in_width, H, W) -> (N, width, H / 2, W / 2), rounded up."""
         return self.down(self.refine(x))
 
 
@@ -113,11 +110,12 @@ class Bridge(Recomputable):
     Its first bottleneck holds the last of the network's four I-convs.
     """
 
-    def __init__(self, width: int, blocks: int, norm_cfg: dict, *, attention: str = 'se', group_width: int = 0) -> None:
+    def __init__(self, row: StageRow, norm_cfg: dict, attention: str) -> None:
         super().__init__()
+        width = row.width
         self.squeeze = PreActConv(width, width // 2, 1, norm_cfg)
         self.expand = PreActConv(width // 2, 2 * width, 1, norm_cfg, bias=True)
-        self.refine = bottlenecks(2 * width, width, blocks, norm_cfg, group_width=group_width)
+        self.refine = refining_blocks(replace(row, in_width=2 * width), norm_cfg)
         self.attention = SqueezeExcitation(2 * width, width, norm_cfg) if attention == 'se' else None
 
     @recomputable
@@ -136,31 +134,11 @@ class BodyStage(Recomputable):
     Its first bottleneck is the UR unit, whose shortcut is channel reduction: no I-conv.
     """
 
-    def __init__(
-        self,
-        in_width: int,
-        width: int,
-        skip_width: int,
-        blocks: int,
-        transfer: int,
-        norm_cfg: dict,
-        *,
-        dilation: int = 1,
-        up: str = 'nearest',
-        group_width: int = 0,
-    ) -> None:
+    def __init__(self, row: StageRow, norm_cfg: dict, up: str) -> None:
         super().__init__()
         self.up = up
-        self.refine = bottlenecks(
-            in_width,
-            width,
-            blocks,
-            norm_cfg,
-            shortcut='reduction',
-            dilation=dilation,
-            group_width=group_width,
-        )
-        self.transfer = transfer_block(skip_width, transfer, norm_cfg, group_width // 2)  # at twice the resolution
+        self.refine = refining_blocks(row, norm_cfg, shortcut='reduction')
+        self.transfer = transfer_block(row.transfer, norm_cfg)
 
     @recomputable
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -178,30 +156,19 @@ class HeadStage(Recomputable):
     All widths stay, so every shortcut is the identity: no I-conv.
     """
 
-    def __init__(
-        self,
-        width: int,
-        skip_width: int,
-        blocks: int,
-        transfer: int,
-        norm_cfg: dict,
-        *,
-        dilation: int = 1,
-        down: str = 'max2',
-        group_width: int = 0,
-    ) -> None:
+    def __init__(self, row: StageRow, norm_cfg: dict, down: str) -> None:
         super().__init__()
-        self.refine = bottlenecks(width, width, blocks, norm_cfg, dilation=dilation, group_width=group_width)
-        self.down = down_sampling(down, width, norm_cfg)
-        self.transfer = transfer_block(skip_width, transfer, norm_cfg, 2 * group_width)  # at half the resolution
+        self.refine = refining_blocks(row, norm_cfg)
+        self.down = down_sampling(down, row.width, norm_cfg)
+        self.transfer = transfer_block(row.transfer, norm_cfg)
 
     @recomputable
     def forward(self, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, width, H, W) and skip (N, skip_width, H / 2, W / 2).
+        """(N, width, H, W) and skip (N, skip_width, H / 2, W / 2), rounded up.
 
         Returns:
-            The refined feature before down-sampling, (N, width, H, W), which is what a neck gets, and
-            the concatenation that the next stage takes, (N, width + skip_width, H / 2, W / 2).
+            The refined feature before down-sampling, (N, width, H, W), which is what a neck gets, and the concatenation
+            that the next stage takes, (N, width + skip_width, H / 2, W / 2).
         """
         refined = self.refine(x)
         return refined, torch.cat([self.down(refined), self.transfer(skip)], dim=1)

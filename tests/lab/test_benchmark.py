@@ -1,9 +1,10 @@
-"""The benchmark: bytes against counts by hand, timings in turns, every form a network that works, one run of the tool."""
+"""The benchmark: bytes against counts by hand, timings in turns, features of every form, one run of the tool."""
 
 import json
 import math
+import re
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -18,20 +19,25 @@ from fishnet_mmdet import FishNet
 from fishnet_mmdet.lab.benchmark import contenders as who
 from fishnet_mmdet.lab.benchmark.contenders import (
     DEFAULT,
-    FORMS,
     QUICK,
-    TASKS,
-    BenchmarkError,
     Contender,
+    baseline,
     build,
     installed,
     read_contenders,
 )
 from fishnet_mmdet.lab.benchmark.detector import DETECTORS
-from fishnet_mmdet.lab.benchmark.machine import best, describe, measure_peaks
-from fishnet_mmdet.lab.benchmark.measure import Plan, Step, baseline, compare
+from fishnet_mmdet.lab.benchmark.forms import FORMS
+from fishnet_mmdet.lab.benchmark.measure import BackboneStep, BenchmarkPlan, ignore_progress, measure_in_turns
+from fishnet_mmdet.lab.benchmark.measurement import Case
 from fishnet_mmdet.lab.benchmark.memory import memory_of
-from fishnet_mmdet.lab.benchmark.timing import Budget, ratio, spread, take_turns
+from fishnet_mmdet.lab.benchmark.networks import gmacs
+from fishnet_mmdet.lab.benchmark.peaks import highest, measure_peaks
+from fishnet_mmdet.lab.benchmark.plot import draw
+from fishnet_mmdet.lab.benchmark.report import BenchmarkReport
+from fishnet_mmdet.lab.benchmark.tasks import TASKS, BenchmarkError
+from fishnet_mmdet.lab.benchmark.timing import Budget, quartiles, speed_ratio, take_turns
+from fishnet_mmdet.lab.machine import describe
 
 MAP = 2 * 32 * 32 * 4  # bytes of a channel of the image below
 NORM = 4 * 2  # bytes a channel that live BN keeps: mean and 1 / deviation of the batch
@@ -129,7 +135,7 @@ class TestKeptBytes:
     def test_what_backward_needs_without_what_is_returned(self):
         net, x = self.chain(), image()
         assert kept(lambda: net(x).grad_fn) == (16 + 16) * MAP + 16 * NORM
-        step = Step(
+        step = BackboneStep(
             build(Contender('fishnet99', 'eager'), TASKS['fixed'], 'cpu'),
             TASKS['fixed'],
             torch.rand(1, 3, 64, 64),
@@ -138,7 +144,7 @@ class TestKeptBytes:
         assert kept(step.graph) < kept(step.forward) <= kept(step.graph) + levels
 
     def test_a_graph_that_ends_in_python(self):
-        """As a compiled one does, or one that changes the layout last."""
+        """As the graph of a compiled network does, or of one that changes the memory format last."""
 
         class Doubled(torch.autograd.Function):
             @staticmethod
@@ -147,7 +153,7 @@ class TestKeptBytes:
                 return 2 * x
 
         net, x = self.chain(), image()
-        step = Step(lambda image: (Doubled.apply(net(image)),), TASKS['fixed'], x)
+        step = BackboneStep(lambda image: (Doubled.apply(net(image)),), TASKS['fixed'], x)
         assert kept(step.graph) >= (16 + 16) * MAP
 
     def test_peak(self):
@@ -183,14 +189,14 @@ class TestTimings:
 
     def test_a_drift_cancels_in_the_ratio(self):
         drifting = [1.0, 1.5, 4.0, 2.0]
-        assert ratio(drifting, [2 * value for value in drifting]) == 2
+        assert speed_ratio(drifting, [2 * value for value in drifting]) == 2
 
-    def test_spread(self):
-        assert spread([3.0]) == (3, 3, 3)
-        assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == (3, 2, 4)
+    def test_quartiles(self):
+        assert quartiles([3.0]) == (3, 3, 3)
+        assert quartiles([5.0, 1.0, 3.0, 2.0, 4.0]) == (3, 2, 4)
 
-    def test_what_runs_out_of_memory_stays_in_the_table(self):
-        class Step:
+    def test_what_runs_out_of_memory_stays_in_the_table(self, tmp_path):
+        class Hungry:
             def __init__(self, hungry):
                 self.network, self.hungry = nn.Identity(), hungry
 
@@ -201,14 +207,37 @@ class TestTimings:
 
             __call__ = graph = forward
 
-        rows = compare(
-            {'big': Step(True), 'small': Step(False)},
-            dict(task='inference', batch=1, height=32, width=32),
-            Budget(seconds=0, rounds=2), 'cpu', lambda *_: None,
+        rows = measure_in_turns(
+            {'big': Hungry(True), 'small': Hungry(False)},
+            Case(task='inference', batch=1, height=32, width=32),
+            Budget(seconds=0, rounds=2), 'cpu', ignore_progress,
             baseline=lambda _, timed: timed[0], training=False,
         )  # fmt: skip
-        assert [row.ms is None for row in rows] == [True, False]
-        assert rows[1].against == 'small' and rows[1].faster == rows[1].memory == 1
+        assert [row.timing is None for row in rows] == [True, False]
+        assert rows[1].ratios == ('small', 1, 1)
+        report = BenchmarkReport(describe('cpu'), measure_peaks('cpu', quick=True), rows)
+        assert 'out of memory' in report.table().markdown()
+        lost, kept = json.loads(report.json())['measurements']
+        assert lost.keys() == kept.keys() and lost['ms'] is None and kept['rounds'] == 2
+        draw(report, tmp_path / 'benchmark.png')
+
+
+LONG = ('optimized-compiled',)  # the code of optimized-bf16-compiled in another dtype
+CASES = [
+    pytest.param(task, form, marks=[pytest.mark.long] if form in LONG else [])
+    for task in TASKS
+    for form in FORMS
+    if task in FORMS[form].tasks and form not in ('eager', 'compiled')  # tests/network compiles the backbone
+]
+
+
+def features(task, form):
+    """Features of FishNet-99 in a form, for one batch."""
+    x = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    return BackboneStep(build(Contender('fishnet99', form), TASKS[task], 'cpu'), TASKS[task], x).forward()
+
+
+eager_features = cache(partial(features, form='eager'))
 
 
 class TestContenders:
@@ -220,16 +249,9 @@ class TestContenders:
         assert made.arguments == dict(with_cp='norm') and made.dtype == torch.bfloat16
         assert made.tasks == ('fixed', 'live')
 
-    @pytest.mark.parametrize('form', [form for form in FORMS if form != 'compiled'])
-    @pytest.mark.parametrize('task', TASKS)
+    @pytest.mark.parametrize('task, form', CASES)
     def test_every_form_gives_the_features_of_eager(self, form, task):
-        if task not in FORMS[form].tasks:
-            return
-        x = torch.randn(2, 3, 128, 128)
-        eager, other = (
-            Step(build(Contender('fishnet99', f), TASKS[task], 'cpu'), TASKS[task], x).forward()
-            for f in ('eager', form)
-        )
+        eager, other = eager_features(task), features(task, form)
         tolerance = 1e-3 if FORMS[form].dtype == torch.float32 else 0.5  # of other weights it would be 1.4
         for ours, theirs in zip(other, eager, strict=True):
             assert ours.requires_grad == TASKS[task].training
@@ -255,8 +277,8 @@ class TestContenders:
             for n in ('fishnet99', 'pytorchcv-fishnet99')
         ]
         assert shapes[0] == shapes[1]
-        assert who.gmacs('fishnet99', 64) == pytest.approx(who.gmacs('pytorchcv-fishnet99', 64))
-        assert who.gmacs('fishnet99', 128) == pytest.approx(4 * who.gmacs('fishnet99', 64), rel=1e-3)
+        assert gmacs('fishnet99', 64) == pytest.approx(gmacs('pytorchcv-fishnet99', 64))
+        assert gmacs('fishnet99', 128) == pytest.approx(4 * gmacs('fishnet99', 64), rel=1e-3)
 
     def test_whom_ratios_are_against(self):
         peer, eager, lean, other = read_contenders(
@@ -300,7 +322,7 @@ def test_peaks_of_both_dtypes():
     peaks = measure_peaks('cpu', quick=True)
     assert len(peaks) == 2 * 2 * 2 + 2
     for dtype in (torch.float32, torch.bfloat16):
-        assert best(peaks, dtype).gflops == max(p.gflops for p in peaks if p.dtype in str(dtype)) > 0
+        assert highest(peaks, dtype).gflops == max(p.gflops for p in peaks if p.dtype in str(dtype)) > 0
 
 
 @pytest.mark.parametrize(
@@ -316,27 +338,29 @@ def test_peaks_of_both_dtypes():
 )
 def test_a_plan_that_cannot_be(arguments, named):
     with pytest.raises(BenchmarkError, match=named):
-        Plan(**dict(contenders=(Contender('fishnet99', 'eager'),)) | arguments)
+        BenchmarkPlan(**dict(contenders=(Contender('fishnet99', 'eager'),)) | arguments)
 
 
 def test_no_gpu_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(BenchmarkError, match='--device cpu'):
-        Plan(contenders=(Contender('fishnet99', 'eager'),), device='cuda')
+        BenchmarkPlan(contenders=(Contender('fishnet99', 'eager'),), device='cuda')
 
 
 def test_points_are_all_sizes_and_all_batches():
-    plan = Plan(contenders=(Contender('fishnet99', 'eager'),), sides=(64, 96), batches=(1, 2, 4))
+    plan = BenchmarkPlan(contenders=(Contender('fishnet99', 'eager'),), sides=(64, 96), batches=(1, 2, 4))
     assert plan.points(TASKS['inference']) == [(1, 64), (1, 96), (2, 64), (4, 64)]
     assert replace(plan, sides=(), batches=()).points(TASKS['inference']) == [(1, 448)]
 
 
 class TestTool:
     @pytest.mark.parametrize('detectors', [(), pytest.param(tuple(DETECTORS), marks=pytest.mark.long)])
-    def test_a_quick_run(self, run_tool, tmp_path, detectors):
+    def test_a_quick_run(self, call_tool, tmp_path, detectors):
         flags = ['--quick', '--tasks', 'inference', 'fixed', '--sizes', 64, 96, '--out', tmp_path]
+        flags += ['--batches', 1, '--rounds', 2, '--seconds', 0, '--device', 'cpu', '--tf32', 'off']
+        flags += ['--threads', torch.get_num_threads()]
         flags += ['--detector'] if detectors else []
-        done = run_tool('tools/benchmark.py', *flags, timeout=600)
+        done = call_tool('tools/benchmark.py', *flags)
         assert done.returncode == 0, done.stderr[-3000:]
         record = json.loads((tmp_path / 'benchmark.json').read_text())
         rows = record['measurements']
@@ -368,13 +392,11 @@ class TestTool:
         [
             (['--contenders', 'resnet18'], 'resnext50'),
             (['--tasks', 'sleep'], 'inference, fixed, live'),
+            (['--seconds', -1], '--seconds -1: must be at least 0'),
+            (['--rounds', 0], '--rounds 0: must be at least 1'),
             (['--detector', '--detector-size', 8, 8], 'at least 64'),
         ],
     )
-    def test_bad_input_is_refused_before_any_work(self, flags, named, monkeypatch, capsys):
-        import runpy
-        import sys
-
-        monkeypatch.setattr(sys, 'argv', ['benchmark.py', *map(str, flags)])
-        with pytest.raises(SystemExit, match=f'error: .*{named}'):
-            runpy.run_path(str(REPO / 'tools/benchmark.py'), run_name='__main__')
+    def test_bad_input_is_refused_before_any_work(self, flags, named, call_tool):
+        done = call_tool('tools/benchmark.py', *flags)
+        assert done.returncode == 1 and re.match(f'error: .*{named}', done.stderr) and '\n' not in done.stderr

@@ -1,6 +1,9 @@
+from itertools import pairwise
+
 import pytest
 
 from fishnet_mmdet.network.arch import ARCHS, FishNetArch, resolve_arch
+from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 ROW = dict(tail=(1, 1, 1), bridge=1, body=(1, 1, 1), body_transfer=(1, 1, 1), head=(1, 1, 1), head_transfer=(1, 1, 1))
 
@@ -8,9 +11,39 @@ ROW = dict(tail=(1, 1, 1), bridge=1, body=(1, 1, 1), body_transfer=(1, 1, 1), he
 @pytest.mark.parametrize('name', ARCHS)
 def test_released_widths(name):
     arch = ARCHS[name]
-    assert arch.body_in == (512, 768, 512)
-    assert arch.body_out == (768, 512, 320)
+    assert [row.in_width for row in arch.body_rows] == [512, 768, 512]
+    assert [row.out_width for row in arch.body_rows] == [768, 512, 320]
     assert arch.out_channels == (320, 832, 1600, 2112)
+
+
+@pytest.mark.parametrize('name', ARCHS)
+def test_rows_follow_the_image_and_fit_together(name):
+    arch = ARCHS[name]
+    rows = {row.name: row for row in arch.rows}
+    assert list(rows) == [
+        'tail 1',
+        'tail 2',
+        'tail 3',
+        'bridge',
+        *(f'{p} {i}' for p in ('body', 'head') for i in (1, 2, 3)),
+    ]
+    assert [row.level for row in arch.rows] == [0, 1, 2, 3, 3, 2, 1, 0, 1, 2]
+    for before, row in pairwise(arch.rows):
+        assert (row.in_width, row.level) == (before.out_width, before.out_level)
+    for row in arch.rows:
+        if row.transfer and row.transfer.source != 'stem':
+            source = rows[row.transfer.source]
+            assert (row.transfer.width, row.transfer.level) == (source.out_width, source.out_level)
+            assert row.transfer.level == row.out_level
+
+
+def test_rows_of_fishnext150():
+    """Groups are 4 channels wide at 1/4 and double with each coarser resolution."""
+    row = ARCHS['fishnext150'].body_rows[1]
+    assert row == StageRow(
+        name='body 2', in_width=768, width=384, blocks=2, level=2, out_level=1, dilation=2, group_width=16,
+        transfer=TransferRow(source='tail 1', width=128, blocks=2, level=1, group_width=8),
+    )  # fmt: skip
 
 
 def test_names_long_short_and_own():

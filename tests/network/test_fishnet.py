@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from mmdet.utils import register_all_modules
+from mmengine.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet import FishNet, FishNetClassifier
-from fishnet_mmdet.network.arch import PUBLISHED
+from fishnet_mmdet.network.arch import CHOICES, PUBLISHED
 from fishnet_mmdet.network.blocks import Bottleneck, ChannelReduction, PreActConv
 
 NARROW = dict(
@@ -91,13 +93,22 @@ def test_convolutions_of_each_part(name, parts):
     assert counted == parts
 
 
-@pytest.mark.parametrize('height, width', [(32, 32), (33, 97), (72, 72), (35, 64), (127, 33)])
-def test_any_size_of_at_least_32(height, width):
-    levels = narrow().eval()(torch.rand(1, 3, height, width))
-    side = [-(-height // 4), -(-width // 4)]
-    for level in levels:
-        assert list(level.shape[-2:]) == side
-        side = [s // 2 for s in side]
+@pytest.mark.parametrize('down', CHOICES['down'])
+@pytest.mark.parametrize(
+    'height, width', [(32, 32), (33, 97), (72, 72), (35, 64), (127, 33), (1, 1), (5, 31), (97, 97)]
+)
+def test_sides_round_up_at_every_level(height, width, down):
+    """Level i of H x W has ceil(H / s) x ceil(W / s), as ResNet's levels have."""
+    net = FishNet({**NARROW, 'down': down}).eval()
+    for level, stride in zip(net(torch.rand(1, 3, height, width)), net.out_strides, strict=True):
+        assert level.shape[-2:] == (-(-height // stride), -(-width // stride))
+
+
+@pytest.mark.parametrize('stem_stride', [1, 2, 4])
+def test_small_images_train(stem_stride):
+    net = FishNet({**NARROW, 'stem_stride': stem_stride}).train()
+    sum(level.square().mean() for level in net(torch.rand(2, 3, 9, 17))).backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_an_odd_image_is_seen_to_its_border():
@@ -108,10 +119,15 @@ def test_an_odd_image_is_seen_to_its_border():
     assert (image.grad.abs().sum((0, 1, 2)) > 0).all() and (image.grad.abs().sum((0, 1, 3)) > 0).all()
 
 
-@pytest.mark.parametrize('shape', [(31, 64), (64, 16)])
-def test_a_smaller_image_is_refused(shape):
-    with pytest.raises(ValueError, match=f'{shape[0]} x {shape[1]}.*32'):
-        narrow()(torch.rand(1, 3, *shape))
+def test_pafpn_without_padding_trains_at_97_pixels():
+    """mmdet's PAFPN adds levels of sides ceil(H / s); a backbone that rounds down fails there."""
+    register_all_modules(init_default_scope=False)
+    net = narrow().train()
+    neck = MODELS.build(dict(type='mmdet.PAFPN', in_channels=list(net.out_channels), out_channels=8, num_outs=4))
+    outs = neck(net(torch.rand(2, 3, 97, 97)))
+    assert [tuple(out.shape[-2:]) for out in outs] == [(25, 25), (13, 13), (7, 7), (4, 4)]
+    sum(out.square().mean() for out in outs).backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_every_parameter_gets_a_gradient():

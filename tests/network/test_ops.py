@@ -146,8 +146,8 @@ WINDOWS = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 1), (5, 3, 2), (7, 1, 3), (16
 
 
 class TestLeanMaxPool2d:
-    def agrees(self, x, window):
-        ours, theirs = LeanMaxPool2d(*window), nn.MaxPool2d(*window)
+    def agrees(self, x, window, **rounding):
+        ours, theirs = LeanMaxPool2d(*window, **rounding), nn.MaxPool2d(*window, **rounding)
         lean, plain = ours(x), theirs(x)
         assert 'ByteMaxPool' in type(lean.grad_fn).__name__
         assert same(lean, plain) and lean.stride() == plain.stride()
@@ -189,6 +189,13 @@ class TestLeanMaxPool2d:
     def test_a_map_that_is_a_slice_or_a_transpose(self):
         for x in (torch.randn(2, 6, 20, 20)[:, ::2, 3:, 1:], torch.randn(2, 3, 9, 11).transpose(2, 3)):
             self.agrees(x.detach().requires_grad_(), (3, 2, 1))
+
+    @pytest.mark.parametrize('layout', LAYOUTS)
+    @pytest.mark.parametrize('sides', [(16, 16), (17, 23), (7, 1), (1, 8), (1, 1)])
+    def test_rounded_up(self, sides, layout):
+        """The last window of an odd side is incomplete."""
+        for dtype in (torch.float32, torch.bfloat16):
+            self.agrees(leaf(2, 5, *sides, dtype=dtype, layout=layout), (2, 2, 0), ceil_mode=True)
 
     def test_one_byte_an_output(self):
         x = leaf(2, 3, 32, 32)

@@ -1,1 +1,1 @@
-"""Times and memory of contenders, measured in turns."""
+"""Speed and memory of FishNet and its peers, measured in turns."""

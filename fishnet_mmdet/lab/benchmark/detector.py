@@ -1,4 +1,4 @@
-"""A training iteration of whole detectors: forward, backward and the optimiser's step, on one drawn batch."""
+"""A training iteration of whole detectors: forward, backward and the optimizer's step, on one drawn batch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,15 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from fishnet_mmdet.lab.benchmark.contenders import BenchmarkError, take_statistics
-from fishnet_mmdet.lab.benchmark.measure import Measurement, Said, compare
+from fishnet_mmdet.lab.benchmark.measure import OnProgress, measure_in_turns
+from fishnet_mmdet.lab.benchmark.measurement import Case, Measurement
+from fishnet_mmdet.lab.benchmark.networks import take_statistics
+from fishnet_mmdet.lab.benchmark.tasks import BenchmarkError
 from fishnet_mmdet.lab.benchmark.timing import Budget
 
 TITLE = 'Mask R-CNN iteration'
 OBJECTS = 8
+MIN_SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +28,8 @@ class Detector:
     """A detector in a form.
 
     Attributes:
-        config: A file of `configs/`.
-        options: What of it is changed, by dotted names.
+        config: Name of a file of `configs/`.
+        options: Settings that differ from the config, by dotted name.
     """
 
     config: str
@@ -40,14 +43,49 @@ DETECTORS: dict[str, Detector] = {
         config='mask_rcnn_fishnet150_fpn.py', options={'model.backbone.with_cp': 'bottleneck'}
     ),
 }
-"""The first one is what the ratios are against."""
+"""By the name in tables. Ratios are against the first one."""
 
 
-class Iteration:
-    """An iteration of a detector as its config trains it, random weights, every BN fixed at statistics of noise."""
+@dataclass(frozen=True, kw_only=True)
+class DetectorPlan:
+    """Where the detectors come from, and the size of their image.
 
-    def __init__(self, detector: Detector, configs: Path, size: tuple[int, int], device: str) -> None:
-        cfg = Config.fromfile(configs / detector.config)
+    Attributes:
+        configs: Folder of the configs.
+        size: Height and width of the image in pixels.
+
+    Raises:
+        BenchmarkError: An image that is too small, or a folder without the configs.
+    """
+
+    configs: Path
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if min(self.size) < MIN_SIDE:
+            raise BenchmarkError(
+                f'--detector-size {self.size[0]} {self.size[1]}: both sides must be at least {MIN_SIDE}'
+            )
+        for detector in DETECTORS.values():
+            if not (self.configs / detector.config).is_file():
+                raise BenchmarkError(
+                    f'--detector: {detector.config} is not in {self.configs}; run the tool in a clone of the repository'
+                )
+
+
+class DetectorStep:
+    """A training iteration of a detector as its config trains it, from random weights, with every BN fixed.
+
+    The statistics of BN are those of a batch of noise.
+
+    Args:
+        detector: The detector.
+        plan: Configs and image size.
+        device: 'cpu' or 'cuda'.
+    """
+
+    def __init__(self, detector: Detector, plan: DetectorPlan, device: str) -> None:
+        cfg = Config.fromfile(plan.configs / detector.config)
         cfg.merge_from_dict(dict(detector.options))
         cfg.model.backbone.init_cfg = None  # nothing is downloaded
         from mmdet.registry import MODELS  # mmdet takes seconds to import
@@ -57,26 +95,33 @@ class Iteration:
             self.network: nn.Module = MODELS.build(cfg.model)
         take_statistics(self.network.backbone, torch.randn(2, 3, 96, 96))
         self.network.to(device).train()
-        cfg.optim_wrapper.optimizer.lr = 1e-6  # the same work each time: the weights stay all but where they are
+        # Each iteration must do the same work, so the weights have to stay nearly the same.
+        cfg.optim_wrapper.optimizer.lr = 1e-6
         self.optimizer = build_optim_wrapper(self.network, cfg.optim_wrapper)
-        self.batch = draw_batch(size)
+        self.batch = draw_batch(plan.size)
 
     def forward(self) -> dict[str, Tensor]:
-        """The losses, with their graph; the same proposals are sampled each time."""
+        """Computes the losses, with their graph; the same proposals are sampled each time."""
         torch.manual_seed(0)
         data = self.network.data_preprocessor(self.batch, training=True)
         return self.network(**data, mode='loss')
 
-    graph = forward  # a loss is a number: what it holds is its graph
+    # A loss is one number: nearly all that it keeps is its graph.
+    graph = forward
 
     def __call__(self) -> None:
-        """MMEngine's own training step."""
+        """Runs MMEngine's own training step."""
         torch.manual_seed(0)
         self.network.train_step(self.batch, self.optimizer)
 
 
 def draw_batch(size: tuple[int, int], objects: int = OBJECTS) -> dict[str, list]:
-    """One image of noise with filled boxes, as a data loader hands it to a detector; the same each time."""
+    """Draws one image of noise with filled boxes, as a data loader hands it to a detector; the same each time.
+
+    Args:
+        size: Height and width in pixels.
+        objects: Number of boxes.
+    """
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
 
@@ -101,34 +146,19 @@ def draw_batch(size: tuple[int, int], objects: int = OBJECTS) -> dict[str, list]
     return dict(inputs=[torch.from_numpy(image)], data_samples=[sample])
 
 
-def check_detectors(configs: Path, size: tuple[int, int]) -> None:
-    """Refuses what could not be built, before anything is measured.
-
-    Raises:
-        BenchmarkError: Images too small, or no configs.
-    """
-    if min(size) < 64:
-        raise BenchmarkError(f'--detector-size {size[0]} {size[1]}: must be at least 64 a side')
-    for detector in DETECTORS.values():
-        if not (configs / detector.config).is_file():
-            raise BenchmarkError(f'--detector: no {detector.config} in {configs}; run it in a clone of this repo')
-
-
-def measure_detectors(
-    configs: Path, size: tuple[int, int], budget: Budget, device: str, say: Said
-) -> list[Measurement]:
+def measure_detectors(plan: DetectorPlan, budget: Budget, device: str, on_progress: OnProgress) -> list[Measurement]:
     """Times an iteration of each of `DETECTORS` on one image, in turns.
 
     Args:
-        configs: The folder of the configs.
-        size: Height and width of the image.
-        budget: How long.
+        plan: Configs and image size.
+        budget: How long to time.
         device: 'cpu' or 'cuda'.
-        say: Told what is being done, and which part of it is done.
+        on_progress: Called before each part of the work.
     """
     steps = {}
     for i, (name, detector) in enumerate(DETECTORS.items()):
-        say(f'{TITLE}: building {name}', i / len(DETECTORS))
-        steps[name] = Iteration(detector, configs, size, device)
-    facts = dict(task=TITLE, batch=1, height=size[0], width=size[1])
-    return compare(steps, facts, budget, device, say, baseline=lambda _, timed: timed[0], training=True)
+        on_progress(f'{TITLE}: building {name}', i / len(DETECTORS))
+        steps[name] = DetectorStep(detector, plan, device)
+    height, width = plan.size
+    case = Case(task=TITLE, batch=1, height=height, width=width)
+    return measure_in_turns(steps, case, budget, device, on_progress, baseline=lambda _, timed: timed[0], training=True)

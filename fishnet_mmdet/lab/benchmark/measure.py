@@ -1,41 +1,64 @@
-"""Measures contenders at their tasks: time in turns, bytes at the allocator, multiply-adds on the built network."""
+"""Measures contenders: time in turns, bytes at the allocator, multiply-adds on the built network."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
-from fishnet_mmdet.lab.benchmark.contenders import TASKS, BenchmarkError, Contender, Task, build, gmacs
-from fishnet_mmdet.lab.benchmark.machine import Peak, best, check_device
+from fishnet_mmdet.lab.benchmark.contenders import Contender, baseline, build
+from fishnet_mmdet.lab.benchmark.measurement import Case, Measurement, MemoryUse, Rate, Ratios, Timing
 from fishnet_mmdet.lab.benchmark.memory import memory_of
-from fishnet_mmdet.lab.benchmark.timing import Budget, Spread, Work, ratio, spread, take_turns, warm_up
+from fishnet_mmdet.lab.benchmark.networks import gmacs
+from fishnet_mmdet.lab.benchmark.peaks import Peak, check_device, highest
+from fishnet_mmdet.lab.benchmark.tasks import TASKS, BenchmarkError, Task
+from fishnet_mmdet.lab.benchmark.timing import Budget, Spread, quartiles, speed_ratio, take_turns, warm_up
 
 Name = TypeVar('Name')
-Said = Callable[[str, float], None]
+OnProgress = Callable[[str, float], None]
+"""Called with what is being done and the completed fraction, 0 to 1."""
 
 
-def _unheard(what: str, done: float) -> None:
-    pass
+def ignore_progress(what: str, done: float) -> None:
+    """An `OnProgress` that shows nothing."""
+
+
+class Step(Protocol):
+    """Work that can be measured: a pass or step of one network on one batch.
+
+    Attributes:
+        network: The network, whose gradients may be dropped between calls.
+    """
+
+    network: nn.Module
+
+    def __call__(self) -> object:
+        """Does all of the work."""
+
+    def forward(self) -> object:
+        """Does the forward pass only, and returns what it computed."""
+
+    def graph(self) -> object:
+        """Does the forward pass only, and returns what the backward pass starts from."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BenchmarkPlan:
     """What to measure.
 
     Attributes:
-        contenders: Who.
+        contenders: The contenders.
         tasks: Names of `TASKS`.
-        sides: Of the square images, multiples of 32 (pytorchcv's FishNet takes no others); empty for each task's own.
-        batches: Images at once; empty for each task's own.
+        sides: Sides of the square images, multiples of 32 (pytorchcv's FishNet requires it); empty for each task's own.
+        batches: Batch sizes; empty for each task's own.
         device: 'cpu' or 'cuda'.
-        budget: How long.
+        budget: How long to time.
 
     Raises:
-        BenchmarkError: Something that cannot be measured.
+        BenchmarkError: A value that cannot be measured.
     """
 
     contenders: tuple[Contender, ...]
@@ -49,97 +72,59 @@ class Plan:
         check_device(self.device)
         for task in self.tasks:
             if task not in TASKS:
-                raise BenchmarkError(f'--tasks {task}: must be of {", ".join(TASKS)}')
+                raise BenchmarkError(f'--tasks {task}: must be one of {", ".join(TASKS)}')
             if not self.able(task):
-                raise BenchmarkError(f'--tasks {task}: none of the contenders is made for it; give fishnet150, say')
+                raise BenchmarkError(
+                    f'--tasks {task}: none of the contenders has a form for it; add one that has, such as fishnet150'
+                )
         for side in self.sides:
             if side < 32 or side % 32:
                 raise BenchmarkError(f'--sizes {side}: must be a multiple of 32')
         for batch in self.batches:
             if batch < 1:
                 raise BenchmarkError(f'--batches {batch}: must be at least 1')
-        if self.budget.seconds < 0 or self.budget.rounds < 1:
-            raise BenchmarkError(
-                f'--seconds {self.budget.seconds:g} --rounds {self.budget.rounds}: must be at least 0 and 1'
-            )
+        if not self.budget.seconds >= 0:
+            raise BenchmarkError(f'--seconds {self.budget.seconds:g}: must be at least 0')
+        if self.budget.rounds < 1:
+            raise BenchmarkError(f'--rounds {self.budget.rounds}: must be at least 1')
 
     def able(self, task: str) -> list[Contender]:
-        """The contenders whose form is made for a task."""
+        """The contenders whose form can do a task."""
         return [contender for contender in self.contenders if task in contender.made.tasks]
 
     def points(self, task: Task) -> list[tuple[int, int]]:
-        """Batch and side of each measurement: all sides at the first batch, then all batches at the first side."""
+        """Batch and side of each case: all sides at the first batch size, then all batch sizes at the first side."""
         sides, batches = self.sides or (task.side,), self.batches or (task.batch,)
         return list(dict.fromkeys([*((batches[0], s) for s in sides), *((b, sides[0]) for b in batches)]))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One contender at one task and size.
+class BackboneStep:
+    """A forward pass of a backbone, or in training a forward and a backward pass with gradients drawn once.
 
-    Attributes:
-        task: Title of the task.
-        contender: NETWORK:FORM.
-        batch: Images at once.
-        height: Of the images.
-        width: Of the images.
-        ms: Time of a pass or step in milliseconds, median and quartiles over the rounds; None where memory ran out.
-        rounds: Number of timings.
-        images_per_s: Throughput.
-        kept_mb: Bytes kept after forward, for backward and as returned features, in 1e6; None in inference.
-        graph_mb: Those of them that backward needs, were the features dropped; None in inference.
-        peak_mb: The most of the pass or step at once above what stood before (weights, image), in 1e6.
-        gmacs: Multiply-adds of the backbone's convolutions for a pass or step, those in backward included and those that
-            recomputation repeats not; None where they were not counted.
-        gflops: Reached, two operations a multiply-add.
-        share: Of the machine's peak in the dtype that the form computes in.
-        against: The contender that the ratios are against.
-        faster: How many times faster than that one: the median of the rounds' own ratios.
-        memory: Bytes that backward needs against that one's; in inference peak bytes.
+    Args:
+        network: The backbone.
+        task: The task.
+        image: The batch, (N, 3, H, W).
     """
-
-    task: str
-    contender: str
-    batch: int
-    height: int
-    width: int
-    ms: Spread | None
-    rounds: int = 0
-    images_per_s: float | None = None
-    kept_mb: float | None = None
-    graph_mb: float | None = None
-    peak_mb: float | None = None
-    gmacs: float | None = None
-    gflops: float | None = None
-    share: float | None = None
-    against: str | None = None
-    faster: float | None = None
-    memory: float | None = None
-
-    @property
-    def size(self) -> str:
-        """Batch and image in words."""
-        return f'{self.batch} x {self.height} x {self.width}'
-
-
-class Step:
-    """A forward pass, or a forward and a backward pass with gradients drawn once, of one network and image."""
 
     def __init__(self, network: nn.Module, task: Task, image: Tensor) -> None:
         self.network, self.task, self.image = network, task, image
         self.gradients: list[Tensor] = []
 
     def forward(self) -> tuple[Tensor, ...]:
-        """The levels, with a graph in training."""
+        """Computes the levels, with a graph in training."""
         with torch.set_grad_enabled(self.task.training):
             return self.network(self.image)
 
     def graph(self) -> list[object]:
-        """What backward starts from, without the levels themselves; a `grad_fn` in Python would not hold its graph."""
+        """Computes the levels and keeps only what the backward pass starts from.
+
+        Gradient edges, because a `grad_fn` written in Python does not keep its graph alive.
+        """
         return [get_gradient_edge(level) for level in self.forward()]
 
     def __call__(self) -> None:
-        """All of it; weights keep no gradient of the call before."""
+        """Does the pass or step; gradients of weights of the previous call are dropped first."""
         self.network.zero_grad(set_to_none=True)
         levels = self.forward()
         if self.task.training:
@@ -148,61 +133,65 @@ class Step:
             torch.autograd.backward(levels, self.gradients)
 
 
-def measure(plan: Plan, peaks: list[Peak], say: Said = _unheard) -> Iterator[list[Measurement]]:
+def measure(
+    plan: BenchmarkPlan, peaks: list[Peak], on_progress: OnProgress = ignore_progress
+) -> Iterator[list[Measurement]]:
     """Measures everything of a plan.
 
     Args:
-        plan: What.
-        peaks: Of the machine.
-        say: Told what is being done, and which part of it is done.
+        plan: What to measure.
+        peaks: Peaks of the machine, from `measure_peaks`.
+        on_progress: Called before each part of the work.
 
     Yields:
-        The measurements of each point (task, batch, side) when they are there.
+        The measurements of one case (task, batch, side), one for each contender that can do the task.
     """
     for name in plan.tasks:
         task = TASKS[name]
         networks: dict[Contender, nn.Module] = {}
-        torch.compiler.reset()  # what it compiled of the last task's networks counts towards its limit
+        torch.compiler.reset()  # graphs of the previous task's networks count towards torch's limit
         able = plan.able(name)
         for i, contender in enumerate(able):
-            say(f'{task.title}: building {contender}', i / len(able))
+            on_progress(f'{task.title}: building {contender}', i / len(able))
             networks[contender] = build(contender, task, plan.device)
-        for batch, side in plan.points(task):
-            yield _measure_point(networks, task, (batch, side), plan, peaks, say)
+        for point in plan.points(task):
+            yield _measure_case(networks, task, point, plan, peaks, on_progress)
 
 
-def _measure_point(
+def _measure_case(
     networks: Mapping[Contender, nn.Module],
     task: Task,
     point: tuple[int, int],
-    plan: Plan,
+    plan: BenchmarkPlan,
     peaks: list[Peak],
-    say: Said,
+    on_progress: OnProgress,
 ) -> list[Measurement]:
     batch, side = point
     torch.manual_seed(0)
     image = torch.randn(batch, 3, side, side, device=plan.device)
-    steps = {contender: Step(network, task, image) for contender, network in networks.items()}
-    facts = dict(task=task.title, batch=batch, height=side, width=side)
-    rows = compare(steps, facts, plan.budget, plan.device, say, baseline=baseline, training=task.training)
+    steps = {contender: BackboneStep(network, task, image) for contender, network in networks.items()}
+    case = Case(task=task.title, batch=batch, height=side, width=side)
+    rows = measure_in_turns(
+        steps, case, plan.budget, plan.device, on_progress, baseline=baseline, training=task.training
+    )
     counted = {str(c): task.passes * batch * gmacs(c.network, side) for c in networks}
-    reachable = {str(c): best(peaks, c.made.dtype).gflops for c in networks}
-    return [_with_work(row, counted[row.contender], reachable[row.contender]) for row in rows]
+    reachable = {str(c): highest(peaks, c.made.dtype).gflops for c in networks}
+    return [_with_rate(row, counted[row.contender], reachable[row.contender]) for row in rows]
 
 
-def _with_work(row: Measurement, counted: float, reachable: float) -> Measurement:
-    if row.ms is None:
+def _with_rate(row: Measurement, counted: float, reachable: float) -> Measurement:
+    if row.timing is None:
         return row
-    gflops = 2e3 * counted / row.ms.median
-    return replace(row, gmacs=counted, gflops=gflops, share=gflops / reachable)
+    gflops = 2e3 * counted / row.timing.ms.median
+    return replace(row, rate=Rate(counted, gflops, gflops / reachable))
 
 
-def compare(
-    steps: Mapping[Name, Work],
-    facts: Mapping[str, object],
+def measure_in_turns(
+    steps: Mapping[Name, Step],
+    case: Case,
     budget: Budget,
     device: str,
-    say: Said,
+    on_progress: OnProgress,
     *,
     baseline: Callable[[Name, list[Name]], Name],
     training: bool,
@@ -210,61 +199,58 @@ def compare(
     """Warms up, counts bytes, then times in turns.
 
     Args:
-        steps: What to compare: each a `Step`, or has its `forward`, its `graph`, and its `network`, whose gradients may be
-            dropped.
-        facts: Task, batch and size, the same for all.
-        budget: How long.
+        steps: What to compare.
+        case: Task and size, the same for all.
+        budget: How long to time.
         device: 'cpu' or 'cuda'.
-        say: Told what is being done, and which part of it is done.
-        baseline: Of one of the names and those that were timed, which the ratios are against.
-        training: Whether forward keeps bytes for backward.
+        on_progress: Called before each part of the work.
+        baseline: Takes a name and the names that were timed; returns the one that its ratios are against.
+        training: Whether the forward pass keeps bytes for a backward pass.
 
     Returns:
-        A row each; one without figures where memory ran out.
+        One measurement for each step; one without figures where memory ran out.
     """
-    title = '{task}, {batch} x {height} x {width}'.format_map(facts)
-    calls, kept, graph, peak = {}, {}, {}, {}
+    calls: dict[Name, int] = {}
+    used: dict[Name, MemoryUse] = {}
     for i, (name, step) in enumerate(steps.items()):
-        say(f'{title}: warming up {name}', i / len(steps))
+        on_progress(f'{case}: warming up {name}', i / len(steps))
         try:
             calls[name] = warm_up(step, device)
-            kept[name] = memory_of(step.forward, device).kept
-            graph[name] = memory_of(step.graph, device).kept if training else 0
-            step.network.zero_grad(set_to_none=True)
-            peak[name] = memory_of(step, device).peak
+            used[name] = _memory_use(step, device, training)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
-        step.network.zero_grad(set_to_none=True)  # or the gradients of all would stand beside each other
-    works = {name: steps[name] for name in peak}
-    seconds = take_turns(works, calls, budget, device, partial(say, f'{title}: timing in turns'))
-
-    rows = []
-    for name in steps:
-        if name not in seconds:
-            rows.append(Measurement(**facts, contender=str(name), ms=None))
-            continue
-        time = spread(seconds[name])
-        against = baseline(name, list(seconds))
-        held = graph if training else peak
-        rows.append(
-            Measurement(
-                **facts,
-                contender=str(name),
-                ms=Spread(*(1e3 * value for value in time)),
-                rounds=len(seconds[name]),
-                images_per_s=facts['batch'] / time.median,
-                kept_mb=kept[name] / 1e6 if training else None,
-                graph_mb=graph[name] / 1e6 if training else None,
-                peak_mb=peak[name] / 1e6,
-                against=str(against),
-                faster=ratio(seconds[name], seconds[against]),
-                memory=held[name] / held[against],
-            )
+        # Otherwise the gradients of all networks would be in memory at once.
+        step.network.zero_grad(set_to_none=True)
+    works = {name: steps[name] for name in used}
+    seconds = take_turns(works, calls, budget, device, partial(on_progress, f'{case}: timing in turns'))
+    against = {name: baseline(name, list(seconds)) for name in seconds}
+    return [
+        Measurement(
+            case=case,
+            contender=str(name),
+            timing=_timing(seconds[name], case.batch),
+            memory=used[name],
+            ratios=Ratios(
+                str(against[name]),
+                speed_ratio(seconds[name], seconds[against[name]]),
+                used[name].compared_mb / used[against[name]].compared_mb,
+            ),
         )
-    return rows
+        if name in seconds
+        else Measurement(case=case, contender=str(name))
+        for name in steps
+    ]
 
 
-def baseline(contender: Contender, timed: list[Contender]) -> Contender:
-    """Whom a contender is held against: its peer, else our eager form of that peer, else the first one timed."""
-    own = Contender(contender.peer.network.removeprefix('pytorchcv-'), 'eager')
-    return next(c for c in (contender.peer, own, timed[0]) if c in timed)
+def _memory_use(step: Step, device: str, training: bool) -> MemoryUse:
+    kept = graph = None
+    if training:
+        kept = memory_of(step.forward, device).kept / 1e6
+        graph = memory_of(step.graph, device).kept / 1e6
+    step.network.zero_grad(set_to_none=True)
+    return MemoryUse(kept, graph, memory_of(step, device).peak / 1e6)
+
+
+def _timing(seconds: list[float], batch: int) -> Timing:
+    spread = quartiles(seconds)
+    return Timing(Spread(*(1e3 * value for value in spread)), len(seconds), batch / spread.median)

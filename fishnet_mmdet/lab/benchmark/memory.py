@@ -1,8 +1,8 @@
-"""Bytes that a piece of work keeps, and bytes that it has at once: counted at torch's allocator.
+"""Bytes that a piece of work keeps, and bytes that it has at once, counted at torch's allocator.
 
-Counting there finds what is alive whoever holds it: tensors saved by autograd, by a `torch.autograd.Function` or by a
-compiled graph, inputs held by a checkpoint's closure, outputs. A storage counts once, however many tensors share it;
-what was there before (parameters, buffers, the image) does not count.
+The count finds everything that is alive, whoever holds it: tensors saved by autograd, by a `torch.autograd.Function`
+or by a compiled graph, inputs held by the closure of a checkpoint, outputs. A storage counts once, however many tensors
+share it. What was allocated before (parameters, buffers, the image) does not count.
 """
 
 import gc
@@ -14,12 +14,12 @@ from torch.profiler import ProfilerActivity, profile
 
 
 class Memory(NamedTuple):
-    """Bytes of torch's allocator, above what stood before.
+    """Bytes of torch's allocator, above what was allocated before.
 
     Attributes:
-        kept: Still there when the work is done and what it returned is held: after a forward pass in training, what is
-            kept for backward.
-        peak: The most there was at once in between.
+        kept: Bytes that are still allocated after the work, while its return value is held. After a forward pass in
+            training these are the bytes kept for the backward pass.
+        peak: Most bytes at once during the work.
     """
 
     kept: int
@@ -29,11 +29,11 @@ class Memory(NamedTuple):
 def memory_of(work: Callable[[], object], device: str = 'cpu') -> Memory:
     """Runs a piece of work once and counts its bytes.
 
-    On a CPU every allocation counts as it was asked for; CUDA's allocator rounds each up to 512 bytes. Let the work run
-    once before: what a first call leaves in caches would count as kept.
+    On a CPU each allocation counts as requested; CUDA's allocator rounds each up to 512 bytes. Run the work once
+    before: otherwise what a first call leaves in caches counts as kept.
 
     Args:
-        work: Takes nothing; what it returns is held while the bytes are counted.
+        work: Takes no arguments; its return value is held while the bytes are counted.
         device: Where it allocates, 'cpu' or 'cuda'.
 
     Example:
@@ -43,7 +43,7 @@ def memory_of(work: Callable[[], object], device: str = 'cpu') -> Memory:
         >>> memory_of(lambda: layer(image)).kept  # its output: 8 channels of 32 x 32 float32
         32768
     """
-    gc.collect()  # or cycles of earlier work would be freed within, and count below zero
+    gc.collect()  # otherwise cycles of earlier work would be freed during this work, and the count go below zero
     return _on_cuda(work) if device.startswith('cuda') else _on_cpu(work)
 
 
@@ -66,7 +66,7 @@ def _on_cpu(work: Callable[[], object]) -> Memory:
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
     now = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()  # below zero where memory is given back
+        now += event.nbytes()  # negative where memory is released
         peak = max(peak, now)
     del held
     return Memory(now, peak)

@@ -1,13 +1,14 @@
-"""What was measured as one table, and as JSON with every figure unrounded."""
+"""The measurements as one table, and as JSON with every figure unrounded."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fishnet_mmdet.lab.benchmark.machine import Peak, sentence
-from fishnet_mmdet.lab.benchmark.measure import Measurement
-from fishnet_mmdet.lab.paper.table import Column, Table
+from fishnet_mmdet.lab.benchmark.measurement import Measurement
+from fishnet_mmdet.lab.benchmark.peaks import Peak
+from fishnet_mmdet.lab.machine import sentence
+from fishnet_mmdet.lab.tables import Column, Table, Value
 
 COLUMNS = (
     Column('task, images'), Column('network:form'), Column('ms', '.4g'), Column('quartiles'),
@@ -16,16 +17,22 @@ COLUMNS = (
     Column('memory', '.2f'), Column('GMACs', '.1f'), Column('share', '.0%'),
 )  # fmt: skip
 
+COLUMN_NOTES = (
+    'kept: after the forward pass, for the backward pass (in graph) and as features. peak: at once, above weights and '
+    'image. GMACs: of the convolutions (x 3 in training; what is recomputed is not counted again). share: of the peak '
+    'in the dtype that the form computes in.'
+)
+
 
 @dataclass
-class Report:
-    """A run: the machine, its peaks, and what was measured so far.
+class BenchmarkReport:
+    """One run of the benchmark: the machine, its peaks, and what is measured so far.
 
     Attributes:
         machine: From `describe`.
         peaks: From `measure_peaks`.
         measurements: In the order in which they were taken.
-        remarks: What a reader has to know, such as a peer that was not there.
+        remarks: What a reader has to know, such as a package that was not installed.
     """
 
     machine: dict[str, str | int | bool]
@@ -34,7 +41,7 @@ class Report:
     remarks: list[str] = field(default_factory=list)
 
     def table(self) -> Table:
-        """One row for each contender at each task and size."""
+        """One row for each contender in each case."""
         return Table(
             name='benchmark',
             title='FishNet and its peers, timed in turns in one process',
@@ -44,58 +51,56 @@ class Report:
         )
 
     def notes(self) -> list[str]:
-        """The caption: machine, peaks, whom the ratios are against, what the columns are."""
+        """The notes below the table: machine and peaks, what the ratios are against, what the columns mean."""
         return [
             f'{sentence(self.machine)}. Peaks measured in this run: {"; ".join(self._peaks())}.',
             f'faster: times as fast, memory: times the bytes (in graph; in inference peak), {self._against()}.',
-            'kept: after forward, for backward (in graph) and as features. peak: at once, above weights and image. GMACs: of the convolutions '
-            '(x 3 in training, what is recomputed not counted again). share: of the peak in the dtype computed in.',
+            COLUMN_NOTES,
             *self.remarks,
         ]
 
     def _peaks(self) -> list[str]:
+        """The highest peak of each dtype."""
         highest: dict[str, Peak] = {}
         for peak in sorted(self.peaks, key=lambda peak: peak.gflops):
             highest[peak.dtype] = peak
         return [
-            f'{dtype} {p.gflops:,.0f} GFLOP/s ({p.operation}, {p.layout})'
+            f'{dtype} {p.gflops:,.0f} GFLOP/s ({p.operation}, {p.memory_format})'
             for dtype, p in sorted(highest.items(), reverse=True)
         ]
 
     def _against(self) -> str:
-        held: dict[str, list[str]] = {}
+        compared: dict[str, list[str]] = {}
         for m in self.measurements:
-            if m.against:
+            if m.ratios:
                 network = m.contender.partition(':')[0]
-                names = held.setdefault(m.against, [])
+                names = compared.setdefault(m.ratios.against, [])
                 names += [] if network in names else [network]
-        return '; '.join(f'against {against}: {", ".join(names)}' for against, names in held.items()) or '-'
+        return '; '.join(f'against {against}: {", ".join(names)}' for against, names in compared.items()) or '-'
 
     def json(self) -> str:
         """Everything, unrounded."""
-        measured = [
-            {**asdict(m), 'ms': m.ms and m.ms._asdict()}  # asdict would make it a list
-            for m in self.measurements
-        ]
         record = {
             'machine': self.machine,
             'peaks': [peak._asdict() for peak in self.peaks],
-            'measurements': measured,
+            'measurements': [m.record() for m in self.measurements],
             'remarks': self.remarks,
         }
         return json.dumps(record, indent=1) + '\n'
 
     def write(self, out: Path) -> None:
-        """Writes `benchmark.md` and `benchmark.json` into a folder, which is made if need be."""
+        """Writes `benchmark.md` and `benchmark.json` into a folder, and creates the folder if necessary."""
         out.mkdir(parents=True, exist_ok=True)
         (out / 'benchmark.md').write_text(self.table().markdown())
         (out / 'benchmark.json').write_text(self.json())
 
 
-def _row(m: Measurement) -> Sequence[str | float | None]:
-    if m.ms is None:
-        return (f'{m.task}, {m.size}', m.contender, None, 'out of memory', *(None,) * 8)
+def _row(m: Measurement) -> Sequence[Value]:
+    if m.timing is None:
+        return (str(m.case), m.contender, None, 'out of memory', *(None,) * 8)
+    ms, memory = m.timing.ms, m.memory
+    gmacs, share = (m.rate.gmacs, m.rate.share) if m.rate else (None, None)
     return (
-        f'{m.task}, {m.size}', m.contender, m.ms.median, f'{m.ms.lower:.4g} - {m.ms.upper:.4g}', m.images_per_s,
-        m.faster, m.kept_mb, m.graph_mb, m.peak_mb, m.memory, m.gmacs, m.share,
+        str(m.case), m.contender, ms.median, f'{ms.lower:.4g} - {ms.upper:.4g}', m.timing.images_per_s,
+        m.ratios.faster, memory.kept_mb, memory.graph_mb, memory.peak_mb, m.ratios.memory, gmacs, share,
     )  # fmt: skip

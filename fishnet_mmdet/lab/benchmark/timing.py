@@ -1,4 +1,4 @@
-"""Timings taken in turns: each round times every contender once, so that a machine's drifts hit all alike."""
+"""Timings taken in turns: each round times every contender once, so that drifts of the machine affect all equally."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -11,8 +11,8 @@ import torch
 Name = TypeVar('Name', bound=Hashable)
 Work = Callable[[], object]
 
-LEAST = 0.02
-"""Seconds of one timing: shorter work is repeated within it."""
+MIN_SECONDS = 0.02
+"""Duration of one timing; shorter work is repeated within it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class Budget:
     """How long to time.
 
     Attributes:
-        seconds: For each contender; rounds are begun until all together have had theirs.
-        rounds: At least so many, whatever they take.
+        seconds: Seconds for each contender. Rounds are started until the sum for all contenders is spent.
+        rounds: Minimum number of rounds, however long they take.
     """
 
     seconds: float = 3.0
@@ -29,34 +29,51 @@ class Budget:
 
 
 class Spread(NamedTuple):
-    """The middle of many timings and where half of them lie."""
+    """Median and quartiles of several timings.
+
+    Attributes:
+        median: The median.
+        lower: The first quartile.
+        upper: The third quartile.
+    """
 
     median: float
     lower: float
     upper: float
 
 
-def spread(values: list[float]) -> Spread:
-    """Median and quartiles; of a single value, that value."""
+def quartiles(values: list[float]) -> Spread:
+    """Median and quartiles of values; a single value is all three."""
     if len(values) == 1:
         return Spread(*values * 3)
     lower, _, upper = quantiles(values, n=4, method='inclusive')
     return Spread(median(values), lower, upper)
 
 
-def ratio(ours: list[float], theirs: list[float]) -> float:
-    """How many times faster: the median of each round's own ratio, in which its drift cancels."""
+def speed_ratio(ours: list[float], theirs: list[float]) -> float:
+    """How many times faster: the median of the ratios of each round, in which drifts of the machine cancel.
+
+    Args:
+        ours: Seconds of each round.
+        theirs: Seconds of the other contender in the same rounds.
+    """
     return median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
 def synchronize(device: str) -> None:
-    """Waits until the device has done what it was given."""
+    """Waits until the device has finished its work."""
     if device.startswith('cuda'):
         torch.cuda.synchronize()
 
 
 def time_once(work: Work, calls: int, device: str) -> float:
-    """Seconds of a call, from `calls` of them back to back."""
+    """Seconds of one call, measured over several calls in a row.
+
+    Args:
+        work: What to call.
+        calls: Number of calls.
+        device: Device of the work.
+    """
     synchronize(device)
     start = time.perf_counter()
     for _ in range(calls):
@@ -66,9 +83,13 @@ def time_once(work: Work, calls: int, device: str) -> float:
 
 
 def warm_up(work: Work, device: str) -> int:
-    """Runs work until its caches are filled; returns how many calls make up one timing."""
+    """Runs work once so that its caches are filled.
+
+    Returns:
+        The number of calls that make up one timing.
+    """
     work()
-    return max(1, round(LEAST / time_once(work, 1, device)))
+    return max(1, round(MIN_SECONDS / time_once(work, 1, device)))
 
 
 def take_turns(
@@ -78,17 +99,17 @@ def take_turns(
     device: str,
     on_round: Callable[[float], None] = lambda done: None,
 ) -> dict[Name, list[float]]:
-    """Times each work once a round, in the order given, until the budget is spent.
+    """Times each work once per round, in the given order, until the budget is spent.
 
     Args:
-        works: What to time; warmed up.
-        calls: Of each, in one timing.
+        works: What to time, already warmed up.
+        calls: Number of calls in one timing of each work.
         budget: When to stop.
-        device: Where the work is done.
-        on_round: Told after each round which part of the budget is spent, 0 to 1.
+        device: Device of the work.
+        on_round: Called after each round with the spent fraction of the budget, 0 to 1.
 
     Returns:
-        Of each, seconds of a call in every round.
+        For each work, seconds of one call in every round.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in works}
     start, done, rounds = time.perf_counter(), 0.0, 0

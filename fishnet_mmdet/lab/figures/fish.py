@@ -1,4 +1,4 @@
-"""Figure 2 of the paper from the layout data: tail, bridge, body and head as one fish.
+"""Figure 2 of the paper from the rows of an architecture: tail, bridge, body and head as one fish.
 
 Height is resolution, from 1/32 (low) to 1/4 (high), so the outline narrows along the tail, widens along the
 body and narrows along the head. A box is a stage with what its bottlenecks put out; a bar is a feature
@@ -6,7 +6,6 @@ between two stages, in two colours where a transfer block's output is concatenat
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,6 +16,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path as Outline
 
 from fishnet_mmdet.network.arch import FishNetArch
+from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 COLOURS = {
     'stem': '#c3ccd6',
@@ -38,81 +38,11 @@ FONT = dict(family='sans-serif', color=INK)
 STYLE = {'svg.hashsalt': 'fishnet_mmdet', 'svg.fonttype': 'none'}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A box of the picture.
-
-    Attributes:
-        part: stem, tail, bridge, body or head.
-        name: 'tail 1'.
-        width: Channels that leave its bottlenecks.
-        level: Resolution at which they work: 0 is the stem's, each further one is half of it.
-        blocks: Number of bottlenecks; None in the stem.
-        to_level: Resolution after up- or down-sampling.
-        joined: Channels that a transfer block adds behind it; 0 for none.
-    """
-
-    part: str
-    name: str
-    width: int
-    level: int
-    blocks: int | None
-    to_level: int
-    joined: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Transfer:
-    """An arrow of the picture: from the feature behind one stage to the concatenation behind another.
-
-    Attributes:
-        source: Name of the stage whose output is carried.
-        target: Name of the stage that it joins.
-        width: Channels.
-        level: As in `Stage`.
-        blocks: Number of bottlenecks.
-    """
-
-    source: str
-    target: str
-    width: int
-    level: int
-    blocks: int
-
-
-def stages(arch: FishNetArch) -> list[Stage]:
-    """The stages of a layout in the order in which the image meets them."""
-    body_joined, head_joined = arch.body_skips, arch.head_skips
-    fish = [Stage(part='stem', name='stem', width=arch.stem_width, level=0, blocks=None, to_level=0)]
-    for i, (width, blocks) in enumerate(zip(arch.tail_widths, arch.tail, strict=True)):
-        fish.append(Stage(part='tail', name=f'tail {i + 1}', width=width, level=i, blocks=blocks, to_level=i + 1))
-    width = arch.tail_widths[-1]
-    fish.append(Stage(part='bridge', name='bridge', width=width, level=3, blocks=arch.bridge, to_level=3))
-    for i, (width, blocks, joined) in enumerate(zip(arch.body_widths, arch.body, body_joined, strict=True)):
-        place = dict(level=3 - i, to_level=2 - i, joined=joined)
-        fish.append(Stage(part='body', name=f'body {i + 1}', width=width, blocks=blocks, **place))
-    for i, (width, blocks, joined) in enumerate(zip(arch.out_channels[:3], arch.head, head_joined, strict=True)):
-        place = dict(level=i, to_level=i + 1, joined=joined)
-        fish.append(Stage(part='head', name=f'head {i + 1}', width=width, blocks=blocks, **place))
-    return fish
-
-
-def transfers(arch: FishNetArch) -> list[Transfer]:
-    """The transfer blocks: three from stem and tail to the body, three from bridge and body to the head."""
-    to_body = zip(('tail 2', 'tail 1', 'stem'), arch.body_skips, (2, 1, 0), arch.body_transfer, strict=True)
-    to_head = zip(('body 2', 'body 1', 'bridge'), arch.head_skips, (1, 2, 3), arch.head_transfer, strict=True)
-    return [
-        Transfer(source=source, target=f'{part} {i + 1}', width=width, level=level, blocks=blocks)
-        for part, rows in (('body', to_body), ('head', to_head))
-        for i, (source, width, level, blocks) in enumerate(rows)
-    ]
-
-
 def draw(arch: FishNetArch, name: str) -> Figure:
-    """Draws a layout as the fish.
+    """Draws an architecture as the fish.
 
     Args:
-        arch: The layout.
+        arch: The architecture.
         name: Title of the picture.
     """
     with mpl.rc_context(STYLE):
@@ -123,7 +53,7 @@ def draw(arch: FishNetArch, name: str) -> Figure:
 
 
 def save(figure: Figure, out: Path) -> list[Path]:
-    """Writes a figure as `out`.svg and `out`.png, the same bytes for the same layout on the same matplotlib."""
+    """Writes a figure as `out`.svg and `out`.png, the same bytes for the same architecture on the same matplotlib."""
     files = [out.with_name(f'{out.name}.{kind}') for kind in ('svg', 'png')]
     with mpl.rc_context(STYLE):
         figure.savefig(files[0], metadata={'Date': None, 'Creator': None})
@@ -135,13 +65,14 @@ class _Picture:
     """Places of all boxes and bars, and the strokes that draw them."""
 
     def __init__(self, arch: FishNetArch) -> None:
-        self.stages, self.transfers, self.strides = stages(arch), transfers(arch), arch.strides
+        stem = StageRow(name='stem', in_width=3, width=arch.stem_width, blocks=0, level=0, out_level=0)
+        self.stages, self.strides = (stem, *arch.rows), arch.strides
         self.left: dict[str, float] = {}
         self.bar: dict[str, float] = {}
         x = 0.0
         for stage in self.stages:
             self.left[stage.name] = x
-            x += BOX + WEDGE * (stage.level != stage.to_level)
+            x += BOX + WEDGE * (stage.level != stage.out_level)
             self.bar[stage.name] = x + BAR / 2
             x += BAR + GAP
         self.width = x - GAP
@@ -166,8 +97,9 @@ class _Picture:
             end = self.bar[stage.name] + BAR / 2
             if after:
                 self._arrow([(end, 0), (self.left[after.name], 0)], LINE, width=2)
-        for index, transfer in enumerate(self.transfers):
-            self._transfer(transfer, depth=index - 3)
+        joined = [stage for stage in self.stages if stage.transfer]
+        for index, stage in enumerate(joined):
+            self._transfer(stage.transfer, stage.name, depth=index - 3)
         self._fpn()
         self._legend()
 
@@ -185,8 +117,8 @@ class _Picture:
             label = f'1/{self.strides[level]}'
             self._text(-0.14, half, label, 8, ha='right', color=LINE)
 
-    def _stage(self, stage: Stage) -> None:
-        before, after = (HALF_HEIGHT[3 - level] for level in (stage.level, stage.to_level))
+    def _stage(self, stage: StageRow) -> None:
+        before, after = (HALF_HEIGHT[3 - level] for level in (stage.level, stage.out_level))
         left, bar, colour = self.left[stage.name], self.bar[stage.name] - BAR / 2, COLOURS[stage.part]
         self._add(Rectangle((left, -before), BOX, 2 * before), colour)
         if before != after:
@@ -201,22 +133,22 @@ class _Picture:
         if stage.blocks:
             self._text(middle, -0.23, f'{stage.blocks} bottleneck{"s" if stage.blocks > 1 else ""}', 7.8)
 
-    def _bar(self, left: float, half: float, stage: Stage) -> None:
+    def _bar(self, left: float, half: float, stage: StageRow) -> None:
         """The feature behind a stage; transferred channels take their share, on the side they come from."""
-        total = stage.width + stage.joined
-        share = 2 * half * stage.joined / total
+        total = stage.out_width
+        share = 2 * half * (total - stage.width) / total
         bottom = -half + (share if stage.part == 'head' else 0)
         self._add(Rectangle((left, bottom), BAR, 2 * half - share), COLOURS[stage.part], edge='none')
         if share:
             bottom = -half if stage.part == 'head' else half - share
             self._add(Rectangle((left, bottom), BAR, share), COLOURS['transfer'], edge='none')
         self._add(Rectangle((left, -half), BAR, 2 * half), 'none')
-        self._text(left + BAR / 2, 0, self.size(total, stage.to_level), 7.6, rotation=90)
+        self._text(left + BAR / 2, 0, self.size(total, stage.out_level), 7.6, rotation=90)
 
-    def _transfer(self, transfer: Transfer, depth: int) -> None:
-        start, end = self.bar[transfer.source], self.bar[transfer.target]
+    def _transfer(self, transfer: TransferRow, target: str, depth: int) -> None:
+        start, end = self.bar[transfer.source], self.bar[target]
         half = HALF_HEIGHT[3 - transfer.level]
-        if transfer.target.startswith('body'):
+        if target.startswith('body'):
             edge, y = half, half + 0.24
         else:
             edge, y = -half, -HALF_HEIGHT[-1] - 0.36 - 0.46 * depth

@@ -61,7 +61,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class StageProof:
     """What is known of one stage.
 
     Attributes:
@@ -92,12 +92,10 @@ def places(net: nn.Module) -> list[Place]:
     """
     if isinstance(net, FishNet):
         found = [Place(name='stem', part='stem', entry=net.stem, exit=net.stem, refined=net.stem)]
-        for part in ('tail', 'bridge', 'body', 'head'):
-            if part == 'bridge':
-                found.append(Place(name=part, part=part, entry=net.bridge, exit=net.bridge, refined=net.bridge))
-                continue
-            for i, stage in enumerate(getattr(net, part), 1):
-                found.append(Place(name=f'{part} {i}', part=part, entry=stage, exit=stage, refined=stage.refine))
+        for row, stage in net.stages:
+            # The bridge's own refined feature is its output, behind the attention.
+            refined = stage if row.part == 'bridge' else stage.refine
+            found.append(Place(name=row.name, part=row.part, entry=stage, exit=stage, refined=refined))
         return found
     if hasattr(net, 'res_layers') and hasattr(net, 'maxpool') and hasattr(net, 'conv1'):
         found = [Place(name='stem', part='stem', entry=net.conv1, exit=net.maxpool, refined=net.maxpool)]
@@ -108,14 +106,14 @@ def places(net: nn.Module) -> list[Place]:
     raise FigureError(f'a network of type {type(net).__name__} is not known here; FishNet and ResNet are')
 
 
-def analyse(net: nn.Module) -> list[Finding]:
+def analyse(net: nn.Module) -> list[StageProof]:
     """Finds the I-convs of a network and the stages that gradients reach unchanged, by both proofs.
 
     Args:
         net: FishNet or mmdet's ResNet, with weights of any value; it is left as it is.
     """
     net = copy.deepcopy(net)
-    net.eval()  # mmdet's ResNet returns nothing here; FishNet freezes anew what is to be frozen
+    net.eval()  # mmdet's ResNet returns nothing here; FishNet freezes again what is to be frozen
     net.requires_grad_(True)  # what takes no gradient would have no name in the graph
     stages = places(net)
     output, nodes = _run(net, stages)
@@ -125,7 +123,7 @@ def analyse(net: nn.Module) -> list[Finding]:
     for stage in stages:
         entry, end, refined = nodes[stage.name]
         findings.append(
-            Finding(
+            StageProof(
                 name=stage.name,
                 part=stage.part,
                 trunk=graph.route(end, entry, stage.name),
@@ -208,17 +206,17 @@ def _in_whole_numbers(gradient: Tensor | None) -> bool:
     return torch.equal(scaled, scaled.round())
 
 
-def parts(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
-    """Findings by part, in order."""
+def parts(findings: Sequence[StageProof]) -> dict[str, list[StageProof]]:
+    """StageProofs by part, in order."""
     return {part: [f for f in findings if f.part == part] for part in dict.fromkeys(f.part for f in findings)}
 
 
-def i_convs(findings: Sequence[Finding]) -> list[str]:
+def i_convs(findings: Sequence[StageProof]) -> list[str]:
     """All I-convs on the trunk."""
     return [name for finding in findings for name in finding.trunk.i_convs]
 
 
-def claim_fails(findings: Sequence[Finding]) -> list[str]:
+def claim_fails(findings: Sequence[StageProof]) -> list[str]:
     """What speaks against the paper's claim, in words; an empty list where it holds.
 
     The claim: body and head have only identity, channel reduction, concatenation, pooling and up-sampling on
@@ -240,7 +238,7 @@ def claim_fails(findings: Sequence[Finding]) -> list[str]:
     return wrong
 
 
-def table(name: str, findings: Sequence[Finding]) -> Table:
+def table(name: str, findings: Sequence[StageProof]) -> Table:
     """The findings, stage by stage, the parts under lines of their own."""
     shown = Table(title=f'{name}: {len(i_convs(findings))} I-convs', title_justify='left')
     for column in (
@@ -266,7 +264,7 @@ def _shorten(name: str) -> str:
     return 'norm' if re.search(r'(norm|bn|downsample\.)\d*$', name) else name
 
 
-def verdict(finding: Finding) -> str:
+def verdict(finding: StageProof) -> str:
     """In words, what stands between the output and the stage's refined feature."""
     if not finding.agrees:
         return 'the walk and the numbers disagree'

@@ -14,7 +14,7 @@ from fishnet_mmdet.network.blocks import Bottleneck
 from fishnet_mmdet.network.classifier import FishNetClassifier
 
 SIDE = 224
-"""Of the image that multiply-adds are counted for, unless another is named."""
+"""Side of the image in pixels that multiply-adds are counted for, unless another is named."""
 
 
 class Counts(NamedTuple):
@@ -82,7 +82,7 @@ def count_model(model: str, options: tuple[tuple[str, object], ...] = ()) -> Cou
 
     Args:
         model: A name of `ARCHS`, or of torchvision's models.
-        options: Fields of the layout that differ, or arguments of torchvision's model.
+        options: Fields of the architecture that differ, or arguments of torchvision's model.
 
     Returns:
         None where there is no such network here: a name or a field that this version does not have.
@@ -101,13 +101,13 @@ def count_model(model: str, options: tuple[tuple[str, object], ...] = ()) -> Cou
 
 
 def count_parts(arch: str | Mapping | FishNetArch) -> list[Part]:
-    """Counts each stage of a layout, in the order in which the image meets them.
+    """Counts each stage of an architecture, in the order in which the image meets them.
 
     Args:
         arch: As in `FishNet`.
 
     Raises:
-        ValueError: No such layout.
+        ConfigError: No such architecture.
     """
     with torch.device('meta'):
         network = FishNetClassifier(arch)
@@ -131,13 +131,11 @@ def count_parts(arch: str | Mapping | FishNetArch) -> list[Part]:
 
 
 def _stages(network: FishNetClassifier) -> Iterator[tuple[str, nn.Module]]:
-    """Stage s is a resolution, 1 = 1/4 to 4 = 1/32, and is called after where its trunk enters."""
+    """Every part by the paper's name: stage s is a resolution, 1 = 1/4 to 4 = 1/32, at which the trunk enters."""
     fish = network.backbone
     yield 'input', fish.stem
-    yield from ((f'tail, stage {s}', stage) for s, stage in zip((1, 2, 3), fish.tail, strict=True))
-    yield 'bridge, stage 4', fish.bridge
-    yield from ((f'body, stage {s}', stage) for s, stage in zip((4, 3, 2), fish.body, strict=True))
-    yield from ((f'head, stage {s}', stage) for s, stage in zip((1, 2, 3), fish.head, strict=True))
+    for row, stage in fish.stages:
+        yield f'{row.part}, stage {row.level + 1}', stage
     yield 'score, convolution', network.neck
     yield 'score, linear layer', network.head
 

@@ -1,4 +1,4 @@
-"""A table of numbers and words: on screen, as Markdown and as JSON."""
+"""A table of numbers and text: on screen, as Markdown and as JSON."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.table import Table
+from rich.table import Table as ScreenTable
 
 Value = str | int | float | None
 
 
 class Column(NamedTuple):
-    """A column of a table: its name, and how its numbers are printed (a format specification)."""
+    """A column of a table.
+
+    Attributes:
+        name: The heading.
+        form: Format specification of its numbers; empty for a column of text.
+    """
 
     name: str
     form: str = ''
@@ -20,14 +25,14 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table with its numbers unrounded, to be shown on screen, as Markdown or as JSON.
+    """A table with unrounded numbers, which can be shown on screen, as Markdown or as JSON.
 
     Attributes:
-        name: Of its files.
-        title: Says what it is.
+        name: Name of its files, without ending.
+        title: Heading above the table.
         columns: What each value of a row is.
-        rows: Values in the order of the columns; None where there is none.
-        notes: Sentences beneath.
+        rows: Values in the order of the columns; None where a value is missing.
+        notes: Sentences below the table.
     """
 
     name: str
@@ -37,15 +42,15 @@ class Table:
     notes: Sequence[str] = ()
 
     def cells(self, row: Sequence[Value]) -> list[str]:
-        """A row as text; '-' where there is no value."""
+        """A row as text; '-' where a value is missing."""
         pairs = zip(row, self.columns, strict=True)
         return [
             '-' if v is None else v.replace('|', '/') if isinstance(v, str) else format(v, c.form) for v, c in pairs
         ]
 
-    def on_screen(self) -> Table:
+    def on_screen(self) -> ScreenTable:
         """The table for rich's console."""
-        table = Table(title=self.title, title_justify='left', caption='\n'.join(self.notes) or None)
+        table = ScreenTable(title=self.title, title_justify='left', caption='\n'.join(self.notes) or None)
         table.caption_justify = 'left'
         for column in self.columns:
             table.add_column(column.name, justify='right' if column.form else 'left')
@@ -54,23 +59,25 @@ class Table:
         return table
 
     def markdown(self) -> str:
-        """The table as Markdown."""
+        """The title, the table and the notes as Markdown."""
+        notes = ''.join(f'\n{note}\n' for note in self.notes)
+        return f'# {self.title}\n\n{self.markdown_grid()}{notes}'
+
+    def markdown_grid(self) -> str:
+        """The table alone as Markdown, without title and notes."""
         head = [column.name for column in self.columns]
         align = ['---:' if column.form else '---' for column in self.columns]
-        lines = [f'# {self.title}', '']
-        lines += (f'| {" | ".join(cells)} |' for cells in (head, align, *map(self.cells, self.rows)))
-        lines += (line for note in self.notes for line in ('', note))
-        return '\n'.join(lines) + '\n'
+        return ''.join(f'| {" | ".join(cells)} |\n' for cells in (head, align, *map(self.cells, self.rows)))
 
     def json(self) -> str:
-        """The table as JSON: rows as objects, their numbers unrounded."""
+        """The table as JSON: rows as objects, with unrounded numbers."""
         names = [column.name for column in self.columns]
         rows = [dict(zip(names, row, strict=True)) for row in self.rows]
         return json.dumps({'title': self.title, 'rows': rows, 'notes': list(self.notes)}, indent=1) + '\n'
 
 
 def write_tables(tables: Iterable[Table], out: Path) -> None:
-    """Writes each table as NAME.md and NAME.json into a folder, which is made if need be."""
+    """Writes each table as NAME.md and NAME.json into a folder, and creates the folder if necessary."""
     out.mkdir(parents=True, exist_ok=True)
     for table in tables:
         (out / f'{table.name}.md').write_text(table.markdown())
