@@ -147,7 +147,7 @@ class TestWeights:
         for part in (
             'https://www.dropbox.com/s/hjadcef18ln3o2v/fishnet150_ckpt.tar',
             str(tmp_path / 'torch/hub/checkpoints/fishnet150_ckpt.tar'),
-            'Expected checksum: none is known',
+            'Expected checksum: none is published',
             'scratch',
         ):
             assert part in done.stderr
