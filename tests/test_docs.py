@@ -158,7 +158,7 @@ def flags(section):
 
 
 @per_page
-def test_the_words_of_the_house(page):
+def test_words_that_are_not_used(page):
     """CONTRIBUTING.md lists the words that are not used, CHANGELOG.md the old names."""
     text = prose(TEXTS[page])
     if page in ('CONTRIBUTING.md', 'CHANGELOG.md'):
