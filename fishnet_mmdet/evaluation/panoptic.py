@@ -12,9 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from fishnet_mmdet.data.panoptic import segment_ids
-
-GROUPS = {'': None, '_th': True, '_st': False}
-"""Endings of the figures, as mmdet names them, and whether their classes are things."""
+from fishnet_mmdet.evaluation.pixel_reports import GROUPS
 
 
 @METRICS.register_module()

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
-from fishnet_mmdet.evaluation.panoptic import GROUPS
 from fishnet_mmdet.evaluation.table import Row, Style, TableReport
+
+GROUPS = {'': None, '_th': True, '_st': False}
+"""Endings of the figures, as mmdet names them, and whether their classes are things."""
 
 
 @HOOKS.register_module()
