@@ -66,7 +66,15 @@ class TestClassifier:
 
     def test_the_test_tool_repeats_the_last_validation(self, trained, tmp_path, run_tool):
         arguments = [CLASSIFIER, trained.classifier / 'epoch_2.pth', '--work-dir', tmp_path]
-        arguments += ['--out', tmp_path / 'scores.pkl', '--show-dir', tmp_path / 'pictures']
+        arguments += [
+            '--out',
+            tmp_path / 'scores.pkl',
+            '--show-dir',
+            tmp_path / 'pictures',
+            '--show',
+            '--wait-time',
+            0.01,
+        ]
         done = run_tool('tools/test.py', *arguments, '--cfg-options', *options(trained.classes))
         assert done.returncode == 0, done.stderr[-3000:]
         tested = json.loads((tmp_path / 'accuracy_test.json').read_text())['measured']
