@@ -88,13 +88,14 @@ def test_the_one_that_names_pickle_takes_an_exception_from_it_and_nothing_else()
 @pytest.mark.parametrize(
     'line',
     [
-        'import pickle', 'from pickle import loads', 'import yaml as y', 'import os\nos.system("x")', 'eval("1")', 'exec("1")',
-        'from os import system as s\ns("x")', 'import subprocess\nsubprocess.run("x", shell=True)',
+        'import pickle', 'from pickle import loads', 'import yaml as y', 'eval("1")', 'exec("1")',
+        'import os\nos.system("x")', 'from os import system as s\ns("x")',
+        'import subprocess\nsubprocess.run("x", shell=True)', 'import tempfile\ntempfile.mktemp()',
         'import torch\ntorch.load("x")', 'import torch\ntorch.load("x", weights_only=False)',
         'from torch import load\nload("x")', 'from mmengine.fileio import load\nload("x.pkl")',
-        'import torch.distributed as d\nd.all_gather_object([], 1)', 'import numpy as np\nnp.load("x", allow_pickle=True)',
-        'import tempfile\ntempfile.mktemp()', 'from mmdet.utils import all_reduce_dict\nall_reduce_dict({})',
-        'import requests\nrequests.get("x", verify=False)',
+        'import torch.distributed as d\nd.all_gather_object([], 1)',
+        'from mmdet.utils import all_reduce_dict\nall_reduce_dict({})',
+        'import numpy as np\nnp.load("x", allow_pickle=True)', 'import requests\nrequests.get("x", verify=False)',
     ],
 )  # fmt: skip
 def test_the_search_would_find_it(line):

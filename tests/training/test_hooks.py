@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
+from seeded import NARROW
 from torch import nn
 
 from fishnet_mmdet import (
@@ -48,8 +49,6 @@ class TestEarlyClipping:
 
 class TestFixedNormGuard:
     def runner(self, **kwargs):
-        from test_fishnet import NARROW
-
         return SimpleNamespace(model=nn.ModuleDict({'backbone': FishNet(NARROW, **kwargs)}))
 
     FIXED = dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
