@@ -31,6 +31,15 @@ def cache_of_the_session(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope='session', autouse=True)
+def model_cards():
+    """Configs are read faster. Not imported for tests without MMEngine."""
+    if 'mmengine' in sys.modules:
+        import model_cards
+
+        model_cards.read_each_once()
+
+
 @pytest.fixture(scope='session')
 def demo_data(tmp_path_factory):
     """A demo set of a few images, drawn once per session."""

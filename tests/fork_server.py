@@ -112,9 +112,11 @@ def free_port():
 
 def serve():
     import mmdet.utils
+    import model_cards
     import tiny_run
     import torch._dynamo
     import torchvision
+    from mmengine.config import Config
     from mmengine.utils.dl_utils import collect_env
 
     import fishnet_mmdet
@@ -124,6 +126,8 @@ def serve():
         assert imported
     mmdet.utils.register_all_modules(init_default_scope=False)
     collect_env()
+    model_cards.read_each_once()
+    Config.fromfile(TESTS.parent / 'configs' / 'mask_rcnn_fishnet_demo.py')
     tiny_run.define()
     replies = os.fdopen(os.dup(1), 'w')
     statuses = {}
