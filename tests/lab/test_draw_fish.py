@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from seeded import NARROW
 
 from fishnet_mmdet import ARCHS, FishNet
-from fishnet_mmdet.lab.figures.backbones import FigureError, read_layout
+from fishnet_mmdet.lab.figures.backbones import FigureError, read_arch
 from fishnet_mmdet.lab.figures.fish import draw, save
 
 DRAWN = {**ARCHS, 'narrow': NARROW}
@@ -107,10 +107,10 @@ def test_no_text_covers_another_or_leaves_the_picture(name):
 
 
 def test_layouts_by_name_and_by_config():
-    assert read_layout('150') == read_layout('fishnet150') == ('fishnet150', ARCHS['fishnet150'])
-    by_config = read_layout(str(CONFIGS / 'mask_rcnn_fishnet99_fpn.py'))
+    assert read_arch('150') == read_arch('fishnet150') == ('fishnet150', ARCHS['fishnet150'])
+    by_config = read_arch(str(CONFIGS / 'mask_rcnn_fishnet99_fpn.py'))
     assert by_config == ('mask_rcnn_fishnet99_fpn', ARCHS['fishnet99'])
-    assert read_layout(str(CONFIGS / 'tiny_imagenet_fishnet99.py'))[1].strides[0] < 4
+    assert read_arch(str(CONFIGS / 'tiny_imagenet_fishnet99.py'))[1].strides[0] < 4
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_wrong_config_is_named(text, named, tmp_path):
     if text:
         file.write_text(text)
     with pytest.raises(FigureError, match=named) as caught:
-        read_layout(str(file))
+        read_arch(str(file))
     assert str(file) in str(caught.value) and '\n' not in str(caught.value)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from fishnet_mmdet import ARCHS, FishNet
 from fishnet_mmdet.lab.figures.backbones import FigureError, build_backbone, read_backbone
 from fishnet_mmdet.lab.figures.gradients import analyse, claim_fails, i_convs, parts, places, table
-from fishnet_mmdet.lab.figures.training import SHADES, Norms, Plan, batch_of, gradient_norms, plot, save_plot
+from fishnet_mmdet.lab.figures.training import SHADES, Norms, TrainingPlan, batch_of, gradient_norms, plot, save_plot
 from fishnet_mmdet.network.blocks import PreActConv
 
 BN = dict(type='BN')
@@ -219,7 +219,7 @@ def test_the_table_names_every_stage():
 
 
 def test_gradient_norms_are_those_of_the_loss():
-    plan = Plan(steps=2, batch=2)
+    plan = TrainingPlan(steps=2, batch=2)
     seen = []
 
     def watched():
@@ -238,18 +238,18 @@ def test_gradient_norms_are_those_of_the_loss():
 
 def test_a_short_training_learns():
     """Otherwise the lower half of the plot would not be of a training."""
-    measured = gradient_norms(narrow, Plan(steps=16, batch=9, lr=0.05))
+    measured = gradient_norms(narrow, TrainingPlan(steps=16, batch=9, lr=0.05))
     assert np.mean(measured.losses[-5:]) < np.mean(measured.losses[:5])
 
 
 def test_images_follow_from_plan_and_step():
-    (one, labels), (same, _), (other, _) = (batch_of(Plan(batch=3), step) for step in (0, 0, 1))
+    (one, labels), (same, _), (other, _) = (batch_of(TrainingPlan(batch=3), step) for step in (0, 0, 1))
     assert one.shape == (3, 3, 64, 64) and labels.tolist() == [0, 1, 2]
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 def test_the_plot_shows_every_stage_of_every_network(tmp_path):
-    plan = Plan(steps=3)
+    plan = TrainingPlan(steps=3)
     norms = {
         name: Norms(
             stages=tuple(f'{part} {i}' for i in range(count)),
@@ -277,7 +277,7 @@ def test_the_plot_shows_every_stage_of_every_network(tmp_path):
 )
 def test_a_wrong_plan_is_named(field, value):
     with pytest.raises(FigureError, match=f'{field} = {value}'):
-        Plan(**{field: value})
+        TrainingPlan(**{field: value})
 
 
 def test_an_unknown_network_is_named():
