@@ -1,4 +1,7 @@
-"""A narrow FishNet as a classifier of drawn images: learns in minutes on two cores. The first half of `make demo-chain`."""
+"""A narrow FishNet as a classifier of drawn images: learns in minutes on two cores.
+
+The first half of `make demo-chain`.
+"""
 
 _base_ = ['./_base_/classifier.py', './_base_/fishnet_narrow.py']
 data_root = 'data/demo_classes/'
@@ -16,8 +19,9 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+# 8 images in each of two processes.
 train_dataloader = dict(
-    batch_size=8,  # in each of two processes
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline),

@@ -1,7 +1,7 @@
 """Mask R-CNN on FishNet-150 + FPN from random weights: BN live and shared by all GPUs, nothing frozen.
 
-For data without pretrained weights. FPN gets norms too: the features it attaches to are pre-activation sums, whose scale
-nothing holds before training has. On fewer GPUs raise train_dataloader.batch_size, so that BN sees enough images.
+For data without pretrained weights. FPN has norms too: it attaches to pre-activation sums, whose scale is not bounded
+before training. On fewer GPUs, raise train_dataloader.batch_size, so that BN sees enough images.
 """
 
 _base_ = './mask_rcnn_fishnet150_fpn.py'

@@ -1,10 +1,11 @@
-"""Mask R-CNN on FishNet-150 + FPN on nuclei from random weights, live BN in backbone and neck; one GPU, 12 epochs.
+"""Mask R-CNN on FishNet-150 + FPN on nuclei, from random weights: live BN in backbone and neck, one GPU, 12 epochs.
 
-The data: 2018 Data Science Bowl in COCO format, one class, many small objects.
+The data are those of the 2018 Data Science Bowl in COCO format: one class, many small objects.
 """
 
 _base_ = './mask_rcnn_fishnet150_fpn_scratch.py'
-data_root = '{{$NUCLEI_ROOT:data/nuclei}}/'  # elsewhere? NUCLEI_ROOT=/path/to/nuclei tools/train.py ...
+# To read the nuclei from another folder: NUCLEI_ROOT=/path/to/nuclei tools/train.py ...
+data_root = '{{$NUCLEI_ROOT:data/nuclei}}/'
 metainfo = dict(classes=('nucleus',))
 
 train_pipeline = [
@@ -16,7 +17,8 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale_factor=1.0, keep_ratio=True),  # as they are
+    # Images keep their size.
+    dict(type='Resize', scale_factor=1.0, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
@@ -52,7 +54,8 @@ norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     backbone=dict(norm_cfg=norm_cfg),
     neck=dict(norm_cfg=norm_cfg),
-    rpn_head=dict(anchor_generator=dict(scales=[4])),  # 16 pixels at the finest level: half of the nuclei are smaller
+    # Anchors of 16 pixels at the finest level: half of the nuclei are smaller.
+    rpn_head=dict(anchor_generator=dict(scales=[4])),
     roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1)),
 )
 

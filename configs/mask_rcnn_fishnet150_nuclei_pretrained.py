@@ -1,6 +1,7 @@
-"""Mask R-CNN on FishNet-150 + FPN on nuclei as the paper trains: pretrained, BN and stem fixed, its schedule in shape.
+"""Mask R-CNN on FishNet-150 + FPN on nuclei, trained as in the paper: pretrained, every BN and the stem fixed.
 
-Twelve epochs for the paper's 32: rates fall after 20/32 and 28/32 of them; gradients are clipped in the first two.
+The schedule is the paper's, with 12 epochs instead of 32: the learning rate falls after 20/32 and 28/32 of them, and
+gradients are clipped in the first two.
 """
 
 _base_ = './mask_rcnn_fishnet150_nuclei.py'
@@ -13,9 +14,7 @@ model = dict(
     ),
     neck=dict(norm_cfg=None),
 )
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
-)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, begin=0, end=1, convert_to_iter_based=True),
     dict(type='MultiStepLR', milestones=[8, 10], gamma=0.1),

@@ -9,16 +9,15 @@ metainfo = dict(classes=('disc', 'box', 'triangle'))
 num_classes = len(metainfo['classes'])
 side = 192
 
-norm_cfg = dict(type='BN', requires_grad=True)  # SyncBN knows no CPU
-width = 64  # of FPN and of the heads
-# RoIAlign runs on one core: one sample a bin, and levels chosen so that a bin is one or two cells of its level.
+# SyncBN does not run on a CPU.
+norm_cfg = dict(type='BN', requires_grad=True)
+# Channels of FPN and of the heads.
+width = 64
+# RoIAlign runs on one core: one sample per bin, and levels such that a bin covers one or two cells of its level.
 roi_extractor = dict(out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1))
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
-    backbone=dict(
-        arch=dict(_delete_=True, **_base_.narrow),
-        norm_cfg=norm_cfg,
-    ),
+    backbone=dict(arch=dict(_delete_=True, **_base_.narrow), norm_cfg=norm_cfg),
     neck=dict(in_channels=_base_.narrow_head_channels, out_channels=width, norm_cfg=norm_cfg),
     rpn_head=dict(in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])),
     roi_head=dict(
@@ -40,10 +39,7 @@ model = dict(
             norm_cfg=norm_cfg,
         ),
     ),
-    train_cfg=dict(
-        rpn_proposal=dict(nms_pre=300, max_per_img=100),
-        rcnn=dict(sampler=dict(num=48)),
-    ),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=300, max_per_img=100), rcnn=dict(sampler=dict(num=48))),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
 
@@ -62,8 +58,9 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
+# 4 images in each of two processes.
 train_dataloader = dict(
-    batch_size=4,  # in each of two processes
+    batch_size=4,
     num_workers=1,
     dataset=dict(
         data_root=data_root,

@@ -1,6 +1,6 @@
-"""Mask R-CNN on a narrow FishNet that was pretrained as a classifier, on drawn images: the paper's chain in small.
+"""Mask R-CNN on a narrow FishNet that was pretrained as a classifier: the paper's chain on drawn images.
 
-As in the paper every BN is fixed, and the stem too; neck and heads have no norm. `make demo-chain` runs it.
+As in the paper, every BN and the stem are fixed, and neck and heads have no norm. `make demo-chain` runs this config.
 """
 
 _base_ = './mask_rcnn_fishnet_demo.py'
@@ -15,7 +15,8 @@ model = dict(
     roi_head=dict(mask_head=dict(norm_cfg=None)),
 )
 
-max_epochs = 5  # half of what the demo takes from scratch
+# Half of what the demo takes from scratch.
+max_epochs = 5
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),

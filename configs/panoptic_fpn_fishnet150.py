@@ -9,7 +9,8 @@ _base_ = [
     './_base_/recipe.py',
     './_base_/fishnet150.py',
 ]
-data_root = '{{$COCO_ROOT:data/coco}}/'  # COCO elsewhere? COCO_ROOT=/path/to/coco tools/train.py ...
+# To read COCO from another folder: COCO_ROOT=/path/to/coco tools/train.py ...
+data_root = '{{$COCO_ROOT:data/coco}}/'
 things, stuff = 80, 53
 
 model = dict(
@@ -36,7 +37,7 @@ model = dict(
     ),
 )
 
-# mmdet's own loader and metric, but for what they need beyond PyPI.
+# As mmdet's own loader and metric, which need a package that is not on PyPI.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticMaps'),
@@ -63,5 +64,3 @@ val_evaluator = dict(
     seg_prefix=data_root + 'annotations/panoptic_val2017/',
 )
 test_evaluator = val_evaluator
-
-custom_hooks = [hook for hook in _base_.custom_hooks if hook['type'] != 'APReport'] + [dict(type='PQReport')]

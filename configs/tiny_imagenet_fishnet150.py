@@ -1,6 +1,6 @@
-"""FishNet-150 on Tiny ImageNet with the released stem, which other backbones share: images are enlarged to 128 x 128.
+"""FishNet-150 on Tiny ImageNet with the released stem, on images that are enlarged to 128 x 128.
 
-For weights that a detector takes as they are; `tiny_imagenet_fishnet99.py` is for accuracy at 64 x 64.
+A detector can load these weights unchanged. `tiny_imagenet_fishnet99.py` is for accuracy at 64 x 64.
 """
 
 _base_ = './tiny_imagenet_fishnet99.py'
@@ -9,7 +9,7 @@ side = 128
 model = dict(
     backbone=dict(
         arch=dict(_delete_=True, base='fishnet150'),
-        # Said, as another backbone may have other defaults: mmdet's ResNets have BN in eval mode.
+        # Given explicitly, because defaults of other backbones differ: BN of mmdet's ResNets is in eval mode.
         frozen_stages=-1,
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=False,

@@ -1,7 +1,7 @@
 """FishNet-99 on Tiny ImageNet: 200 classes, 64 x 64 pixels, 30 epochs, cosine, label smoothing.
 
-The released stem would shrink 64 pixels to 16 before the first stage and to 2 at the bridge. Without its max-pool the
-network sees 32 and 4: that is all that changes.
+The released stem would reduce 64 pixels to 16 before the first stage, and to 2 at the bridge. Here the stem has no
+max-pool, so that these sizes are 32 and 4. Nothing else changes.
 """
 
 _base_ = './_base_/classifier.py'

@@ -1,4 +1,4 @@
-"""What several test files share: small data, the paths of the repo, runs in subprocesses."""
+"""What several test files share: small data, paths of the repository, runs of its tools."""
 
 import os
 import runpy
@@ -8,14 +8,24 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported. Two workers of one thread each are faster than one worker of two threads.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 REPO = Path(__file__).resolve().parent.parent
 CONFIGS = REPO / 'configs'
 REAL_DATA = REPO.parent / 'shared' / 'data'
+READ_AT_START = {'PYTHONPATH', 'PYTHONHASHSEED', 'OMP_NUM_THREADS', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'}
+"""Environment variables that Python or torch read when they start."""
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Two workers, but none for a single file."""
+    return 0 if len(config.args) == 1 and Path(config.args[0].split('::')[0]).is_file() else 2
 
 
 @pytest.fixture(scope='session', autouse=True)
 def cache_of_the_session(tmp_path_factory):
-    """What is remembered of drawn images is forgotten with them."""
+    """A cache folder that lasts as long as the drawn images whose checks it remembers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
         yield
@@ -39,7 +49,7 @@ def annotations(demo_data):
 
 @pytest.fixture(scope='session')
 def demo_config():
-    """The demo's config; who changes it takes a copy."""
+    """The config of the demo. A test that changes it takes a copy."""
     from mmengine.config import Config
 
     return Config.fromfile(CONFIGS / 'mask_rcnn_fishnet_demo.py')
@@ -47,7 +57,7 @@ def demo_config():
 
 @pytest.fixture
 def make_case(demo_data, demo_config, tmp_path):
-    """Makes the test's own copy of the demo set, with a config of it, to be spoilt."""
+    """Makes a copy of the demo set for this test alone, with a config of it, for defects to be put in."""
     from drawn_case import Case
 
     def make(seed=0, split='train'):
@@ -57,12 +67,24 @@ def make_case(demo_data, demo_config, tmp_path):
 
 
 @pytest.fixture(scope='session')
-def run_tool():
-    """Runs a tool of the repo in a process of its own; returns it when it ended."""
+def forker():
+    """A process that has imported everything, and forks real processes for jobs; see fork_server.py."""
+    from fork_server import ForkServer
+
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope='session')
+def run_tool(forker):
+    """Runs a tool of the repository, in a process of its own, to its end; returns what `subprocess.run` does."""
 
     def run(tool, *arguments, cwd=None, env=None, timeout=300):
+        if not READ_AT_START & (env or {}).keys():
+            return forker.run_script(REPO / tool, *arguments, cwd=cwd, env=env, timeout=timeout)
         command = [sys.executable, str(REPO / tool), *map(str, arguments)]
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})}
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **env}
         return subprocess.run(
             command, cwd=cwd or REPO, env=environment, capture_output=True, text=True, timeout=timeout
         )
@@ -94,15 +116,13 @@ def call_tool(monkeypatch, capsys):
 
 
 def demo_options(root):
-    """--cfg-options that point the demo config to a small set and keep it to seconds."""
-    loaders = [f'{split}_dataloader.dataset.data_root={root}/' for split in ('train', 'val', 'test')]
-    evaluators = [f'{split}_evaluator.ann_file={root}/annotations/instances_val.json' for split in ('val', 'test')]
-    workers = [f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')]
-    workers += [f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')]
+    """--cfg-options that point the demo config to a small set and reduce a run to seconds."""
+    loaders = [f'{split}_dataloader' for split in ('train', 'val', 'test')]
     return [
-        *loaders,
-        *evaluators,
-        *workers,
+        *(f'{loader}.dataset.data_root={root}/' for loader in loaders),
+        *(f'{split}_evaluator.ann_file={root}/annotations/instances_val.json' for split in ('val', 'test')),
+        *(f'{loader}.num_workers=0' for loader in loaders),
+        *(f'{loader}.persistent_workers=False' for loader in loaders),
         'train_dataloader.batch_size=2',
         'default_hooks.logger.interval=1',
     ]

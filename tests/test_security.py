@@ -10,8 +10,7 @@ import zipfile
 import pytest
 import torch
 from conftest import CONFIGS, REPO, demo_options
-from test_weight_files import Call
-from tiny_run import Forker
+from weight_cases import Call
 
 SOURCES = sorted([*REPO.glob('fishnet_mmdet/**/*.py'), *REPO.glob('tools/*.py')])
 
@@ -167,17 +166,15 @@ def test_training_never_unpickles(payload, demo_data, tmp_path, run_tool, door, 
 
 
 @pytest.mark.parametrize('reader', ['fishnet-run://', ''], ids=['ours', "MMEngine's"])
-def test_a_resume_does_not_execute_the_text_of_a_config(tmp_path, reader):
+def test_a_resume_does_not_execute_the_text_of_a_config(forker, tmp_path, reader):
     """A plain string, under a name that MMEngine takes for a config of old: `weights_only` lets it pass."""
     mark, run, file = tmp_path / 'mark', tmp_path / 'run', tmp_path / 'epoch_1.pth'
-    forker = Forker()
     job = dict(work_dir=str(run), workers=0, validate=False, ema=False)
     assert forker.run(**job, epochs=1) == [0]
     content = torch.load(run / 'epoch_1.pth', weights_only=True)
     content['meta']['config'] = f'x = __import__("os").mkdir({str(mark)!r})'
     torch.save(content, file)
     assert forker.run(**job, epochs=2, resume=True, load_from=f'{reader}{file}') == [0]
-    forker.close()
     assert (run / 'epoch_2.pth').is_file() and not mark.exists()
 
 

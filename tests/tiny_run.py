@@ -1,8 +1,8 @@
-"""A training of seconds with everything in it that a resume must not lose, in real processes that can be killed.
+"""A training of seconds with everything in it that a resume must not lose; fork_server.py runs it in real processes.
 
-Loader workers whose transforms draw from Python, NumPy and torch; dropout; live BN with statistics of each rank; momentum;
-schedulers by iteration and by epoch; averaged weights; a validation that draws too. `python tests/tiny_run.py` imports
-all that once, then forks a process, or one for each rank, for every job that it reads from its standard input.
+Loader workers whose transforms draw from Python, NumPy and torch; dropout; live BN with statistics of each rank;
+momentum; schedulers by iteration and by epoch; averaged weights; a validation that draws too. Under torchrun:
+`tests/tiny_run.py JOB`, with the job as JSON.
 """
 
 import errno
@@ -12,45 +12,9 @@ import random
 import resource
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
-
-TESTS = Path(__file__).resolve().parent
-
-
-class Forker:
-    """Starts jobs from a process that has imported everything."""
-
-    def __init__(self):
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{TESTS}:{TESTS.parent}'}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def start(self, job):
-        """Returns the processes' ids."""
-        print(json.dumps(job), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-    def wait(self):
-        """Returns the exit statuses of the last job's processes; minus the signal for those that one ended."""
-        print('wait', file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-    def run(self, **job):
-        self.start(job)
-        return self.wait()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
 
 
 def logged(work_dir):
@@ -64,76 +28,6 @@ def logged(work_dir):
     return lines
 
 
-def serve():
-    import torch._dynamo
-    import torchvision
-    from mmengine.utils.dl_utils import collect_env
-
-    import fishnet_mmdet
-
-    for imported in (torch._dynamo, torchvision, fishnet_mmdet):  # by the jobs, if not here
-        assert imported
-    collect_env()
-    define()
-    pids = []
-    replies = os.fdopen(os.dup(1), 'w')
-    for line in sys.stdin:
-        if line.strip() == 'wait':
-            statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-            print(json.dumps(statuses), file=replies, flush=True)
-            continue
-        job = json.loads(line)
-        ranks = job.pop('ranks', 1)
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
-        pids = [fork(job, rank, ranks, port) for rank in range(ranks)]
-        print(json.dumps(pids), file=replies, flush=True)
-
-
-def fork(job, rank, ranks, port):
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        os.setpgid(0, 0)  # as launchers do: a signal can go to the trainer and its workers at once
-        if ranks > 1:
-            os.environ.update(
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                WORLD_SIZE=str(ranks),
-                MASTER_ADDR='127.0.0.1',
-                MASTER_PORT=str(port),
-            )
-        log = os.open(Path(job['work_dir']).with_suffix(f'.{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        status = guarded(job, ranks)
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
-
-
-def guarded(job, ranks):
-    """Trains as `tools/train.py` does; returns the exit status."""
-    from fishnet_mmdet.training.checkpoints.resume import CheckpointError
-
-    try:
-        train(job, ranks)
-    except CheckpointError as error:
-        print(f'error: {error}', flush=True)
-        return 1
-    except SystemExit as leaving:
-        return leaving.code
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        return 3
-    return 0
-
-
 def define():  # noqa: C901  (a module in a function)
     """Registers data and model: imports of torch and MMEngine stay out of the test process."""
     import numpy as np
@@ -141,9 +35,11 @@ def define():  # noqa: C901  (a module in a function)
     from mmengine.dataset import BaseDataset
     from mmengine.evaluator import BaseMetric
     from mmengine.hooks import Hook
-    from mmengine.model import BaseModel
-    from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+    from mmengine.model import BaseModel, Sequential
+    from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS
     from torch import nn
+
+    from fishnet_mmdet.training.loops import ResumableIterLoop
 
     @DATASETS.register_module()
     class TinyData(BaseDataset):
@@ -162,11 +58,10 @@ def define():  # noqa: C901  (a module in a function)
 
     @MODELS.register_module()
     class TinyModel(BaseModel):
-        def __init__(self, width=16):
+        def __init__(self, width=16, init_cfg=None):
             super().__init__()
-            self.layers = nn.Sequential(
-                nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, 1)
-            )
+            hidden = [nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3)]
+            self.layers = Sequential(*hidden, nn.Linear(width, 1), init_cfg=init_cfg)
 
         def forward(self, inputs, target, mode='tensor'):
             out = self.layers(torch.stack(inputs))[:, 0]
@@ -174,6 +69,21 @@ def define():  # noqa: C901  (a module in a function)
                 out = out + 0.01 * random.random() + 0.01 * np.random.rand()
             error = (out - torch.stack(target)) ** 2
             return dict(loss=error.mean(), loss_max=error.max()) if mode == 'loss' else [error]
+
+    @LOOPS.register_module()
+    class OwnRun(ResumableIterLoop):
+        """A loop with its own `run`, after MMEngine's."""
+
+        def run(self):
+            self.runner.call_hook('before_train')
+            self.runner.call_hook('before_train_epoch')
+            for _ in range(self._iter):
+                next(self.dataloader_iterator)
+            while self._iter < self._max_iters:
+                self.runner.model.train()
+                self.run_iter(next(self.dataloader_iterator))
+            self.runner.call_hook('after_train_epoch')
+            self.runner.call_hook('after_train')
 
     @METRICS.register_module()
     class TinyMetric(BaseMetric):
@@ -262,6 +172,7 @@ def config(job):
         'worker_init_fn': dict(type='isolate_worker_signals'),
         'sampler': dict(type='DefaultSampler', shuffle=False),
     }
+    loop = job.get('loop_type', 'ResumableEpochLoop' if by_epoch else 'ResumableIterLoop')
     length = dict(max_epochs=job.get('epochs', 4)) if by_epoch else dict(max_iters=job.get('iters', 36))
     every = dict(val_interval=job.get('val_interval', 1 if by_epoch else 9))
     cfg = dict(
@@ -269,7 +180,7 @@ def config(job):
         work_dir=job['work_dir'],
         experiment_name='tiny',
         train_dataloader=loader,
-        train_cfg=dict(type='ResumableEpochLoop' if by_epoch else 'ResumableIterLoop', **length, **every),
+        train_cfg=dict(type=loop, **length, **every),
         val_dataloader=val_loader,
         val_cfg=dict(type='ValLoop'),
         val_evaluator=dict(type='TinyMetric'),
@@ -301,6 +212,10 @@ def config(job):
         log_processor=dict(by_epoch=by_epoch),
         default_scope='mmengine',
     )
+    if 'pretrained' in job:
+        cfg['model']['init_cfg'] = dict(type='Pretrained', checkpoint=job['pretrained'], prefix='layers.')
+    if 'strict_resume' in job:
+        cfg['strict_resume'] = job['strict_resume']
     if job.get('stock'):
         cfg['train_cfg']['type'] = 'EpochBasedTrainLoop'
         cfg['default_hooks']['checkpoint']['type'] = 'CheckpointHook'
@@ -315,9 +230,12 @@ def config(job):
 
 
 def train(job, ranks):
+    """Trains as a train tool does: errors of the user end in one line and status 1."""
     from mmengine.config import Config
     from mmengine.runner import Runner
 
+    from fishnet_mmdet.errors import one_line_errors
+    from fishnet_mmdet.training import launch
     from fishnet_mmdet.training.distributed import prepare_cpu_processes
 
     cfg = Config(config(job), filename=None)
@@ -326,15 +244,24 @@ def train(job, ranks):
     if 'free' in job:
         usage = shutil.disk_usage(cfg.work_dir if Path(cfg.work_dir).exists() else '/')
         shutil.disk_usage = lambda path: usage._replace(free=job['free'])
-    if ranks > 1:
-        cfg.launcher = 'pytorch'
-        prepare_cpu_processes(cfg)
-    Runner.from_cfg(cfg).train()
+    cfg.launcher = 'pytorch' if ranks > 1 else 'none'
+    before = bytes_read()
+    with one_line_errors():
+        if job.get('tool'):
+            launch.train(cfg, resume=job.get('from'))
+        else:
+            prepare_cpu_processes(cfg)
+            Runner.from_cfg(cfg).train()
+    print('bytes read:', bytes_read() - before)
+
+
+def bytes_read():
+    """Bytes that this process has read from files, pipes and sockets so far."""
+    line = Path('/proc/self/io').read_text().splitlines()[0]
+    return int(line.removeprefix('rchar: '))
 
 
 if __name__ == '__main__':
-    if len(sys.argv) == 1:
-        serve()
-    else:  # under torchrun: one job
-        define()
-        sys.exit(guarded(json.loads(sys.argv[1]), int(os.environ.get('WORLD_SIZE', 1))))
+    # Under torchrun: one job.
+    define()
+    train(json.loads(sys.argv[1]), int(os.environ.get('WORLD_SIZE', 1)))

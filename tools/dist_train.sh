@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains on several GPUs of one or more machines: tools/dist_train.sh CONFIG GPUS [flags of tools/train.py]
-# On several machines, start it on each with NNODES, NODE_RANK, MASTER_ADDR (and PORT) set.
+# On several machines, start it on each with NNODES, NODE_RANK, MASTER_ADDR and, if 29500 is in use, PORT set.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,3p "$0"; exit 2; }
 config=$1 gpus=$2

@@ -2,13 +2,10 @@
 """Tests a model, prints its AP, accuracy, IoU or PQ: tools/test.py CONFIG CHECKPOINT, with MMDetection's flags."""
 
 import argparse
-import sys
 
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
-from fishnet_mmdet.evaluation.coco_checks import ResultsError
-from fishnet_mmdet.preflight import PreflightError
+from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
-from fishnet_mmdet.weights.reading import WeightsError
 
 
 def main() -> None:
@@ -20,34 +17,24 @@ def main() -> None:
     parser.add_argument('--show', action='store_true', help='show predictions in windows')
     parser.add_argument(
         '--show-dir',
-        help='folder, below WORK_DIR/TIMESTAMP (of segmentors: WORK_DIR), for pictures of predictions beside annotations',
+        help='folder for pictures of predictions beside annotations, below WORK_DIR/TIMESTAMP (segmentors: WORK_DIR)',
     )
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that each window stays')
     parser.add_argument(
         '--optimize',
         choices=DTYPES,
-        help='test the form for inference: norms folded, channels_last, backbone and neck in this number format',
+        help='test the inference form: norms folded, channels_last, backbone and neck in this number format',
     )
     parser.add_argument('--compile', action='store_true', help='with --optimize: compile the backbone too')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     add_common_arguments(parser)
     args = parser.parse_args()
     if args.compile and not args.optimize:
-        parser.error('--compile goes with --optimize')
-    try:
+        parser.error('--compile needs --optimize')
+    with one_line_errors():
         form = TestOptimized(DTYPES[args.optimize], args.compile) if args.optimize else None
-        test(
-            load_config(args),
-            args.checkpoint,
-            args.out,
-            args.show_dir,
-            args.show,
-            args.wait_time,
-            args.tta,
-            form,
-        )
-    except (PreflightError, ResultsError, WeightsError) as error:
-        sys.exit(f'error: {error}')
+        pictures = (args.show_dir, args.show, args.wait_time)
+        test(load_config(args), args.checkpoint, args.out, *pictures, args.tta, form)
 
 
 if __name__ == '__main__':

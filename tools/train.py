@@ -2,13 +2,9 @@
 """Trains a detector, classifier or segmentor: tools/train.py CONFIG, with MMDetection's own flags."""
 
 import argparse
-import sys
 
-from fishnet_mmdet.evaluation.coco_checks import ResultsError
-from fishnet_mmdet.preflight import PreflightError
-from fishnet_mmdet.training.checkpoints.resume import CheckpointError
+from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
-from fishnet_mmdet.weights.reading import WeightsError
 
 
 def main() -> None:
@@ -19,25 +15,23 @@ def main() -> None:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate from auto_scale_lr.base_batch_size to the real batch',
+        help='scale the learning rate from auto_scale_lr.base_batch_size to the real batch size',
     )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from a checkpoint; without a value from the newest one in the work dir that can be read',
+        help='continue from a checkpoint; without a value, from the newest one in the work dir that can be read',
     )
     parser.add_argument(
         '--skip-bad',
         action='store_true',
-        help='train without bad images and annotations, listed in WORK_DIR/preflight, instead of stopping',
+        help='train without bad images and annotations instead of stopping; they are listed in WORK_DIR/preflight',
     )
     add_common_arguments(parser)
     args = parser.parse_args()
-    try:
+    with one_line_errors():
         train(load_config(args), args.amp, args.auto_scale_lr, args.resume, args.skip_bad)
-    except (CheckpointError, PreflightError, ResultsError, WeightsError) as error:
-        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

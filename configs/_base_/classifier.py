@@ -1,7 +1,6 @@
 """FishNet-150 as an image classifier of mmpretrain: the backbone's last level, FishNet's own neck, a linear layer."""
 
-_base_ = 'mmpretrain::_base_/default_runtime.py'
-custom_imports = dict(imports=['fishnet_mmdet'], allow_failed_imports=False)
+_base_ = ['mmpretrain::_base_/default_runtime.py', './safety.py']
 
 model = dict(
     type='ImageClassifier',
@@ -29,14 +28,5 @@ test_cfg = dict(type='TestLoop')
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_evaluator = val_evaluator
 
-default_hooks = dict(checkpoint=dict(type='DurableCheckpoints', interval=1, max_keep_ckpts=2))
-custom_hooks = [
-    dict(type='NonFiniteGuard'),
-    dict(type='ClassCountGuard'),
-    dict(type='LostRankGuard'),
-    dict(type='PlainCheckpoints'),
-    dict(type='SyncBuffersHook'),
-    dict(type='AccuracyReport'),
-]
-# Others wait in a collective while rank 0 computes AP; a rank that has died is told by LostRankGuard, in seconds.
-env_cfg = dict(dist_cfg=dict(timeout=3600))
+default_hooks = dict(checkpoint=_base_.durable_checkpoints)
+env_cfg = dict(dist_cfg=_base_.patient_collectives)

@@ -8,4 +8,5 @@ fishnet = dict(
     norm_eval=True,
     init_cfg=dict(type='Pretrained', checkpoint='fishnet://fishnet150-imagenet'),
 )
-fish_head_channels = [320, 832, 1600, 2112]  # FishNet.out_channels, the same for 99, 150 and 201
+# FishNet.out_channels, the same for FishNet-99, -150 and -201.
+fish_head_channels = [320, 832, 1600, 2112]

@@ -1,4 +1,7 @@
-"""A layout of one's own, small enough to learn on two cores: fewer bottlenecks than FishNet-99 at a quarter of its width."""
+"""A small architecture that learns on two cores: fewer bottlenecks than FishNet-99, at a quarter of its width.
+
+An example of an architecture that is given as a dict instead of a name.
+"""
 
 narrow = dict(
     tail=(1, 2, 2),
@@ -11,4 +14,5 @@ narrow = dict(
     tail_widths=(32, 64, 128),
     body_widths=(128, 96, 64),
 )
+# FishNet.out_channels of this architecture.
 narrow_head_channels = [80, 208, 400, 528]

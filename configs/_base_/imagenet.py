@@ -1,14 +1,18 @@
 """ImageNet-1k under the released recipe: batch 256, 100 epochs, step; crop, flip and PCA lighting."""
 
 _base_ = './classifier.py'
-data_root = '{{$IMAGENET_ROOT:data/imagenet}}/'  # elsewhere? IMAGENET_ROOT=/path/to/imagenet tools/train.py ...
+# To read ImageNet from another folder: IMAGENET_ROOT=/path/to/imagenet tools/train.py ...
+data_root = '{{$IMAGENET_ROOT:data/imagenet}}/'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', to_float32=True),  # as bytes, Lighting would turn white into black
-    dict(type='RandomResizedCrop', scale=224),  # 8-100 % of the area, ratio 3/4-4/3
+    # As floats: on bytes, Lighting would overflow and turn white into black.
+    dict(type='LoadImageFromFile', to_float32=True),
+    # 8-100 % of the area, aspect ratio 3/4-4/3.
+    dict(type='RandomResizedCrop', scale=224),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    # AlexNet's principal components of ImageNet's colours. Images are BGR here.
     dict(
-        type='Lighting',  # AlexNet's principal components of ImageNet's colours; images are BGR here
+        type='Lighting',
         eigval=[55.4625, 4.7940, 1.1475],
         eigvec=[[-0.5836, -0.6948, 0.4203], [-0.5808, -0.0045, -0.8140], [-0.5675, 0.7192, 0.4009]],
         alphastd=0.1,
@@ -17,13 +21,15 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),  # decoded and resized as the released code does
+    # Decoded and resized as the released code does it.
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
+# 32 images on each of 8 GPUs.
 train_dataloader = dict(
-    batch_size=32,  # on each of 8 GPUs
+    batch_size=32,
     num_workers=8,
     persistent_workers=True,
     dataset=dict(type='ImageNet', data_root=data_root, split='train', pipeline=train_pipeline),

@@ -5,7 +5,8 @@ _base_ = [
     'mmdet::_base_/datasets/coco_instance.py',
     './recipe.py',
 ]
-data_root = '{{$COCO_ROOT:data/coco}}/'  # COCO elsewhere? COCO_ROOT=/path/to/coco tools/train.py ...
+# To read COCO from another folder: COCO_ROOT=/path/to/coco tools/train.py ...
+data_root = '{{$COCO_ROOT:data/coco}}/'
 
 model = dict(backbone=dict(frozen_stages=0, norm_cfg=dict(requires_grad=False)))
 

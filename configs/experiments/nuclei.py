@@ -1,7 +1,7 @@
-"""Does FishNet beat ResNet-50? Mask R-CNN on nuclei, backbone against backbone: `tools/compare_backbones.py` runs this.
+"""Is FishNet better than ResNet-50? Mask R-CNN on nuclei with several backbones.
 
-Not a config of a training: it says what is compared, as data. Everything but the backbone is the track's config's, and
-so are norms, what is fixed, and where weights come from.
+`tools/compare_backbones.py` runs this file. It is not a training config: it lists, as data, what is compared. All but
+the backbone comes from the track's config, including norms, which parameters are fixed, and where weights come from.
 """
 
 backbones = dict(
@@ -13,7 +13,7 @@ backbones = dict(
 )
 baseline = 'resnet50'
 
-# What is run first is complete first: a round goes through every track before the next one begins.
+# A round finishes on every track before the next round begins.
 rounds = [['fishnet150', 'resnet50'], ['fishnet99', 'resnext50', 'fishnext150']]
 seeds = [0, 1, 2]
 
@@ -26,9 +26,12 @@ tracks = dict(
     ),
 )
 
-# Rates are tried over fewer epochs, on images of the training set that are held out of it for that; never on val.
+# Learning rates are tried over fewer epochs. They are judged on images that are held out of the training set, never on
+# the validation set.
 rate_epochs = 6
 held_out = 0.2
 
-side = 256  # of the image for which multiply-adds are counted
+# Side in pixels of the image for which multiply-adds are counted.
+side = 256
+# Number of images that are painted.
 pictures = 8

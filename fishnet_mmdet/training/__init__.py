@@ -1,1 +1,1 @@
-"""From a config to a run: launch, loops, checkpoints, guards."""
+"""Training and testing: from a config to a run, with its loops, checkpoints and guards."""

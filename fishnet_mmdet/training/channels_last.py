@@ -1,4 +1,4 @@
-"""Training and testing in channels_last, by one line of a config."""
+"""Training and testing in the memory format channels_last, by one line of a config."""
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -10,14 +10,15 @@ from fishnet_mmdet.network.ops.memory_format import to_channels_last
 
 @HOOKS.register_module()
 class ChannelsLast(Hook):
-    """Lays the whole model out in channels_last (channels beside each other), which convolutions like best.
+    """Converts the whole model to channels_last, the memory format in which convolutions are fastest.
 
-    With tensor cores, mixed precision or a CPU it is faster; results agree within rounding. mmcv's own operations, which
-    know contiguous maps only, get these.
+    It is faster with tensor cores, with mixed precision and on a CPU; results agree within rounding. The operations of
+    mmcv support contiguous tensors only, and get these.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Turns the model over once, before training, validation or test."""
+        """Converts the model once, before training, validation or test."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model = getattr(model, 'module', model)  # test-time augmentation wraps once more
+        # Test-time augmentation wraps the model once more.
+        model = getattr(model, 'module', model)
         to_channels_last(model, model.backbone)

@@ -1,4 +1,4 @@
-"""Several processes on machines without a GPU, through MMEngine's public points."""
+"""Training in several processes on machines without a GPU, by MMEngine's public API."""
 
 import gc
 import os
@@ -13,22 +13,25 @@ from mmengine.registry import MODEL_WRAPPERS
 
 @MODEL_WRAPPERS.register_module()
 class CPUDistributedDataParallel(MMDistributedDataParallel):
-    """MMEngine's wrapper without `device_ids`, which torch does not take for modules on the CPU."""
+    """MMEngine's wrapper without `device_ids`, which torch does not accept for modules on the CPU."""
 
     def __init__(self, module: torch.nn.Module, device_ids: list[int] | None = None, **kwargs) -> None:
         super().__init__(module=module, **kwargs)
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0, asked of the launcher's variables: it works before any process group exists."""
+    """Returns whether this is rank 0, by the launcher's variables; it works before any process group exists."""
     return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
 
 
 def prepare_cpu_processes(cfg: Config) -> None:
-    """Lets `torchrun ... --launcher pytorch` run without a GPU.
+    """Makes `torchrun ... --launcher pytorch` work without a GPU.
 
-    MMEngine's launcher would call CUDA; it leaves a process group alone that is there already, so one is made here.
-    Changes `cfg` in place; does nothing for other launchers or where CUDA is available.
+    MMEngine's launcher would call CUDA. It leaves an existing process group as it is, so one is created here. Other
+    launchers, and machines with CUDA, need nothing.
+
+    Args:
+        cfg: The config of the run; changed in place.
     """
     if cfg.get('launcher', 'none') != 'pytorch' or torch.cuda.is_available():
         return
@@ -46,11 +49,12 @@ def prepare_cpu_processes(cfg: Config) -> None:
 
 
 def leave_process_group() -> None:
-    """Takes the process group down and waits for its threads, if there is one. The runner must be out of scope by now.
+    """Destroys the process group, if there is one, and waits for its threads. The runner must be out of scope.
 
-    Whoever still holds the group, as DDP does, keeps gloo's threads running; one that lets go of its last tensor while the
-    interpreter is exiting aborts the process, after a run that went well.
+    An object that still holds the group, as DDP does, keeps gloo's threads running. If one of these threads releases
+    its last tensor while the interpreter exits, the process aborts after a run that went well.
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-        gc.collect()  # a runner and its hooks hold each other
+        # A runner and its hooks refer to each other.
+        gc.collect()

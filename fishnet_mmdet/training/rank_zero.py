@@ -1,4 +1,4 @@
-"""One process looks, and all go on or stop by what it saw."""
+"""Work that one process does before the training, while the others wait for its result."""
 
 import sys
 import time
@@ -14,36 +14,37 @@ from mmengine.utils.dl_utils import set_multi_processing
 from fishnet_mmdet.training.distributed import prepare_cpu_processes
 
 PATIENCE = timedelta(days=1)
-"""How long the others wait: a first look at a million images on a slow disk takes hours."""
+"""How long the other ranks wait: the first check of a million images on a slow disk takes hours."""
 
 
-def on_rank_zero(cfg: Config, look: Callable[[], object]) -> None:
-    """Calls `look` in rank 0 only; the others wait as long as it takes, and exit with status 1 if it raised.
+def on_rank_zero(cfg: Config, work: Callable[[], object]) -> None:
+    """Calls a function on rank 0 only. The other ranks wait for it, and exit with status 1 if it raised.
 
-    The process group is made here, before the runner, which then leaves it alone. The wait has a group of its own: that of
-    the training would give up after minutes.
+    The process group is created here, before the runner, which then uses it. The waiting has its own group,
+    because that of the training would time out after minutes.
 
     Args:
         cfg: A config with its launcher; prepared for several processes on the CPU where there is no GPU.
-        look: What to do.
+        work: The function.
 
     Raises:
-        Exception: Whatever `look` raises, in rank 0.
+        Exception: On rank 0, any exception of `work`.
     """
     if cfg.get('launcher', 'none') == 'none':
-        look()
+        work()
         return
     _join(cfg)
     waiting = torch.distributed.new_group(backend='gloo', timeout=PATIENCE)
     passed = torch.zeros(1)
     try:
         if get_rank() == 0:
-            look()
+            work()
             passed += 1
     finally:
         torch.distributed.broadcast(passed, 0, waiting)
     if not passed:
-        time.sleep(10)  # a launcher ends all when one ends: rank 0 says why first
+        # A launcher ends all processes when one ends: rank 0 must have printed its message first.
+        time.sleep(10)
         sys.exit(1)
     torch.distributed.destroy_process_group(waiting)
 
@@ -52,5 +53,6 @@ def _join(cfg: Config) -> None:
     prepare_cpu_processes(cfg)
     if not is_distributed():
         env = cfg.get('env_cfg', {})
-        set_multi_processing(**env.get('mp_cfg', {}), distributed=True)  # or init_dist would choose 'spawn'
+        # Set before `init_dist`, which would choose 'spawn'.
+        set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
         init_dist(cfg.launcher, **env.get('dist_cfg', {}))

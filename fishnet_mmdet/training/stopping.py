@@ -1,4 +1,4 @@
-"""Stopping on a signal: all processes of a job at the same iteration."""
+"""Stopping on a signal: all processes of a job stop at the same iteration."""
 
 import os
 import signal
@@ -14,19 +14,19 @@ import torch
 from mmengine.dist import all_reduce, get_world_size
 
 STOPPED = 75
-"""Exit status of a run that was asked to stop, saved, and can go on: `EX_TEMPFAIL` of sysexits.h, "try again"."""
+"""Exit status of a run that was asked to stop, saved, and can continue: `EX_TEMPFAIL` of sysexits.h, "try again"."""
 
 ECHO_SECONDS = 3.0
-"""Signals so shortly after the first are the same request: a terminal and the launcher both pass on one Ctrl-C."""
+"""Signals within this time of the first are the same request: a terminal and the launcher both pass on one Ctrl-C."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Remembers that somebody asked this process to stop: Slurm, a launcher, or Ctrl-C.
+    """Notes that this process was asked to stop, by Slurm, a launcher or Ctrl-C.
 
-    The first signal is only noted; a second one, after `ECHO_SECONDS`, ends the process at once, as it would have
-    without us.
+    The first signal is only noted. A second one, after `ECHO_SECONDS`, has its default effect and ends the process at
+    once.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class StopRequest:
         self._former: dict[int, object] = {}
 
     def listen(self) -> None:
-        """Takes the signals over; from a thread other than the main one it cannot, and does nothing."""
+        """Installs the signal handlers. Only the main thread can; in any other thread it does nothing."""
         if threading.current_thread() is threading.main_thread():
             self._former = {number: signal.signal(number, self._note) for number in SIGNALS}
 
-    def hang_up(self) -> None:
-        """Gives the signals back."""
+    def restore_handlers(self) -> None:
+        """Installs the former signal handlers."""
         while self._former:
             signal.signal(*self._former.popitem())
 
@@ -51,14 +51,14 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    def agreed(self) -> bool:
-        """Whether any rank was asked. All ranks call it, and all get the same answer."""
+    def on_any_rank(self) -> bool:
+        """Returns whether any rank was asked to stop. All ranks call it, and all get the same answer."""
         return any_rank(self._first is not None)
 
 
 @contextmanager
 def nothing_to_save_yet() -> Iterator[None]:
-    """Within it SIGTERM ends the process with `STOPPED`, until a `StopRequest` listens in its place.
+    """Context in which SIGTERM ends the process with status `STOPPED`, until a `StopRequest` listens.
 
     Raises:
         SystemExit: On SIGTERM.
@@ -79,9 +79,9 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether a flag is set on any rank; all ranks call it, and none goes on before all have."""
+    """Returns whether a flag is set on any rank. All ranks call it and wait for each other."""
     if get_world_size() == 1:
         return flag
-    told = torch.tensor([int(flag)])
-    all_reduce(told, 'max')
-    return bool(told)
+    shared = torch.tensor([int(flag)])
+    all_reduce(shared, 'max')
+    return bool(shared)

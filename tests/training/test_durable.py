@@ -14,22 +14,16 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.fileio import get_file_backend
-from test_resume import assert_same, log_of
-from tiny_run import Forker
+from run_logs import Hostile, assert_same, log_of, wait_for_log
 
 from fishnet_mmdet import DurableCheckpoints
 from fishnet_mmdet.files.atomic import HALF_WRITTEN, write_atomically
-from fishnet_mmdet.training.checkpoints.resume import CheckpointError, newest, read
+from fishnet_mmdet.training.checkpoints.position import CheckpointError
+from fishnet_mmdet.training.checkpoints.reader import read
+from fishnet_mmdet.training.checkpoints.resume import newest
 from fishnet_mmdet.weights.reading import WeightsError
 
 QUICK = dict(seed=5, workers=0, validate=False)
-
-
-@pytest.fixture(scope='module')
-def forker():
-    forker = Forker()
-    yield forker
-    forker.close()
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +41,8 @@ def run(finished, tmp_path):
 
 
 def found(run, warn=lambda line: None):
-    return newest(run, run / 'last_checkpoint', warn)
+    checkpoint = newest(run, run / 'last_checkpoint', warn)
+    return checkpoint and checkpoint.path
 
 
 def half_written(run):
@@ -103,14 +98,14 @@ class TestAtomicWrite:
 
 
 class TestWhichCheckpoint:
-    def test_the_latest_iteration_whatever_the_pointer_says(self, run):
+    def test_the_latest_iteration_and_not_what_the_pointer_says(self, run):
         (run / 'last_checkpoint').write_text(str(run / 'epoch_1.pth'))
         assert found(run) == run / 'epoch_2.pth'
         os.utime(run / 'epoch_1.pth')
         assert found(run) == run / 'epoch_2.pth'
 
     def test_what_was_written_last_counts_more_than_iterations(self, run):
-        """A run that began anew in the same folder, or went back, has left later iterations behind."""
+        """A run that started again in the same folder, or went back, has left later iterations behind."""
         content = torch.load(run / 'epoch_1.pth', weights_only=True)
         assert content['meta']['written'] < torch.load(run / 'epoch_2.pth', weights_only=True)['meta']['written']
         content['meta']['written'] += 1000
@@ -150,7 +145,7 @@ class TestWhichCheckpoint:
         before = file.read_bytes()
         told = []
         assert found(run, told.append) == run / 'epoch_1.pth'
-        assert len(told) == 1 and str(file) in told[0] and 'Passed over' in told[0]
+        assert len(told) == 1 and str(file) in told[0] and 'Skipped' in told[0]
         assert file.read_bytes() == before and not (run / 'executed').exists()
         with pytest.raises(WeightsError, match='epoch_2.pth'):
             read(file)
@@ -169,7 +164,7 @@ class TestWhichCheckpoint:
         assert found(tmp_path) is None
         for name in ('epoch_1.pth', 'epoch_2.pth'):
             (run / name).write_bytes(b'')
-        with pytest.raises(CheckpointError, match='(?s)epoch_1.pth is no weight file.*epoch_2.pth'):
+        with pytest.raises(CheckpointError, match='(?s)no checkpoint that can be read.*epoch_1.pth.*epoch_2.pth'):
             found(run)
 
     def test_any_runner_with_the_hook_finds_it(self, forker, run):
@@ -181,17 +176,9 @@ class TestWhichCheckpoint:
         (run / '.epoch_2.pth.mine').write_bytes(b'of the user')
         assert forker.run(work_dir=str(run), epochs=2, resume=True, **QUICK) == [0]
         log = log_of(run)
-        assert 'Passed over' in log and 'resumed epoch: 1' in log and str(leftover) in log
+        assert 'Skipped' in log and 'resumed epoch: 1' in log and str(leftover) in log
         assert not leftover.exists() and (run / '.epoch_2.pth.mine').exists()
         assert found(run) == run / 'epoch_2.pth'
-
-
-class Hostile:
-    def __init__(self, trace):
-        self.trace = str(trace)
-
-    def __reduce__(self):
-        return os.mkdir, (self.trace,)
 
 
 class TestRetention:
@@ -229,7 +216,12 @@ def check_full_disk(forker, run, mischief):
 
 WIDE = dict(QUICK, width=5000, ema=False)
 BYTE_POINTS = 18
-POINTS = [*range(BYTE_POINTS), 'fsync', 'replace']
+EVERY_DAY = (0, 9, 17)
+POINTS = [
+    *(point if point in EVERY_DAY else pytest.param(point, marks=pytest.mark.long) for point in range(BYTE_POINTS)),
+    'fsync',
+    'replace',
+]
 
 
 class TestFullDisk:
@@ -270,7 +262,7 @@ class TestFullDisk:
         finally:
             subprocess.run(['umount', disk], check=True)
 
-    def test_too_little_room_is_told_before_training(self, forker, tmp_path):
+    def test_too_little_room_is_reported_before_training(self, forker, tmp_path):
         work_dir = tmp_path / 'run'
         assert forker.run(work_dir=str(work_dir), free=4_000_000, epochs=9, **WIDE) == [1]
         last = log_of(work_dir).splitlines()[-1]
@@ -282,10 +274,7 @@ class TestSignals:
     def stop(self, forker, job, number, after, to_group=True):
         """Signals the trainer, or it and its workers, once the log has a line; returns the exit status."""
         (pid,) = forker.start(job)
-        log, deadline = Path(f'{job["work_dir"]}.0.log'), time.monotonic() + 120
-        while not (log.is_file() and re.search(after, log.read_text())):
-            assert time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.05)
+        wait_for_log(job['work_dir'], lambda text: re.search(after, text))
         (os.killpg if to_group else os.kill)(pid, number)
         return forker.wait()[0]
 
@@ -319,9 +308,7 @@ class TestSignals:
     def test_a_second_signal_ends_at_once(self, forker, tmp_path):
         job = dict(seed=5, epochs=2, workers=0, work_dir=str(tmp_path / 'run'), mischief=dict(seconds=30))
         (pid,) = forker.start(job)
-        log = Path(f'{job["work_dir"]}.0.log')
-        while not (log.is_file() and 'Checkpoints will be saved' in log.read_text()):
-            time.sleep(0.1)
+        wait_for_log(job['work_dir'], lambda text: 'Checkpoints will be saved' in text)
         time.sleep(1)
         os.kill(pid, signal.SIGTERM)
         time.sleep(3.5)
@@ -372,7 +359,7 @@ def test_killed_at_random_moments(forker, tmp_path, kills, capsys):
         inside += bool(lines) and lines[-1][0] == 's'
         writing += bool(half_written(run))
         checkpoint = found(run, pytest.fail)
-        stands[loop] = 0 if checkpoint is None else read(checkpoint)['meta']['iter']
+        stands[loop] = 0 if checkpoint is None else read(checkpoint).position.iteration
         assert stands[loop] >= saved and reached - stands[loop] <= INTERVAL, (reached, saved, stands)
         assert len(list(run.glob('*.pth'))) <= 3 and len(half_written(run)) <= 1
     with capsys.disabled():

@@ -4,39 +4,18 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import CONFIGS
-from test_resume import log_of
-from tiny_run import Forker, logged
+from run_logs import iteration_of, log_of, wait_for_log
+from tiny_run import logged
 
 from fishnet_mmdet.training.checkpoints.resume import folder_of
 
 QUICK = dict(seed=5, workers=0, validate=False, ema=False)
-
-
-@pytest.fixture(scope='module')
-def forker():
-    forker = Forker()
-    yield forker
-    forker.close()
-
-
-def iteration_of(path):
-    return torch.load(path, weights_only=True)['meta']['iter']
-
-
-def wait_for(run, text, times):
-    """Until the log has it so often."""
-    deadline = time.monotonic() + 120
-    while not Path(f'{run}.0.log').is_file() or log_of(run).count(text) < times:
-        assert time.monotonic() < deadline, log_of(run)[-2000:]
-        time.sleep(0.05)
 
 
 class TestFolders:
@@ -77,11 +56,12 @@ class TestFolders:
             (pid,) = forker.start(
                 {**job, 'epochs': 9, 'resume': resume, 'log_interval': 1, 'mischief': dict(seconds=0.1)}
             )
-            wait_for(run, 'Epoch(train)', times=14 if not resume else 30)
+            times = 14 if not resume else 30
+            wait_for_log(run, lambda text, times=times: text.count('Epoch(train)') >= times)
             os.kill(pid, signal.SIGINT)
             assert forker.wait() == [75], log_of(run)[-3000:]
             assert (run / 'interrupted.pth').read_bytes() == newest
-        assert '--resume FILE goes on from one of another run (epoch_1.pth, interrupted.pth)' in log_of(run)
+        assert '--resume FILE resumes from one of another run (epoch_1.pth, interrupted.pth)' in log_of(run)
         assert sorted(path.name for path in run.glob('i*.pth')) == ['interrupted.pth', 'interrupted_2.pth']
         assert iteration_of(run / 'interrupted_2.pth') > 12
 
@@ -118,7 +98,7 @@ class TestFolders:
         assert forker.run(work_dir=str(tmp_path / 'run'), plain=False, **QUICK) == [1]
         assert "add dict(type='PlainCheckpoints') to custom_hooks" in log_of(tmp_path / 'run')
 
-    def test_files_of_stock_mmengine_are_told_with_the_mend(self, forker, tmp_path):
+    def test_files_of_stock_mmengine_are_reported_with_the_fix(self, forker, tmp_path):
         job = dict(QUICK, work_dir=str(tmp_path / 'run'))
         assert forker.run(**job, epochs=1, stock=True) == [0]
         assert forker.run(**job, epochs=2, resume=True) == [1]
@@ -141,12 +121,12 @@ class TestFolders:
             ),
             (
                 ['--resume', '--cfg-options', 'default_hooks.checkpoint.out_dir=s3://bucket/runs'],
-                'name the checkpoint to go on from',
+                'name the checkpoint, as --resume ADDRESS',
             ),
         ],
         ids=['a file in the way', 'a file where checkpoints go', 'checkpoints far away'],
     )
-    def test_a_folder_of_no_use_is_told_first(self, run_tool, tmp_path, flags, told):
+    def test_a_folder_of_no_use_is_reported_first(self, run_tool, tmp_path, flags, told):
         (tmp_path / 'file').touch()
         flags = [flag.format(tmp_path) for flag in flags]
         done = run_tool('tools/train.py', CONFIGS / 'mask_rcnn_fishnet_demo.py', *flags, cwd=tmp_path)
@@ -181,7 +161,7 @@ class TestAnotherLength:
         job = dict(job, batch=4, resume=True)
         assert forker.run(**job, mischief=dict(die_at=44)) == [-signal.SIGKILL]
         log = log_of(tmp_path / 'run')
-        assert 'an epoch had 12 batches, and now has 6; the learning rate goes on as the checkpoint' in log
+        assert 'an epoch had 12 batches, and now has 6; the learning rate of the checkpoint is kept' in log
         assert forker.run(**job) == [0], log_of(tmp_path / 'run')[-3000:]
         assert max(map(iteration_of, (tmp_path / 'run').glob('iter_*.pth'))) == 35 + 2 * 6
 
@@ -198,14 +178,14 @@ class TestAnotherLength:
         assert 'not exactly' in log_of(tmp_path / 'run') and logged(tmp_path / 'run')['val', 1]
 
     def test_a_validation_that_was_not_killed_is_not(self, forker, tmp_path):
-        """An epoch begins anew; the one before was validated."""
+        """An epoch starts from its beginning; the one before was validated."""
         job = dict(seed=5, workers=0, ema=False, epochs=2, work_dir=str(tmp_path / 'run'))
         job['checkpoint'] = dict(by_epoch=False, interval=5)
         assert forker.run(**job, mischief=dict(die_at=16)) == [-signal.SIGKILL]
         assert forker.run(**job, batch=4, resume=True) == [0]
         assert len(re.findall(r'Epoch\(val\) \[1\].* acc:', log_of(tmp_path / 'run'))) == 1
 
-    def test_half_a_gradient_is_told(self, forker, tmp_path):
+    def test_half_a_gradient_is_reported(self, forker, tmp_path):
         job = dict(QUICK, work_dir=str(tmp_path / 'run'), accumulate=5)
         assert forker.run(**job, epochs=1) == [0]
         # The last iteration of a run steps with what it has; told to go on, it would have gone on gathering.
@@ -218,11 +198,8 @@ class TestSignals:
         """As systemd and some schedulers do: workers must not die of it before the trainer has saved."""
         job = dict(seed=5, workers=2, epochs=3, work_dir=str(tmp_path / 'run'), mischief=dict(seconds=0.2))
         (pid,) = forker.start(job)
-        deadline = time.monotonic() + 120
-        log = Path(f'{job["work_dir"]}.0.log')
-        while not (log.is_file() and re.search(r'\[1\]\[ 4/12\]', log.read_text())):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for_log(job['work_dir'], lambda text: re.search(r'\[1\]\[ 4/12\]', text))
+        deadline = time.monotonic() + 60
         workers = [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
         assert len(workers) >= 2
         for number in (*workers, pid):
@@ -233,13 +210,13 @@ class TestSignals:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
-    def test_before_anything_is_trained(self):
-        code = (
+    def test_before_anything_is_trained(self, forker, tmp_path):
+        (tmp_path / 'script.py').write_text(
             'import os, signal, time\n'
             'from fishnet_mmdet.training.stopping import nothing_to_save_yet\n'
             'with nothing_to_save_yet():\n'
             '    os.kill(os.getpid(), signal.SIGTERM)\n'
             '    time.sleep(30)'
         )
-        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+        done = forker.run_script(tmp_path / 'script.py', timeout=120)
         assert done.returncode == 75 and done.stderr.startswith('Asked to stop'), done.stderr

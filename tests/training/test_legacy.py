@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
-from test_resume import assert_same, log_of
-from tiny_run import Forker
+from run_logs import assert_same, log_of
 
 from fishnet_mmdet.training.checkpoints.legacy import convert
-from fishnet_mmdet.training.checkpoints.resume import read
+from fishnet_mmdet.training.checkpoints.reader import read
 from fishnet_mmdet.weights.reading import WeightsError
 
 
@@ -58,7 +57,7 @@ class TestConvert:
             read(tmp_path / 'old.pth')
         assert convert(tmp_path / 'old.pth', tmp_path / 'new.pth') == (1, 4, [])
         assert torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / 'new.pth') == []
-        content, old = read(tmp_path / 'new.pth'), old_checkpoint()
+        content, old = read(tmp_path / 'new.pth').content, old_checkpoint()
         for part in ('meta', 'state_dict', 'optimizer'):
             assert_same(content[part], old[part])
         history = content['message_hub']['log_scalars']['train/loss']
@@ -106,7 +105,7 @@ class TestConvert:
             lambda: {'message_hub': {'log_scalars': HistoryBuffer([1.0], [1]), 'x': {HistoryBuffer: 1}}},
         ],
     )
-    def test_odd_contents_are_told(self, tmp_path, more):
+    def test_odd_contents_are_reported(self, tmp_path, more):
         torch.save(old_checkpoint(**more()), tmp_path / 'old.pth')
         with pytest.raises(WeightsError, match='old.pth'):
             convert(tmp_path / 'old.pth', tmp_path / 'new.pth')
@@ -130,21 +129,17 @@ class TestConvert:
             convert(tmp_path / 'old.pth', tmp_path / 'new.pth')
 
 
-def test_a_run_of_stock_mmengine_goes_on(tmp_path, run_tool):
+def test_a_run_of_stock_mmengine_goes_on(forker, tmp_path, run_tool):
     """Trained with MMEngine's own hook and loop; converted by the tool; resumed by ours, which says it is not exact."""
-    forker = Forker()
-    try:
-        job = dict(seed=5, workers=0, validate=False, work_dir=str(tmp_path / 'run'))
-        assert forker.run(**job, epochs=1, stock=True) == [0], log_of(tmp_path / 'run')
-        old = tmp_path / 'run/epoch_1.pth'
-        assert torch.serialization.get_unsafe_globals_in_checkpoint(old)
-        done = run_tool('tools/plain_checkpoint.py', old, tmp_path / 'plain.pth')
-        assert done.returncode == 0 and 'epoch 1, iteration 12' in done.stdout, done.stderr
-        old.unlink()
-        (tmp_path / 'plain.pth').rename(tmp_path / 'run/plain.pth')
-        assert forker.run(**job, epochs=2, resume=True) == [0], log_of(tmp_path / 'run')
-    finally:
-        forker.close()
+    job = dict(seed=5, workers=0, validate=False, work_dir=str(tmp_path / 'run'))
+    assert forker.run(**job, epochs=1, stock=True) == [0], log_of(tmp_path / 'run')
+    old = tmp_path / 'run/epoch_1.pth'
+    assert torch.serialization.get_unsafe_globals_in_checkpoint(old)
+    done = run_tool('tools/plain_checkpoint.py', old, tmp_path / 'plain.pth')
+    assert done.returncode == 0 and 'epoch 1, iteration 12' in done.stdout, done.stderr
+    old.unlink()
+    (tmp_path / 'plain.pth').rename(tmp_path / 'run/plain.pth')
+    assert forker.run(**job, epochs=2, resume=True) == [0], log_of(tmp_path / 'run')
     log = log_of(tmp_path / 'run')
     assert 'resumed epoch: 1, iter: 12' in log and 'holds no random state' in log
     histories = torch.load(tmp_path / 'run/epoch_2.pth', weights_only=True)['message_hub']['log_scalars']

@@ -1,1 +1,1 @@
-"""Checkpoints: plain content, durable files, exact resume."""
+"""Checkpoints: plain content, atomic writing, exact resume."""

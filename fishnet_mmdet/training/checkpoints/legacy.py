@@ -1,8 +1,8 @@
-"""Checkpoints that stock MMEngine wrote, made plain without executing anything in them.
+"""Converts checkpoints of stock MMEngine to plain form without executing anything in them.
 
-Besides tensors such a file asks an unpickler for MMEngine's HistoryBuffer, for NumPy's arrays, scalars and dtypes, and
-for `getattr`, with which HistoryBuffer names four methods of its own. torch's restricted unpickler gets stand-ins for
-exactly these names: they take the bytes apart and can do nothing else. Every other name it refuses.
+Besides tensors, such a file asks an unpickler for MMEngine's HistoryBuffer, for NumPy's arrays, scalars and dtypes, and
+for `getattr`, by which HistoryBuffer refers to four of its methods. torch's restricted unpickler gets stand-ins for
+exactly these names. They decode bytes and can do nothing else. The unpickler refuses every other name.
 """
 
 import pickle
@@ -16,20 +16,20 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from fishnet_mmdet.files.atomic import write_atomically
-from fishnet_mmdet.training.checkpoints import resume
 from fishnet_mmdet.training.checkpoints.plain import WEIGHTS, to_plain
-from fishnet_mmdet.weights import reading
+from fishnet_mmdet.training.checkpoints.position import position_of
+from fishnet_mmdet.weights import reading, writing
 from fishnet_mmdet.weights.reading import WeightsError
 
 KINDS = 'biuf'
-"""Of NumPy's dtypes: truth values, integers, floats."""
+"""Kinds of NumPy dtypes that are accepted: booleans, integers, floats."""
 
 
 class _DType:
-    """Stands for `numpy.dtype`: a number of some size."""
+    """Stands for `numpy.dtype`: the type of a number."""
 
     def __new__(cls, name: str = '', *flags: Any) -> '_DType':
-        """As NumPy pickles it, such as `dtype('f8', False, True)`."""
+        """Takes what NumPy pickles, such as `dtype('f8', False, True)`."""
         self = super().__new__(cls)
         if not isinstance(name, str) or name[:1] not in KINDS or not name[1:].isdecimal():
             raise pickle.UnpicklingError(f'unsupported global numpy.dtype({name!r})')
@@ -53,12 +53,12 @@ class _Array:
 
 
 def _reconstruct(kind: type, shape: tuple, code: bytes) -> _Array:
-    """Stands for NumPy's function that makes an empty array, to be filled by `__setstate__`."""
+    """Stands for NumPy's function that creates an empty array; `__setstate__` fills it."""
     return _Array()
 
 
 def _scalar(dtype: _DType, content: bytes) -> Any:
-    """Stands for NumPy's function that makes a scalar."""
+    """Stands for NumPy's function that creates a scalar."""
     return np.frombuffer(_bytes(content), _known(dtype), count=1)[0].item()
 
 
@@ -74,7 +74,7 @@ class _History:
 
 
 def _method_of_history(owner: Any, name: str) -> None:
-    """Stands for `getattr`, of which old files ask for the methods of HistoryBuffer: they are not needed."""
+    """Stands for `getattr`, by which old files ask for methods of HistoryBuffer. They are not needed."""
     if owner is not _History or name not in ('min', 'max', 'current', 'mean'):
         raise pickle.UnpicklingError(f'unsupported global getattr({owner!r}, {name!r})')
 
@@ -100,44 +100,47 @@ STAND_INS = [
     *((_reconstruct, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
     *((_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
 ]
-"""All that an old file may ask for beyond what torch allows, by full name."""
+"""All names that an old file may ask for beyond those that torch allows."""
 
 
 def convert(source: Path | str, target: Path | str) -> tuple[int, int, list[str]]:
-    """Writes an old checkpoint anew, in the plain form that a resume reads.
+    """Writes an old checkpoint in the plain form that a resume reads.
 
     Args:
         source: A checkpoint of stock MMEngine.
-        target: The file to write, ending in .pth; it must not be there yet.
+        target: The file to write, ending in .pth; it must not exist.
 
     Returns:
-        The epoch and iteration that the checkpoint is of, and what had no plain form and was left out.
+        Epoch and iteration of the checkpoint, and the places of what had no plain form and was left out.
 
     Raises:
-        WeightsError: The source is damaged, asks for anything but the names above, or cannot be resumed from; or the
-            target cannot be written. Nothing is left behind.
+        WeightsError: The source is damaged, asks for any name but those above, or cannot be resumed from; or the target
+            cannot be written. Nothing is left behind.
     """
     target = Path(target)
     if target.suffix != '.pth' or target.exists() or not target.resolve().parent.is_dir():
-        raise WeightsError(f'{target}: the file to write must end in .pth, in a folder that exists, and be new')
+        raise WeightsError(f'{target}: the file to write must end in .pth, must not exist, and its folder must exist')
     if not hasattr(torch.serialization, 'safe_globals'):
-        raise WeightsError(f'torch {torch.__version__} has no restricted unpickler that takes stand-ins: 2.6 has')
+        raise WeightsError(
+            f'torch {torch.__version__} has no restricted unpickler that takes stand-ins: install torch 2.6 or newer'
+        )
     content = reading.read_checkpoint(source, allow=STAND_INS)
-    resume.stand(content, Path(source))
+    position_of(content, Path(source))
     left_out: list[str] = []
     try:
         plain = {
             key: _weights(value, source) if key == WEIGHTS else to_plain(_real(value, source), key, left_out)
             for key, value in content.items()
         }
-    except (TypeError, ValueError, RecursionError) as error:  # arrays as keys, lists in themselves
-        raise WeightsError(f'{source} is no checkpoint that MMEngine wrote: {error}') from error
-    write_atomically(target, reading.torch_bytes(plain))
+    except (TypeError, ValueError, RecursionError) as error:
+        # Arrays as keys, for example, or lists that contain themselves.
+        raise WeightsError(f'{source} is not a checkpoint that MMEngine wrote: {error}') from error
+    write_atomically(target, writing.torch_bytes(plain))
     return plain['meta']['epoch'], plain['meta']['iter'], left_out
 
 
 def _weights(state: Mapping[str, Any], source: Path | str) -> OrderedDict:
-    """A state dict of tensors alone, with the notes on versions that torch keeps beside them."""
+    """A state dict of tensors only, with the version metadata that torch stores beside them."""
     odd = next((key for key, value in state.items() if not isinstance(value, torch.Tensor)), None)
     if odd is not None:
         raise WeightsError(f'{source}: {odd} of the weights is a {type(state[odd]).__name__}, not a tensor')
@@ -147,14 +150,14 @@ def _weights(state: Mapping[str, Any], source: Path | str) -> OrderedDict:
 
 
 def _real(value: Any, source: Path | str) -> Any:
-    """What stand-ins stand for, in containers of any depth."""
+    """Replaces stand-ins by the values that they stand for, in containers of any depth."""
     if isinstance(value, _Array):
         return value.value
     if isinstance(value, _History):
         parts = [value.state.get(key) for key in ('_log_history', '_count_history')]
         length = value.state.get('max_length')
         if not all(isinstance(part, _Array) for part in parts) or not isinstance(length, int):
-            raise WeightsError(f'{source}: a history of the log is damaged')
+            raise WeightsError(f'{source} is damaged: a history of the log is not made of arrays')
         values, counts = (part.value.tolist() for part in parts)
         return HistoryBuffer(values, counts, length)
     if isinstance(value, Mapping):

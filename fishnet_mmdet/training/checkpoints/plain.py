@@ -1,8 +1,8 @@
-"""Checkpoints that torch's safe loader can read back.
+"""Checkpoints that torch's safe loader can read.
 
-MMEngine 0.10.7 pickles objects of its own and of NumPy beside the weights. `torch.load`, which since torch 2.6 takes
-plain containers and tensors only, refuses such a file, so a run can neither resume nor be tested from it. The hook
-here writes the same content plainly; nothing is allow-listed and nothing is ever unpickled.
+MMEngine 0.10.7 stores pickled objects, its own and NumPy's, beside the weights. Since torch 2.6, `torch.load` accepts
+only plain containers and tensors by default and refuses such a file, so a run can neither resume nor be tested from it.
+The hook here writes the same content in plain form. Nothing is allow-listed and nothing is unpickled.
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from fishnet_mmdet.training.checkpoints.resume import drop_code
+from fishnet_mmdet.training.checkpoints.reader import drop_code
 from fishnet_mmdet.weights.fitting import fit
 
 WEIGHTS = 'state_dict'
@@ -25,26 +25,26 @@ WEIGHTS = 'state_dict'
 
 @HOOKS.register_module()
 class PlainCheckpoints(Hook):
-    """Writes every checkpoint as plain containers and tensors, and gives MMEngine its objects back on loading.
+    """Writes every checkpoint as plain containers and tensors, and restores MMEngine's objects on loading.
 
-    Works beside MMEngine's CheckpointHook and needs no argument. Files of stock MMEngine are not touched: torch
+    Works beside MMEngine's CheckpointHook and needs no argument. It does not help with files of stock MMEngine: torch
     refuses them before a hook could see them.
     """
 
-    # Last to see a checkpoint before it is written, so that what other hooks put in is made plain too.
+    # The last hook to see a checkpoint before it is written, so that the entries of other hooks become plain too.
     priority = 'LOWEST'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Replaces all but plain content, in place; what has no plain form is left out with a warning."""
+        """Converts the content to plain form, in place; what has no plain form is left out with a warning."""
         left_out: list[str] = []
         for key in checkpoint:
             if key != WEIGHTS:
                 checkpoint[key] = to_plain(checkpoint[key], key, left_out)
         if left_out:
-            runner.logger.warning(f'Left out of the checkpoint, for lack of a plain form: {", ".join(left_out)}')
+            runner.logger.warning(f'Left out of the checkpoint, because it has no plain form: {", ".join(left_out)}')
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Rebuilds the message hub's histories, in place, and drops what MMEngine would execute."""
+        """Rebuilds the message hub's histories, in place, and removes what MMEngine would execute."""
         drop_code(checkpoint)
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for name, value in scalars.items():
@@ -53,16 +53,16 @@ class PlainCheckpoints(Hook):
 
 
 class StrictLoading(Hook):
-    """Refuses a checkpoint that does not fill the model key by key; MMEngine would warn, and test a half-random model.
+    """Refuses a checkpoint whose keys are not exactly the model's; MMEngine would warn and test a half-random model.
 
-    `tools/test.py` puts it in; fine-tuning, where heads may differ, goes without.
+    `tools/test.py` registers it. Fine-tuning does without it, because heads may differ.
 
     Raises:
         WeightsError: With a table of what is missing, unexpected or mis-shaped.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compares keys and shapes, before anything is copied."""
+        """Compares keys and shapes before anything is copied."""
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
@@ -73,9 +73,9 @@ def to_plain(value: Any, place: str, left_out: list[str]) -> Any:
     """Converts to what `torch.load(weights_only=True)` reads: None, numbers, strings, tensors and containers of them.
 
     Args:
-        value: Anything that a checkpoint holds beside the weights.
-        place: Where in the checkpoint it stands, for the report.
-        left_out: Gets the place of everything that has no plain form; None stands there instead.
+        value: Any part of a checkpoint beside the weights.
+        place: Its place in the checkpoint, for the report.
+        left_out: Receives the place of each value that has no plain form. None replaces such a value.
     """
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
@@ -98,7 +98,8 @@ def to_plain(value: Any, place: str, left_out: list[str]) -> Any:
         return value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
         return torch.from_numpy(value)
-    for kind in (str, int, float):  # an enum, say
+    # Subclasses, such as those of enums.
+    for kind in (str, int, float):
         if isinstance(value, kind):
             return kind(value)
     left_out.append(f'{place} ({type(value).__name__})')

@@ -1,4 +1,4 @@
-"""The random state of a process: captured, restored, kept as tensors, and seeded for one sample."""
+"""The state of a process's random generators: captured, restored, stored as tensors; and seeds for single samples."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Where the generators of Python, NumPy, torch and, if it is in use, this process's CUDA device stand."""
+class RandomState:
+    """The state of the generators of Python, NumPy, torch and, if it is in use, this process's CUDA device."""
 
     python: tuple
     numpy: tuple
@@ -19,21 +19,21 @@ class Draws:
     cuda: Tensor | None
 
     @classmethod
-    def now(cls) -> 'Draws':
-        """The state of this process at this moment."""
+    def capture(cls) -> 'RandomState':
+        """Returns the present state of this process."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
         return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)
 
     def restore(self) -> None:
-        """Makes the next draws of this process those that followed the capture."""
+        """Sets the generators of this process to this state."""
         random.setstate(self.python)
         np.random.set_state(self.numpy)
         torch.set_rng_state(self.torch)
         if self.cuda is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.cuda)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The state as tensors, of the same shapes in every process."""
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Returns the state as tensors, which have the same shapes in every process."""
         version, words, gauss = self.python
         _, key, position, has_gauss, cached = self.numpy
         state = {
@@ -46,14 +46,15 @@ class Draws:
         return state if self.cuda is None else state | {'cuda': self.cuda}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> 'Draws':
-        """The state that `tensors` was made of."""
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> 'RandomState':
+        """Returns the state that `to_tensors` was called on."""
         version, *words = tensors['python'].tolist()
         (gauss,) = tensors['python_gauss'].tolist()
         position, has_gauss, *key = tensors['numpy'].tolist()
         (cached,) = tensors['numpy_gauss'].tolist()
         return cls(
-            (version, tuple(words), None if gauss != gauss else gauss),  # NaN alone differs from itself
+            # NaN, which is not equal to itself, stands for None.
+            (version, tuple(words), None if gauss != gauss else gauss),
             ('MT19937', np.array(key, dtype=np.uint32), position, has_gauss, cached),
             tensors['torch'].cpu(),
             tensors['cuda'].cpu() if 'cuda' in tensors else None,
@@ -61,10 +62,10 @@ class Draws:
 
 
 def seed_sample(key: Sequence[int]) -> None:
-    """Seeds what transforms draw from on the CPU, by numbers that say which sample it is.
+    """Seeds the generators that transforms use on the CPU.
 
     Args:
-        key: Not negative; two keys that differ give independent draws.
+        key: Numbers that identify the sample, none of them negative; different keys give independent seeds.
     """
     words = np.random.SeedSequence(key).generate_state(6)
     random.seed(words[:2].tobytes())

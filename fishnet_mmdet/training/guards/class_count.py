@@ -1,4 +1,4 @@
-"""Do the heads of a model have as many classes as its data? Told before the first iteration, with the key to set."""
+"""Stops a run whose heads have another number of classes than its data, before the first iteration."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,11 +9,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from fishnet_mmdet.errors import UserError
+
 OTHER_CLASSES = {'backbone', 'neck', 'rpn_head', 'FusedSemanticHead'}
-"""Names or types of modules whose `num_classes` is not the data's: a backbone's own classifier, objectness, stuff."""
+"""Names or types of modules whose `num_classes` does not count the data's classes, such as a backbone."""
 
 THINGS, STUFF = 'thing_classes', 'stuff_classes'
-"""What panoptic data call their two kinds of classes. Other data have `classes` alone, all of them things."""
+"""Keys of panoptic `metainfo` for the two kinds of classes. Other data have only `classes`, all of them things."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Count:
     """A number of classes that a model was built with.
 
     Attributes:
-        key: Where the config says it.
+        key: Its key in the config.
         value: The number.
         kind: Which classes of the data it counts: THINGS or STUFF.
     """
@@ -31,20 +33,24 @@ class Count:
     kind: str
 
 
+class ClassCountError(UserError, ValueError):
+    """Model and data have different numbers of classes; the message names every key, its value and the fix."""
+
+
 @HOOKS.register_module()
 class ClassCountGuard(Hook):
-    """Refuses a model whose heads have another number of classes than the data, with the config key to set.
+    """Refuses a model whose heads have another number of classes than the data, and names the config keys to set.
 
-    It looks at every head (boxes, masks, decoders, classifiers, things and stuff of panoptic ones) and, before training,
-    at the validation data too; all that does not fit is told at once. mmdet's NumClassCheckHook stops at the first
-    head, names no key, looks at the validation data only after the first epoch, and refuses panoptic models.
+    It checks every head (boxes, masks, decoders, classifiers, things and stuff of panoptic heads). Before training it
+    checks the validation data too. One message reports everything that does not fit. mmdet's NumClassCheckHook stops at
+    the first head, names no key, checks the validation data only after the first epoch, and refuses panoptic models.
 
     Raises:
-        ValueError: A count that does not fit, or `classes` that are a string.
+        ClassCountError: A count does not fit, or `classes` is a string.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Checks the training data, and the validation data that this run is going to use."""
+        """Checks the training data, and the validation data if the run validates."""
         loaders = {'train': runner.train_dataloader}
         if runner.val_loop is not None:
             loaders['val'] = runner.val_dataloader
@@ -62,30 +68,30 @@ class ClassCountGuard(Hook):
 def _check(runner: Runner, loaders: Mapping) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     metas = {split: getattr(loader.dataset, 'metainfo', {}) for split, loader in loaders.items()}
-    told = [line for split, meta in metas.items() for line in mismatches(model, meta, split)]
-    if told:
-        raise ValueError('the number of classes does not fit:\n  ' + '\n  '.join(told))
+    lines = [line for split, meta in metas.items() for line in mismatches(model, meta, split)]
+    if lines:
+        raise ClassCountError('the number of classes does not fit:\n  ' + '\n  '.join(lines))
 
 
 def mismatches(model: nn.Module, metainfo: Mapping, split: str) -> list[str]:
-    """One line for each count of a model that is not that of the data.
+    """Returns one line for each class count of a model that differs from the data.
 
     Args:
-        model: As it was built.
+        model: The model.
         metainfo: The data's `classes` and, for panoptic data, `thing_classes` and `stuff_classes`.
-        split: What the lines call the data.
+        split: Name of the data in the lines: 'train', 'val' or 'test'.
 
     Raises:
-        ValueError: `classes` are a string rather than a sequence of them.
+        ClassCountError: `classes` is a string rather than a sequence of strings.
     """
     if isinstance(names := metainfo.get('classes'), str):
-        raise ValueError(
-            f'{split}_dataloader.dataset.metainfo.classes is the string {names!r}; one class alone is written with a '
+        raise ClassCountError(
+            f'{split}_dataloader.dataset.metainfo.classes is the string {names!r}. A single class is written with a '
             f'comma: metainfo=dict(classes=({names!r},))'
         )
     lines = []
     for count in class_counts(model):
-        # Heads of boxes and masks count the things alone where the data have stuff too.
+        # Where the data have stuff too, heads of boxes and masks count only the things.
         classes = metainfo.get(count.kind, metainfo.get('classes') if count.kind == THINGS else None)
         if classes is not None and len(classes) != count.value:
             kind = 'classes' if count.kind not in metainfo else count.kind.replace('_', ' ')
@@ -100,19 +106,21 @@ def mismatches(model: nn.Module, metainfo: Mapping, split: str) -> list[str]:
 
 
 def class_counts(model: nn.Module) -> Iterator[Count]:
-    """Every count of the data's classes in a model, under the key of its config."""
+    """Yields every count of the data's classes in a model."""
     for path, module in model.named_modules():
-        path = path.removeprefix('module.')  # test-time augmentation wraps the model
-        # Detectors as a whole show counts of their heads.
+        # Test-time augmentation wraps the model.
+        path = path.removeprefix('module.')
+        # The detector as a whole repeats counts of its heads.
         kinds = {kind.__name__ for kind in type(module).__mro__}
         if path in ('', 'module') or OTHER_CLASSES & {*path.split('.'), *kinds}:
             continue
-        # mmpretrain's preprocessor has a place of its own in the config.
+        # mmpretrain's preprocessor is a top-level key of the config.
         key = path if path == 'data_preprocessor' else f'model.{path}'
         counts = {THINGS: 'num_things_classes', STUFF: 'num_stuff_classes'}
         if not hasattr(module, counts[THINGS]):
             counts = {THINGS: 'num_classes'}
         for kind, name in counts.items():
             value = getattr(module, name, None)
-            if type(value) is int and value > 0:  # losses say -1 for what nobody set
+            # Losses have -1 where nothing was set.
+            if type(value) is int and value > 0:
                 yield Count(f'{key}.{name}', value, kind)

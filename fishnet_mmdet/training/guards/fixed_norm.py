@@ -1,4 +1,4 @@
-"""The guard against BatchNorm layers that are fixed at statistics nobody learnt."""
+"""Stops a run whose fixed BatchNorm layers hold initial statistics."""
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -7,39 +7,45 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fishnet_mmdet.errors import UserError
+
 FIXED_NORM = (
     '{count} of {fixed} fixed BatchNorm layers still hold their initial statistics (mean 0, variance 1), '
-    'the first of them {first}: no weights were loaded into them. A FishNet of random weights with fixed BN '
-    'explodes (logits in the ten thousands at depth 150) and cannot learn. Either load weights: '
-    "model.backbone.init_cfg=dict(type='Pretrained', checkpoint='FILE') with a file whose keys fit, or load_from; "
-    'or train from scratch with live BN: norm_cfg.requires_grad=True, norm_eval=False and frozen_stages=-1 in '
+    'the first of them {first}: no weights were loaded into them. A FishNet with random weights and fixed '
+    'BN diverges (logits of more than 10,000 at depth 150) and cannot learn. Either load weights: '
+    "model.backbone.init_cfg=dict(type='Pretrained', checkpoint='FILE') with a file whose keys fit, or load_from. "
+    'Or train from scratch with live BN: norm_cfg.requires_grad=True, norm_eval=False and frozen_stages=-1 in '
     'model.backbone, as configs/mask_rcnn_fishnet150_fpn_scratch.py does.'
 )
 
 
+class FixedNormError(UserError, RuntimeError):
+    """Fixed BatchNorm layers hold their initial statistics; the message names the first layer and the fixes."""
+
+
 @HOOKS.register_module()
 class FixedNormGuard(Hook):
-    """Refuses to train BatchNorm layers that are fixed at statistics nobody ever learnt.
+    """Refuses to train a model whose fixed BatchNorm layers hold their initial statistics.
 
-    It goes by what the layers hold, not by how they were filled, so it also tells a checkpoint whose keys did not fit
-    and which MMEngine skipped over with a warning.
+    It looks at the values of the layers, not at how they were loaded. So it also notices a checkpoint whose keys did
+    not fit and which MMEngine ignored with a warning.
 
     Raises:
-        RuntimeError: When training starts.
+        FixedNormError: When training starts.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Looks at every fixed BatchNorm of the model, its weights loaded by now."""
+        """Checks every fixed BatchNorm of the model, after the weights were loaded."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.train()
         fixed = {name: layer for name, layer in model.named_modules() if is_fixed_norm(layer)}
         untouched = [name for name, layer in fixed.items() if is_initial(layer)]
         if untouched:
-            raise RuntimeError(FIXED_NORM.format(count=len(untouched), fixed=len(fixed), first=untouched[0]))
+            raise FixedNormError(FIXED_NORM.format(count=len(untouched), fixed=len(fixed), first=untouched[0]))
 
 
 def is_fixed_norm(layer: nn.Module) -> bool:
-    """Whether a layer is a BatchNorm that training leaves as it is: in eval mode, without a gradient."""
+    """Returns whether a layer is a BatchNorm that training does not change: in eval mode, without a gradient."""
     return (
         isinstance(layer, _BatchNorm)
         and layer.running_mean is not None
@@ -49,9 +55,10 @@ def is_fixed_norm(layer: nn.Module) -> bool:
 
 
 def is_initial(layer: _BatchNorm) -> bool:
-    """Whether a BatchNorm holds all that it was built with; no trained layer has these exact numbers.
+    """Returns whether a BatchNorm holds exactly its initial values, which no trained layer does.
 
-    Statistics alone do not tell: converted Caffe weights have theirs folded into scale and shift, and 0 and 1 in their place.
+    The statistics alone are not enough: converted Caffe weights have them folded into scale and shift, and hold mean 0
+    and variance 1.
     """
     if layer.running_mean.any() or (layer.running_var != 1).any():
         return False

@@ -1,4 +1,4 @@
-"""The guard against losses, gradients and weights that are NaN or infinite."""
+"""Stops a run whose losses, gradients or weights are NaN or infinite."""
 
 import math
 from collections.abc import Mapping
@@ -16,26 +16,32 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from fishnet_mmdet.errors import ConfigError, UserError
+
+
+class NonFiniteError(UserError, FloatingPointError):
+    """A loss, gradient or weight is NaN or infinite; the message names the iteration, the rank and its images."""
+
 
 @HOOKS.register_module()
 class NonFiniteGuard(Hook):
-    """Stops every rank at the first loss or gradient that is NaN or infinite, while the weights are still sound.
+    """Stops every rank at the first loss or gradient that is NaN or infinite, while the weights are still finite.
 
-    The gradient is looked at just before the optimizer's step. One that is not finite is dropped, so that the step
-    changes nothing; after the iteration all ranks agree whether to stop, and all raise the same message. A checkpoint
-    of weights that are not finite is refused before a byte of it is written.
+    The gradient is checked just before the optimizer's step. A gradient that is not finite is dropped, so that the step
+    changes nothing. After the iteration the ranks share their results, and all raise the same error. A checkpoint whose
+    weights are not finite is refused before any of it is written.
 
-    In mixed precision a step with an infinite gradient is skipped by design, and the loss scale lowered; only a row of
-    skipped steps stops the run.
+    In mixed precision, a step with an infinite gradient is skipped by design and the loss scale is lowered. There, only
+    several skipped steps in a row stop the run.
 
     Args:
-        max_skipped: How many skipped steps in a row stop a run in mixed precision. The scale starts at 2^16, and each
-            skipped step halves it.
+        max_skipped: Number of skipped steps in a row that stops a run in mixed precision. The scale starts at 2^16, and
+            each skipped step halves it.
 
     Raises:
-        FloatingPointError: Names the iteration, the learning rate, and of each rank at fault its losses and the
-            images of its batch.
-        ValueError: `max_skipped` is not an integer of at least 1.
+        NonFiniteError: The message names the iteration, the learning rate and, for each rank at fault, its losses and
+            the images of its batch.
+        ConfigError: `max_skipped` is not an integer of at least 1.
     """
 
     # Before every hook that could write a checkpoint after the same iteration.
@@ -43,31 +49,32 @@ class NonFiniteGuard(Hook):
 
     def __init__(self, max_skipped: int = 25) -> None:
         if type(max_skipped) is not int or max_skipped < 1:
-            raise ValueError(f'NonFiniteGuard: max_skipped = {max_skipped!r} must be an integer of at least 1')
+            raise ConfigError(f'NonFiniteGuard: max_skipped = {max_skipped!r} must be an integer of at least 1')
         self.max_skipped = max_skipped
         self._broken_norm: float | None = None
         self._stepped = True
         self._skipped = 0
-        self._watched: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Takes its place before the step of every optimizer."""
+        """Registers the check before the step of every optimizer."""
         self.after_train(runner)
         for wrapper in _optim_wrappers(runner):
-            look = partial(self._before_step, scaled=_scales_loss(wrapper))
-            self._watched.append(wrapper.optimizer.register_step_pre_hook(look))
+            check = partial(self._before_step, scaled=_scales_loss(wrapper))
+            self._handles.append(wrapper.optimizer.register_step_pre_hook(check))
 
     def after_train(self, runner: Runner) -> None:
-        """Leaves the optimizers as they were."""
-        while self._watched:
-            self._watched.pop().remove()
+        """Removes the checks from the optimizers."""
+        while self._handles:
+            self._handles.pop().remove()
 
     def _before_step(self, optimizer: Optimizer, args: tuple, kwargs: dict, scaled: bool) -> None:
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         norm = float(total_norm([p.grad for p in parameters])) if parameters else 0.0
         if math.isfinite(norm):
             self._stepped = True
-        elif not scaled:  # a fused optimizer under a loss scale gets here too, and skips the step by itself
+        elif not scaled:
+            # With a loss scale, a fused optimizer gets here too; it skips the step by itself.
             self._broken_norm = norm
             for parameter in parameters:
                 parameter.grad = None
@@ -75,26 +82,24 @@ class NonFiniteGuard(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Lets the ranks agree; one number travels between them where all is well."""
+        """Shares the results of all ranks, a single number where all is well, and stops if any is bad."""
         fault, text = self._fault(runner, outputs or {})
         worst = worst_fault(fault)
         if worst is None:
             return
         images = ', '.join(batch_images(data_batch)) or 'unknown'
-        reports = share(f'{text}. Images: {images}' if fault == worst else '')
+        reports = gather_reports(f'{text}. Images: {images}' if fault == worst else '')
         listed = '\n'.join(f'  rank {rank}: {report}' for rank, report in enumerate(reports) if report)
         rate = next(iter(runner.optim_wrapper.get_lr().values()))[0]
         place = f'epoch {runner.epoch + 1}, iteration {runner.iter + 1}, at learning rate {rate:g}'
         weights = {name: p.detach() for name, p in _unwrapped(runner.model).named_parameters()}
-        state = _told(broken) if (broken := not_finite(weights)) else 'All weights are finite'
-        _stop(
-            runner,
-            NON_FINITE[worst].format(place=place, reports=listed, skipped=self._skipped) + state + INTACT,
-        )
+        state = _summary(broken) if (broken := not_finite(weights)) else 'All weights are finite'
+        message = NON_FINITE[worst].format(place=place, reports=listed, skipped=self._skipped)
+        _stop(runner, message + state + INTACT)
 
     def _fault(self, runner: Runner, outputs: Mapping) -> tuple[str | None, str]:
-        """What is wrong on this rank after an iteration, and its figures."""
-        # MMEngine's log copies every loss off the device anyhow.
+        """Returns this rank's fault after an iteration, a key of NON_FINITE or None, and its figures as text."""
+        # No further cost: MMEngine's log copies every loss from the device too.
         losses = {name: float(torch.as_tensor(value).detach()) for name, value in outputs.items() if 'loss' in name}
         figures = ', '.join(f'{name} = {value:g}' for name, value in losses.items())
         norm, self._broken_norm = self._broken_norm, None
@@ -112,7 +117,7 @@ class NonFiniteGuard(Hook):
             self._stepped = False
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuses to write weights that are not finite: a step may overflow after a sound gradient."""
+        """Refuses to write weights that are not finite: a step may overflow although its gradient was finite."""
         learnt = {name for name, _ in _unwrapped(runner.model).named_parameters()}
         state = {
             key: value
@@ -121,44 +126,44 @@ class NonFiniteGuard(Hook):
         }
         if broken := not_finite(state):
             place = f'epoch {runner.epoch + 1}, iteration {runner.iter}'
-            _stop(runner, f'no checkpoint is written in {place}: {_told(broken)}{INTACT}')
+            _stop(runner, f'no checkpoint is written in {place}: {_summary(broken)}{INTACT}')
 
 
 NON_FINITE = {
     'loss': 'non-finite loss in {place}:\n{reports}\n',
-    'gradient': 'non-finite gradient of finite losses in {place}; ranks share their gradient, so any of these images '
+    'gradient': 'non-finite gradient of finite losses in {place}. Ranks share their gradient, so any of these images '
     'may be the cause:\n{reports}\n',
     'step': 'mixed precision skipped the last {skipped} steps, up to {place}: the gradient overflows at every loss '
     'scale, and nothing is learnt. Train without --amp, or in bfloat16 (optim_wrapper.dtype=bfloat16). The last '
     'batch:\n{reports}\n',
 }
-"""What is told, worst first."""
+"""The messages, the worst fault first."""
 
 INTACT = (
-    '. The checkpoints written so far are intact. Lower optim_wrapper.optimizer.lr (or --auto-scale-lr), clip gradients '
-    'for longer, or look at the images'
+    '. The checkpoints written so far are intact. Lower optim_wrapper.optimizer.lr (or use --auto-scale-lr), clip '
+    'gradients in more epochs, or look at the images'
 )
 
 
 def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
-    """The names of those weights that hold a NaN or an infinity."""
+    """Returns the names of the weights that hold a NaN or an infinity."""
     numbers = {name: value for name, value in weights.items() if value.is_floating_point()}
     if not numbers or math.isfinite(total_norm(list(numbers.values()))):
         return []
-    # A norm may overflow by itself.
+    # The norm of finite numbers may overflow too.
     return [name for name, value in numbers.items() if not value.isfinite().all()]
 
 
 def total_norm(tensors: list[Tensor]) -> Tensor:
-    """The 2-norm of all tensors together, in a few passes; not finite where one number is not."""
+    """Returns the 2-norm of all tensors together; it is not finite where one number is not."""
     if hasattr(nn.utils, 'get_total_norm'):
         return nn.utils.get_total_norm(tensors)
-    # torch before 2.6
+    # torch before 2.6.
     return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
 
 
 def batch_images(batch: Any) -> list[str]:
-    """The files of a batch's images, or their ids, wherever in the batch the data samples are."""
+    """Returns the files of a batch's images, or their ids, from data samples at any depth of the batch."""
     if isinstance(batch, Mapping):
         batch = list(batch.values())
     if isinstance(batch, list | tuple):
@@ -168,15 +173,15 @@ def batch_images(batch: Any) -> list[str]:
 
 
 def worst_fault(fault: str | None) -> str | None:
-    """The worst fault of any rank."""
+    """Returns the worst fault of any rank; all ranks call it."""
     ranking = [*NON_FINITE, None]
     level = torch.tensor(len(NON_FINITE) - ranking.index(fault))
     dist.all_reduce(level, 'max')
     return ranking[len(NON_FINITE) - int(level)]
 
 
-def share(report: str) -> list[str]:
-    """The reports of all ranks, as bytes of text: nothing is pickled."""
+def gather_reports(report: str) -> list[str]:
+    """Returns the reports of all ranks. They travel as bytes of text: nothing is pickled."""
     own = torch.frombuffer(bytearray(report.encode(errors='replace') + b'\0'), dtype=torch.uint8)
     length = torch.tensor(own.numel())
     dist.all_reduce(length, 'max')
@@ -198,11 +203,12 @@ def _scales_loss(wrapper: OptimWrapper) -> bool:
     return scaler is not None and scaler.is_enabled()
 
 
-def _told(broken: list[str]) -> str:
+def _summary(broken: list[str]) -> str:
     return f'{len(broken)} of the weights are not finite, the first of them {broken[0]}'
 
 
 def _stop(runner: Runner, message: str) -> NoReturn:
-    if dist.is_main_process():  # MMEngine keeps one log, that of rank 0
+    # Only rank 0 has a log file.
+    if dist.is_main_process():
         runner.logger.critical(message)
-    raise FloatingPointError(message)
+    raise NonFiniteError(message)

@@ -1,0 +1,8 @@
+"""From a config file to a run: what tools/train.py and tools/test.py call."""
+
+from fishnet_mmdet.training.launch.config import add_common_arguments, load_config, read_config
+from fishnet_mmdet.training.launch.runner import build_runner
+from fishnet_mmdet.training.launch.testing import test
+from fishnet_mmdet.training.launch.training import train
+
+__all__ = ['add_common_arguments', 'build_runner', 'load_config', 'read_config', 'test', 'train']

@@ -1,0 +1,47 @@
+"""What is checked before anything is built: folders to write to, and the preflight."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from fishnet_mmdet import preflight
+from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.training.checkpoints.resume import folder_of
+from fishnet_mmdet.training.launch.start import checkpoint_out_dir
+
+
+def run_checks(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = False) -> None:
+    """Checks the folders that the run will write to, then runs the preflight and prints its report.
+
+    Args:
+        cfg: The config of the run.
+        splits: The loaders that will run, of 'train', 'val' and 'test'.
+        weights: Whether pretrained files will be loaded.
+        skip_bad: Whether to train without bad images and annotations; see `fishnet_mmdet.preflight.drop_bad`.
+
+    Raises:
+        ConfigError: A folder cannot be written to.
+        PreflightError: The preflight found an error.
+    """
+    check_writable(Path(cfg.work_dir))
+    out_dir = checkpoint_out_dir(cfg)
+    if '://' not in (out_dir or ''):
+        check_writable(folder_of(cfg.work_dir, out_dir))
+    print(preflight.check(cfg, splits, weights, skip_bad).text(), flush=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Checks that a folder can be written to or created. Creates nothing: a run that fails early leaves no folder.
+
+    Raises:
+        ConfigError: It cannot; the message says why.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = 'you have no permission to write there' if existing.is_dir() else 'it is not a folder'
+        raise ConfigError(
+            f'{folder} cannot be written to, because of {existing}: {reason}. Choose another folder with --work-dir, '
+            'or for checkpoints with default_hooks.checkpoint.out_dir'
+        )

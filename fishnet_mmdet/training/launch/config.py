@@ -1,0 +1,107 @@
+"""Reads a config file, with the flags that the train and test tools share."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from fishnet_mmdet.errors import ConfigError
+
+
+class _Options(DictAction):
+    """MMEngine's action for key=value pairs, with an error of the parser for anything else."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Sequence[str], *more: Any
+    ) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{self.option_strings[0]}: {value!r} is not of the form key=value')
+        super().__call__(parser, namespace, values, *more)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that MMDetection's train and test tools share."""
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and AP tables')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_Options,
+        help='settings that override the config, as key=value; lists as key="[a,b]" or key=a,b',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    # torchrun sets LOCAL_RANK; the old torch.distributed.launch passes this flag instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config that the common arguments name and applies their settings.
+
+    The work dir is that of the flag, or else that of the config, or else work_dirs/NAME_OF_THE_CONFIG.
+
+    Raises:
+        ConfigError: As `read_config`.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def read_config(path: str, options: Mapping | None = None) -> Config:
+    """Reads a config file, applies settings, and registers the modules that it may name.
+
+    Args:
+        path: The file.
+        options: Settings that override the config, by dotted key.
+
+    Raises:
+        ConfigError: There is no such file, it cannot be read, a package that it needs is not installed, or a setting
+            has no place in it.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'config file not found: {Path(path).resolve()}')
+    try:
+        cfg = Config.fromfile(path)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f'{path} needs a package that is not installed: {error}. For classifiers: pip install '
+            "'mmpretrain>=1.2,<1.3'; for semantic segmentation: pip install 'mmsegmentation>=1.2,<1.3' ftfy regex. "
+            'Then run `python -m fishnet_mmdet.doctor`'
+        ) from error
+    except (SyntaxError, ValueError, OSError, KeyError, AttributeError, TypeError, NameError) as error:
+        raise ConfigError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
+    if options:
+        _apply(cfg, options)
+    if find_spec('mmdet'):
+        from mmdet.utils import register_all_modules
+
+        register_all_modules(init_default_scope=False)
+    return cfg
+
+
+def _apply(cfg: Config, options: Mapping) -> None:
+    for key, value in options.items():
+        try:
+            cfg.merge_from_dict({key: value})
+        except (AssertionError, KeyError, TypeError, ValueError, IndexError) as error:
+            reason = error.args[0] if error.args else type(error).__name__
+            raise ConfigError(f'--cfg-options {key}={value!r} does not fit {cfg.filename}: {reason}') from error
+
+
+def is_classifier(cfg: Config) -> bool:
+    """Returns whether a config is mmpretrain's."""
+    return cfg.get('default_scope') == 'mmpretrain'
+
+
+def is_segmentor(cfg: Config) -> bool:
+    """Returns whether a config is mmsegmentation's; panoptic configs are mmdet's."""
+    return cfg.get('default_scope') == 'mmseg'

@@ -1,0 +1,66 @@
+"""What the flags --show, --show-dir and --tta change in a config."""
+
+import warnings
+from copy import deepcopy
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
+
+DEFAULT_TTA_MODEL = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+TTA_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+
+
+def switch_on_pictures(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    """Makes a test draw pictures of predictions beside annotations.
+
+    Args:
+        cfg: The config; changed in place.
+        show: Whether to show them in windows.
+        show_dir: A folder to write them to.
+        wait_time: Seconds that each window stays.
+    """
+    if is_classifier(cfg):
+        hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=show_dir)
+    elif is_segmentor(cfg):
+        hook = dict(type='SegVisualizationHook', draw=True, interval=1)
+        if show_dir:
+            # The hook has no folder; the visualizer writes to vis_data/vis_image below its own.
+            cfg.visualizer.save_dir = str(Path(cfg.work_dir) / show_dir)
+    else:
+        hook = cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook'))
+        hook = dict(hook, draw=True, test_out_dir=show_dir)
+    cfg.default_hooks.visualization = dict(hook, show=show, wait_time=wait_time)
+
+
+def switch_on_tta(cfg: Config) -> None:
+    """Switches on test-time augmentation as MMDetection's tool does: that of the config, or flips.
+
+    Args:
+        cfg: The config; changed in place.
+
+    Raises:
+        ConfigError: mmdet has no test-time augmentation for this model.
+    """
+    if is_classifier(cfg):
+        raise ConfigError('--tta: test-time augmentation is for detectors')
+    if cfg.model.get('roi_head', {}).get('mask_head'):
+        raise ConfigError(
+            "--tta: mmdet's test-time augmentation merges boxes only, and this detector predicts masks. Test it "
+            'without --tta, or use its Faster R-CNN config'
+        )
+    if 'tta_model' not in cfg:
+        warnings.warn('the config has no tta_model: boxes of both flips are merged by NMS', stacklevel=2)
+        cfg.tta_model = DEFAULT_TTA_MODEL
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if 'tta_pipeline' not in cfg:
+        flips = [dict(type='RandomFlip', prob=p) for p in (1.0, 0.0)]
+        pack = [dict(type='PackDetInputs', meta_keys=TTA_META_KEYS)]
+        cfg.tta_pipeline = deepcopy(dataset.pipeline)
+        cfg.tta_pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, pack])
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline

@@ -1,0 +1,75 @@
+"""Tests a checkpoint with its config."""
+
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.hooks import Hook
+
+from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.training.checkpoints.plain import StrictLoading
+from fishnet_mmdet.training.distributed import leave_process_group
+from fishnet_mmdet.training.launch.checks import run_checks
+from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
+from fishnet_mmdet.training.launch.runner import build_runner, config_mistakes
+from fishnet_mmdet.training.launch.start import check_file
+from fishnet_mmdet.training.launch.switches import switch_on_pictures, switch_on_tta
+from fishnet_mmdet.training.rank_zero import on_rank_zero
+from fishnet_mmdet.weights.load import SCHEME
+
+
+def test(
+    cfg: Config,
+    checkpoint: str,
+    out: str | None = None,
+    show_dir: str | None = None,
+    show: bool = False,
+    wait_time: float = 2,
+    tta: bool = False,
+    form: Hook | None = None,
+) -> None:
+    """Tests a checkpoint and prints its table: AP, accuracy, mean IoU or PQ.
+
+    Args:
+        cfg: A config from `load_config`; changed in place.
+        checkpoint: A file that training wrote, any other file that fits the model key by key, or `fishnet://NAME`.
+        out: A .pkl file for the raw predictions.
+        show_dir: A folder for pictures of predictions beside the annotations, below the run's log folder; a
+            segmentor's lies below the work dir.
+        show: Whether to show these pictures in windows.
+        wait_time: Seconds that each window stays.
+        tta: Whether to average over flips.
+        form: A hook that changes the model once its weights are loaded, such as `deploy.TestOptimized`.
+
+    Raises:
+        ConfigError: A setting that cannot be used.
+        PreflightError: Before anything is built; see `fishnet_mmdet.preflight`.
+        WeightsError: A checkpoint that cannot be read or does not fit.
+    """
+    if out and not out.endswith(('.pkl', '.pickle')):
+        raise ConfigError(f'--out {out}: the file of predictions must end in .pkl or .pickle')
+    check_file(checkpoint)
+    # Through this package's reader: it takes any key naming and container, and unpickles nothing.
+    cfg.load_from = checkpoint if '://' in checkpoint else f'{SCHEME}{checkpoint}'
+    if show or show_dir:
+        switch_on_pictures(cfg, show, show_dir, wait_time)
+    if tta:
+        switch_on_tta(cfg)
+    on_rank_zero(cfg, lambda: run_checks(cfg, ['test'], weights=False))
+    runner = build_runner(cfg)
+    runner.register_hook(StrictLoading())
+    if form:
+        runner.register_hook(form)
+    if out:
+        runner.test_evaluator.metrics.append(_dump_class(cfg)(out_file_path=out))
+    with config_mistakes(cfg):
+        runner.test()
+    del runner
+    leave_process_group()
+
+
+def _dump_class(cfg: Config) -> type[DumpResults]:
+    """The metric that writes raw predictions; mmdet's encodes masks."""
+    if is_classifier(cfg) or is_segmentor(cfg):
+        return DumpResults
+    from mmdet.evaluation import DumpDetResults
+
+    return DumpDetResults

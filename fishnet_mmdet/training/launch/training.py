@@ -1,0 +1,95 @@
+"""Trains a model from its config."""
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from fishnet_mmdet import preflight
+from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.training.checkpoints.complete import CompleteResume
+from fishnet_mmdet.training.checkpoints.durable import DurableCheckpoints
+from fishnet_mmdet.training.distributed import leave_process_group
+from fishnet_mmdet.training.launch.checks import run_checks
+from fishnet_mmdet.training.launch.runner import build_runner, config_mistakes
+from fishnet_mmdet.training.launch.start import Start, choose_start
+from fishnet_mmdet.training.rank_zero import on_rank_zero
+from fishnet_mmdet.training.stopping import nothing_to_save_yet
+
+
+def train(
+    cfg: Config,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    skip_bad: bool = False,
+) -> None:
+    """Trains a model.
+
+    On a resume, the pretrained files of the config are neither checked nor read: the checkpoint has all weights. With
+    `strict_resume=False` in the config they are, as in MMEngine, and a checkpoint that lacks weights is accepted.
+
+    Args:
+        cfg: A config from `load_config`; changed in place.
+        amp: Whether to train in mixed precision.
+        auto_scale_lr: Whether to scale the learning rate from `auto_scale_lr.base_batch_size` to the real batch size.
+        resume: A checkpoint, or 'auto' for the newest one in the work dir that can be read.
+        skip_bad: Whether to train without bad images and annotations; see `fishnet_mmdet.preflight.drop_bad`.
+
+    Raises:
+        CheckpointError: No checkpoint that can be read, or one that cannot be written.
+        ConfigError: A setting that cannot be used.
+        PreflightError: Before anything is built; see `fishnet_mmdet.preflight`.
+        SystemExit: The run was asked to stop, and saved; see `fishnet_mmdet.training.stopping`.
+        WeightsError: Files that cannot be read or do not fit.
+    """
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    if auto_scale_lr:
+        _switch_on_scaling(cfg)
+    with nothing_to_save_yet():
+        start = choose_start(cfg, resume)
+        start.apply_to(cfg)
+        strict = start.weights is not None and cfg.get('strict_resume', True)
+        splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
+        on_rank_zero(cfg, lambda: run_checks(cfg, splits, weights=not strict, skip_bad=skip_bad))
+        if skip_bad:
+            preflight.use_cleaned(cfg)
+        if cfg.get('val_dataloader'):
+            # The training loop sets it for its own loader.
+            cfg.val_dataloader.setdefault('worker_init_fn', dict(type='isolate_worker_signals'))
+        runner = build_runner(cfg)
+        _inform_hooks(runner, start, strict)
+        _warn_of_batch_size(runner)
+        with config_mistakes(cfg):
+            runner.train()
+        del runner
+        leave_process_group()
+
+
+def _switch_on_scaling(cfg: Config) -> None:
+    if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+        raise ConfigError('--auto-scale-lr: the config must have auto_scale_lr=dict(base_batch_size=...)')
+    cfg.auto_scale_lr.enable = True
+
+
+def _inform_hooks(runner: Runner, start: Start, strict: bool) -> None:
+    """Hands on what is known of the start, so that no file is looked at again."""
+    for hook in runner.hooks:
+        if isinstance(hook, DurableCheckpoints):
+            hook.survey = start.survey
+    if strict:
+        runner.register_hook(CompleteResume(start.weights))
+
+
+def _warn_of_batch_size(runner: Runner) -> None:
+    """A learning rate for another batch size is the most frequent cause of a loss that diverges."""
+    scaling = runner.cfg.get('auto_scale_lr', {})
+    base, each = scaling.get('base_batch_size'), runner.cfg.train_dataloader.get('batch_size')
+    if base and each and not scaling.get('enable') and runner.world_size * each != base:
+        advice = f'--auto-scale-lr multiplies it by {runner.world_size * each / base:g}'
+        if runner.cfg.get('resume'):
+            advice = 'this resume keeps the learning rate of its checkpoint'
+        runner.logger.warning(
+            f'The batch is {runner.world_size} processes x {each} images, but the learning rate is meant for {base} '
+            f'images: {advice}'
+        )

@@ -1,0 +1,100 @@
+"""Batches whose random augmentation depends only on their place in the run."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mmengine.dist import get_rank
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler, Sampler
+
+from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.training.checkpoints.random_state import seed_sample
+
+
+@dataclass(frozen=True)
+class SeededBatch:
+    """The indices of one batch. Iterating over them, in the process that loads the samples, seeds each sample.
+
+    Attributes:
+        indices: Indices of the samples.
+        key: Numbers that identify the batch within the run.
+    """
+
+    indices: list[int]
+    key: tuple[int, ...]
+
+    def __iter__(self) -> Iterator[int]:
+        for place, index in enumerate(self.indices):
+            seed_sample((*self.key, place))
+            yield index
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@DATA_SAMPLERS.register_module()
+class SeededBatches(Sampler):
+    """Gives each batch of another batch sampler its own seed, and can start at any position.
+
+    It yields nothing until `start` is called. MMEngine creates an iterator while it builds an iteration-based loop, and
+    a sampler that yielded indices then would have advanced its state.
+
+    Args:
+        sampler: Sampler of single indices.
+        batch_size: Samples in a batch.
+        batch_sampler: Config of the batch sampler to draw from; torch's `BatchSampler` by default.
+        drop_last: Whether torch's `BatchSampler` drops an incomplete last batch.
+        endless: Whether to continue with the next epoch, as iteration-based loops need it.
+        seed: Seed of the run.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        batch_sampler: dict | None = None,
+        drop_last: bool = False,
+        endless: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.endless = endless
+        self.seed = seed
+        self._start: tuple[int, int] | None = None
+        if batch_sampler is None:
+            self.batches = BatchSampler(sampler, batch_size, drop_last)
+        else:
+            defaults = dict(sampler=sampler, batch_size=batch_size)
+            self.batches = DATA_SAMPLERS.build(batch_sampler, default_args=defaults)
+
+    def start(self, epoch: int, position: int) -> None:
+        """Sets the epoch of the next iterator, and the batch of that epoch at which it begins."""
+        self._start = epoch, position
+
+    def __iter__(self) -> Iterator[SeededBatch]:
+        if self._start is None:
+            return
+        epoch, first = self._start
+        rank = get_rank()
+        for position, indices in enumerate(self._endless() if self.endless else self.batches):
+            if position >= first:
+                yield SeededBatch(list(indices), (self.seed, rank, epoch, position))
+
+    def _endless(self) -> Iterator[Sequence[int]]:
+        for epoch in itertools.count():
+            if hasattr(self.sampler, 'set_epoch'):
+                self.sampler.set_epoch(epoch)
+            batch = None
+            for batch in self.batches:
+                yield batch
+            if batch is None:
+                raise ConfigError(
+                    f'the training data make no batch: {len(self.sampler)} images are left for this process after '
+                    f'filtering, and train_dataloader.batch_size is {self.batch_size}. Set a smaller batch_size, or '
+                    'look at filter_cfg'
+                )
+
+    def __len__(self) -> int:
+        return len(self.batches)

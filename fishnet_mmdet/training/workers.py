@@ -1,0 +1,36 @@
+"""Loader workers and signals."""
+
+import os
+import signal
+import threading
+
+from mmengine.registry import FUNCTIONS
+
+
+@FUNCTIONS.register_module(name=['isolate_worker_signals', 'in_a_group_of_its_own'])
+def isolate_worker_signals(worker_id: int) -> None:
+    """Protects a loader worker from signals that are meant for the trainer; use it as `worker_init_fn`.
+
+    The worker leaves the trainer's process group and obeys SIGTERM only if the trainer sent it. Ctrl-C, torchrun and
+    Slurm signal whole process groups; systemd and other schedulers signal every process of a job. A worker that died
+    of such a signal would end the trainer before it has saved a checkpoint. The trainer ends its workers itself. If the
+    trainer is killed, its workers notice within seconds and end.
+
+    `in_a_group_of_its_own` is the former registered name; dumped configs may still hold it.
+
+    Args:
+        worker_id: Index of the worker, from 0; not used.
+    """
+    # Windows and macOS have no sigwaitinfo.
+    if not hasattr(signal, 'sigwaitinfo'):
+        return
+    os.setpgid(0, 0)
+    trainer = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def exit_on_request() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=exit_on_request, daemon=True).start()
