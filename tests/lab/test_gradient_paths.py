@@ -321,6 +321,6 @@ def test_the_tool_ends_errors_in_one_line(call_tool, arguments, named):
 
 
 def test_strided_convolutions_break_the_claim():
-    """The alternative of Table 2 has weights on the trunk, in the head too, which is the paper's argument against it."""
+    """The alternative of Table 2 has weights on the trunk, in the head too: the paper's argument against it."""
     failed = claim_fails(analyse(narrow(arch=dict(down='conv'))))
     assert failed and any('head' in line for line in failed)
