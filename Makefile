@@ -19,7 +19,7 @@ setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)'
 
 doctor: setup
-	@$(RUN) -m fishnet_mmdet.doctor
+	@$(RUN) fishnet_mmdet/doctor.py
 
 demo: setup
 	$(RUN) tools/make_demo_data.py --out data/demo

@@ -4,6 +4,7 @@ In a config: `custom_imports=dict(imports=['fishnet_mmdet'], allow_failed_import
 registered where mmdet is installed; classifiers (mmpretrain) and segmentors (mmsegmentation) do without it.
 """
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,9 +37,13 @@ try:
         from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
         from fishnet_mmdet.evaluation.panoptic import PanopticQuality
 except Exception as error:
-    # A broken stack fails in many ways; the doctor needs none of it and names the fix.
+    # A broken environment can fail with any error. With the name, `python -m fishnet_mmdet.doctor` ends in one line.
     doctor = Path(__file__).with_name('doctor.py')
-    raise ImportError(f'{type(error).__name__}: {error}. What is missing or broken: python {doctor}') from error
+    raise ImportError(
+        f'fishnet_mmdet cannot be imported ({type(error).__name__}: {error}). To see what is missing or broken, run: '
+        f'{sys.executable} {doctor}',
+        name=__name__,
+    ) from error
 
 __all__ = [
     'ARCHS',

@@ -5,7 +5,7 @@ import shutil
 
 from drawn_case import SIDE, corners, defect
 
-from fishnet_mmdet.data.coco import is_id
+from fishnet_mmdet.data.coco_fields import is_id
 
 # Entries of images and categories
 

@@ -18,6 +18,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch import build_runner
 
@@ -147,6 +148,7 @@ if __name__ == '__main__':
             ],
         )
     )
-    build_runner(cfg).train()
+    with one_line_errors():
+        build_runner(cfg).train()
     leave_process_group()
     print('threads left:', *threads_left(), flush=True)

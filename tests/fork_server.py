@@ -18,6 +18,8 @@ import time
 import traceback
 from pathlib import Path
 
+import torch
+
 TESTS = Path(__file__).resolve().parent
 
 
@@ -48,7 +50,7 @@ class ForkServer:
             output: A file for its standard output, and for its standard error where `errors` is None.
             errors: A file for its standard error.
         """
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})}
+        environment = {'PYTHONPATH': str(TESTS.parent), **os.environ, 'OMP_NUM_THREADS': '1', **(env or {})}
         return self._ask(
             do='script',
             argv=[str(script), *map(str, arguments)],
@@ -95,8 +97,11 @@ class ForkServer:
         return statuses
 
     def close(self):
+        # Its jobs have ended, and its own end would take seconds.
+        self.process.kill()
+        self.process.wait()
         self.process.stdin.close()
-        self.process.wait(timeout=60)
+        self.process.stdout.close()
         self.folder.cleanup()
 
 
@@ -169,6 +174,8 @@ def run_script(request):
     os.chdir(request['cwd'])
     sys.argv = request['argv']
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
+    if request['env']['OMP_NUM_THREADS'] != '1':
+        torch.set_num_threads(int(request['env']['OMP_NUM_THREADS']))
     status = guarded(lambda: runpy.run_path(sys.argv[0], run_name='__main__'))
     sys.stdout.flush()
     atexit._run_exitfuncs()

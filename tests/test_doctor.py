@@ -1,4 +1,4 @@
-"""The doctor on this machine, and on machines made ill on purpose."""
+"""The doctor on this machine, and in environments that are broken on purpose."""
 
 import os
 import subprocess
@@ -7,45 +7,100 @@ import sys
 import pytest
 from conftest import REPO
 
+FILE = [str(REPO / 'fishnet_mmdet' / 'doctor.py')]
+MODULE = ['-m', 'fishnet_mmdet.doctor']
 
-def doctor(stubs, cwd=REPO):
-    """Runs it in a process of its own, with packages of `stubs` found before the real ones."""
+
+def doctor(stubs, cwd=REPO, command=FILE):
+    """Runs the doctor in a new process, with the packages of `stubs` before the real ones."""
     path = os.pathsep.join([str(stubs), str(REPO)])
-    environment = {**os.environ, 'PYTHONPATH': path, 'COLUMNS': '200'}
-    command = [sys.executable, '-m', 'fishnet_mmdet.doctor']
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+    environment = {**os.environ, 'PYTHONPATH': path, 'COLUMNS': '200', 'OMP_NUM_THREADS': '1'}
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300
+    )
 
 
-def test_a_sound_machine(tmp_path):
-    done = doctor(tmp_path)
+def lines(done, name):
+    """The line of a check and the one after it."""
+    output = done.stdout.splitlines()
+    start = next(i for i, line in enumerate(output) if line[7:].startswith(name))
+    return output[start : start + 2]
+
+
+def hide(folder, *packages):
+    """Makes packages look as if they were not installed."""
+    code = 'import sys\n' + ''.join(f'sys.modules[{package!r}] = None\n' for package in packages)
+    (folder / 'sitecustomize.py').write_text(code)
+
+
+def broken(folder, package):
+    (folder / package).mkdir()
+    (folder / package / '__init__.py').write_text('raise ImportError("undefined symbol: _ZN3c10")')
+
+
+def test_a_sound_environment(tmp_path):
+    done = doctor(tmp_path, command=MODULE)
     assert done.returncode == 0, done.stdout
-    assert 'ready to train' in done.stdout and 'FAIL' not in done.stdout
-    assert len(done.stdout.splitlines()) < 30  # one screen
+    assert 'ready to train detectors and classifiers and segmentors' in done.stdout and 'FAIL' not in done.stdout
+    # One screen.
+    assert len(done.stdout.splitlines()) < 30
     for part in ('python', 'torch', 'torchvision', 'mmcv operators', 'mmdet', 'pycocotools', 'gpu', 'data'):
         assert part in done.stdout
 
 
 @pytest.mark.parametrize(
-    'package, told, fix',
+    'package, fix',
     [
-        ('torchvision', 'torchvision', 'from one index'),
-        ('mmdet', 'mmdet', 'pip install mmdet==3.3.0'),
-        ('mmengine', 'mmengine', 'pip install mmengine==0.10.7'),
+        ('torchvision', 'from one index'),
+        ('mmdet', 'pip install mmdet==3.3.0'),
+        ('mmengine', 'pip install mmengine==0.10.7'),
     ],
 )
-def test_a_broken_package_is_named_with_its_mend(tmp_path, package, told, fix):
-    (tmp_path / package).mkdir()
-    (tmp_path / package / '__init__.py').write_text('raise ImportError("undefined symbol: _ZN3c10")')
+def test_a_broken_package_is_named_with_its_fix(tmp_path, package, fix):
+    broken(tmp_path, package)
     done = doctor(tmp_path)
     assert done.returncode == 1
-    line = next(line for line in done.stdout.splitlines() if line.split()[:2] == ['FAIL', told])
-    assert 'undefined symbol' in line
-    assert fix in done.stdout and 'not ready' in done.stdout
-    assert 'Traceback' not in done.stderr
+    failed, after = lines(done, f'{package} ')
+    assert failed.startswith(' FAIL') and 'undefined symbol' in failed
+    assert after.split()[0] == 'fix:' and fix in after
+    assert 'not ready to train' in done.stdout and 'Traceback' not in done.stderr
+
+
+def test_as_a_module_a_broken_environment_ends_in_the_command_that_works(tmp_path):
+    """Python imports the package before its module, so this form cannot run; its one line says which one can."""
+    broken(tmp_path, 'mmengine')
+    done = doctor(tmp_path, command=MODULE)
+    assert done.returncode == 1 and not done.stdout
+    (line,) = done.stderr.strip().splitlines()
+    assert 'undefined symbol' in line and line.endswith(f'run: {sys.executable} {FILE[0]})')
+
+
+def test_an_import_in_a_broken_environment_names_the_doctor(tmp_path):
+    broken(tmp_path, 'mmengine')
+    done = doctor(tmp_path, command=['-c', 'import fishnet_mmdet'])
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('ImportError: fishnet_mmdet cannot be imported') and last.endswith(FILE[0])
+
+
+def test_without_mmdet_the_others_train(tmp_path):
+    hide(tmp_path, 'mmdet', 'mmseg')
+    done = doctor(tmp_path)
+    assert done.returncode == 0, done.stdout
+    for name, models in (('mmdet', 'detectors'), ('mmseg', 'segmentors')):
+        note, after = lines(done, name)
+        assert note.startswith(' note') and f'{models} cannot be trained' in note and 'pip install' in after
+        assert f'{models} ({name} is not installed)' in done.stdout.splitlines()[-1]
+    assert 'ready to train classifiers; not detectors' in done.stdout
+
+
+def test_without_any_framework_nothing_trains(tmp_path):
+    hide(tmp_path, 'mmdet', 'mmpretrain', 'mmseg')
+    done = doctor(tmp_path)
+    assert done.returncode == 1 and lines(done, 'mmpretrain')[0].startswith(' FAIL')
 
 
 def test_mmcv_of_another_torch(tmp_path):
-    """The trap of pip's cache: mmcv imports, its compiled operators do not."""
+    """pip's cache does not know torch's version: mmcv imports, its compiled operators do not."""
     import mmcv
 
     (tmp_path / 'mmcv').mkdir()
@@ -61,23 +116,27 @@ class Broken:
 sys.meta_path.insert(0, Broken())
 """
     (tmp_path / 'mmcv' / '__init__.py').write_text(code)
+    hide(tmp_path, 'mmdet', 'mmpretrain', 'mmseg')
     done = doctor(tmp_path)
     assert done.returncode == 1
     assert '--no-cache-dir' in done.stdout and '--no-build-isolation' in done.stdout
 
 
-@pytest.mark.parametrize('original, fork', [('mmcv', 'onedl-mmcv'), ('mmdet', 'onedl-mmdetection')])
-def test_both_families_at_once(tmp_path, original, fork):
-    info = tmp_path / f'{fork.replace("-", "_")}-9.9.dist-info'
-    info.mkdir()
-    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {fork}\nVersion: 9.9\n')
+def test_both_families_at_once(tmp_path):
+    for fork in ('onedl-mmcv', 'onedl-mmdetection'):
+        info = tmp_path / f'{fork.replace("-", "_")}-9.9.dist-info'
+        info.mkdir()
+        (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {fork}\nVersion: 9.9\n')
+    hide(tmp_path, 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg')
     done = doctor(tmp_path)
     assert done.returncode == 1
-    assert f'pip uninstall -y {original} {fork}' in done.stdout
+    assert 'pip uninstall -y mmcv onedl-mmcv mmdet onedl-mmdetection' in done.stdout
 
 
-def test_data_is_looked_for_where_one_stands(tmp_path, demo_data):
-    assert 'neither' in doctor(tmp_path, cwd=tmp_path).stdout
+def test_data_is_found_from_the_working_folder(tmp_path, demo_data):
+    """Without the packages too, which saves the time of their imports here."""
+    hide(tmp_path, 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg')
+    assert 'no data in data/coco or data/demo' in lines(doctor(tmp_path, cwd=tmp_path), 'data')[0]
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'demo').symlink_to(demo_data)
-    assert 'demo set' in doctor(tmp_path, cwd=tmp_path).stdout
+    assert 'demo data' in lines(doctor(tmp_path, cwd=tmp_path), 'data')[0]

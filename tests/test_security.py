@@ -10,7 +10,7 @@ import zipfile
 import pytest
 import torch
 from conftest import CONFIGS, REPO, demo_options
-from test_weight_files import Call
+from weight_cases import Call
 
 SOURCES = sorted([*REPO.glob('fishnet_mmdet/**/*.py'), *REPO.glob('tools/*.py')])
 

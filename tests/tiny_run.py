@@ -35,9 +35,11 @@ def define():  # noqa: C901  (a module in a function)
     from mmengine.dataset import BaseDataset
     from mmengine.evaluator import BaseMetric
     from mmengine.hooks import Hook
-    from mmengine.model import BaseModel
-    from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+    from mmengine.model import BaseModel, Sequential
+    from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS
     from torch import nn
+
+    from fishnet_mmdet.training.loops import ResumableIterLoop
 
     @DATASETS.register_module()
     class TinyData(BaseDataset):
@@ -56,11 +58,10 @@ def define():  # noqa: C901  (a module in a function)
 
     @MODELS.register_module()
     class TinyModel(BaseModel):
-        def __init__(self, width=16):
+        def __init__(self, width=16, init_cfg=None):
             super().__init__()
-            self.layers = nn.Sequential(
-                nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, 1)
-            )
+            hidden = [nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3)]
+            self.layers = Sequential(*hidden, nn.Linear(width, 1), init_cfg=init_cfg)
 
         def forward(self, inputs, target, mode='tensor'):
             out = self.layers(torch.stack(inputs))[:, 0]
@@ -68,6 +69,21 @@ def define():  # noqa: C901  (a module in a function)
                 out = out + 0.01 * random.random() + 0.01 * np.random.rand()
             error = (out - torch.stack(target)) ** 2
             return dict(loss=error.mean(), loss_max=error.max()) if mode == 'loss' else [error]
+
+    @LOOPS.register_module()
+    class OwnRun(ResumableIterLoop):
+        """A loop with its own `run`, after MMEngine's."""
+
+        def run(self):
+            self.runner.call_hook('before_train')
+            self.runner.call_hook('before_train_epoch')
+            for _ in range(self._iter):
+                next(self.dataloader_iterator)
+            while self._iter < self._max_iters:
+                self.runner.model.train()
+                self.run_iter(next(self.dataloader_iterator))
+            self.runner.call_hook('after_train_epoch')
+            self.runner.call_hook('after_train')
 
     @METRICS.register_module()
     class TinyMetric(BaseMetric):
@@ -156,6 +172,7 @@ def config(job):
         'worker_init_fn': dict(type='isolate_worker_signals'),
         'sampler': dict(type='DefaultSampler', shuffle=False),
     }
+    loop = job.get('loop_type', 'ResumableEpochLoop' if by_epoch else 'ResumableIterLoop')
     length = dict(max_epochs=job.get('epochs', 4)) if by_epoch else dict(max_iters=job.get('iters', 36))
     every = dict(val_interval=job.get('val_interval', 1 if by_epoch else 9))
     cfg = dict(
@@ -163,7 +180,7 @@ def config(job):
         work_dir=job['work_dir'],
         experiment_name='tiny',
         train_dataloader=loader,
-        train_cfg=dict(type='ResumableEpochLoop' if by_epoch else 'ResumableIterLoop', **length, **every),
+        train_cfg=dict(type=loop, **length, **every),
         val_dataloader=val_loader,
         val_cfg=dict(type='ValLoop'),
         val_evaluator=dict(type='TinyMetric'),
@@ -195,6 +212,10 @@ def config(job):
         log_processor=dict(by_epoch=by_epoch),
         default_scope='mmengine',
     )
+    if 'pretrained' in job:
+        cfg['model']['init_cfg'] = dict(type='Pretrained', checkpoint=job['pretrained'], prefix='layers.')
+    if 'strict_resume' in job:
+        cfg['strict_resume'] = job['strict_resume']
     if job.get('stock'):
         cfg['train_cfg']['type'] = 'EpochBasedTrainLoop'
         cfg['default_hooks']['checkpoint']['type'] = 'CheckpointHook'
@@ -224,14 +245,14 @@ def train(job, ranks):
         usage = shutil.disk_usage(cfg.work_dir if Path(cfg.work_dir).exists() else '/')
         shutil.disk_usage = lambda path: usage._replace(free=job['free'])
     cfg.launcher = 'pytorch' if ranks > 1 else 'none'
+    before = bytes_read()
     with one_line_errors():
         if job.get('tool'):
-            before = bytes_read()
             launch.train(cfg, resume=job.get('from'))
-            print('bytes read:', bytes_read() - before)
         else:
             prepare_cpu_processes(cfg)
             Runner.from_cfg(cfg).train()
+    print('bytes read:', bytes_read() - before)
 
 
 def bytes_read():

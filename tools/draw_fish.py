@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Draws a FishNet layout as the fish of the paper's figure 2, as SVG and PNG."""
+"""Draws a FishNet architecture like the fish of the paper's figure 2, as SVG and PNG."""
 
 import argparse
-import sys
 from pathlib import Path
 
+from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.lab.figures.backbones import FigureError, read_layout
 from fishnet_mmdet.lab.figures.fish import draw, save
 
@@ -12,20 +12,18 @@ from fishnet_mmdet.lab.figures.fish import draw, save
 def main() -> None:
     """Parses the flags and draws."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('arch', help='layout, such as fishnet150, or a config file with a FishNet backbone')
-    parser.add_argument('--out', type=Path, help='files to write, without .svg and .png (default: ARCH)')
+    parser.add_argument('arch', help='architecture, such as fishnet150, or a config file with a FishNet backbone')
+    parser.add_argument('--out', type=Path, help='files to write, without .svg and .png (default: name of ARCH)')
     args = parser.parse_args()
-    try:
-        name, arch = read_layout(args.arch)
-        out = args.out or Path(name)
-        out = out.with_suffix('') if out.suffix in ('.svg', '.png') else out
-        if not out.resolve().parent.is_dir():
-            raise FigureError(f'--out {args.out}: the folder {out.resolve().parent} does not exist; make it first')
-    except FigureError as error:
-        sys.exit(f'error: {error}')
+    name, arch = read_layout(args.arch)
+    out = args.out or Path(name)
+    out = out.with_suffix('') if out.suffix in ('.svg', '.png') else out
+    if not out.resolve().parent.is_dir():
+        raise FigureError(f'--out {args.out}: the folder {out.resolve().parent} does not exist; make it first')
     for file in save(draw(arch, name), out):
         print(file)
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fishnet_mmdet.evaluation.coco_checks import IOU_TYPES, ResultsError
 from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations, load_results
+from fishnet_mmdet.evaluation.results_files import IOU_TYPES, ResultsError
 from fishnet_mmdet.files.atomic import write_atomically
 
 

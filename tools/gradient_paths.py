@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Checks the claim about gradients on built networks: where I-convs stand, which stages gradients reach directly.
+"""Checks the paper's claim about gradients on built networks: where the I-convs are, and which stages gradients reach.
 
-Exit status 1 if the claim does not hold for a FishNet: a weight on the trunk of body or head (as with strided
-convolutions), or a stage that gradients do not reach as they should.
+The exit status is 1 if the claim does not hold for a FishNet: a weight is on the trunk of body or head (as with strided
+convolutions), or a stage is not reached as claimed.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.lab.figures.backbones import FigureError, build_backbone, read_backbone
 from fishnet_mmdet.lab.figures.gradients import analyse, claim_fails, i_convs, parts, table
 from fishnet_mmdet.lab.figures.training import Norms, Plan, gradient_norms, plot, save_plot
@@ -25,38 +26,37 @@ def main() -> None:
         'arch',
         nargs='*',
         default=['fishnet150', 'resnet50'],
-        help='layouts (fishnet150), ResNets (resnet50) or config files (default: fishnet150 resnet50)',
+        help='architectures (fishnet150), ResNets (resnet50) or config files (default: fishnet150 resnet50)',
     )
-    parser.add_argument('--plot', type=Path, metavar='OUT.png', help='train a little, and plot gradient norms')
+    parser.add_argument(
+        '--plot', type=Path, metavar='OUT.png', help='train for a few steps and plot the gradient norms to this file'
+    )
     for name, what in (
-        ('steps', 'steps of training'),
-        ('batch', 'images a step'),
-        ('side', 'side of the images in pixels'),
+        ('steps', 'number of training steps'),
+        ('batch', 'images in a batch'),
+        ('side', 'side of the square images in pixels'),
         ('lr', 'learning rate'),
         ('seed', 'seed of weights and images'),
     ):
         default = getattr(Plan, name)
         parser.add_argument(
-            f'--{name}', type=type(default), default=default, help=f'--plot: {what} (default: %(default)s)'
+            f'--{name}', type=type(default), default=default, help=f'for --plot: {what} (default: %(default)s)'
         )
     args = parser.parse_args()
-    try:
-        plan = Plan(steps=args.steps, batch=args.batch, side=args.side, lr=args.lr, seed=args.seed)
-        if args.plot:
-            check_plot(args.plot)
-        backbones = dict(read_backbone(what) for what in args.arch)
-        held = [report(name, config) for name, config in backbones.items()]
-        if args.plot:
-            norms = {name: measure(name, config, plan) for name, config in backbones.items()}
-            save_plot(plot(norms, plan), args.plot)
-            print(args.plot)
-    except FigureError as error:
-        sys.exit(f'error: {error}')
+    plan = Plan(steps=args.steps, batch=args.batch, side=args.side, lr=args.lr, seed=args.seed)
+    if args.plot:
+        check_plot(args.plot)
+    backbones = dict(read_backbone(what) for what in args.arch)
+    held = [report(name, config) for name, config in backbones.items()]
+    if args.plot:
+        norms = {name: measure(name, config, plan) for name, config in backbones.items()}
+        save_plot(plot(norms, plan), args.plot)
+        print(args.plot)
     sys.exit(0 if all(held) else 1)
 
 
 def check_plot(out: Path) -> None:
-    """Refuses a file that could not be written, before minutes of work."""
+    """Checks that the plot can be written, before minutes of work."""
     if out.suffix not in ('.png', '.svg', '.pdf'):
         raise FigureError(f'--plot {out}: the name must end in .png, .svg or .pdf')
     if not out.resolve().parent.is_dir():
@@ -64,9 +64,9 @@ def check_plot(out: Path) -> None:
 
 
 def report(name: str, config: dict) -> bool:
-    """Analyses a network and prints what was found; whether the claim holds, where one is made."""
+    """Analyses a network and prints the result; returns whether the claim holds, True for a network without a head."""
     console = Console(width=None if sys.stdout.isatty() else 120)
-    with console.status(f'walking {name}'):
+    with console.status(f'analysing {name}'):
         findings = analyse(build_backbone(config))
     console.print(table(name, findings))
     counts = {part: len(i_convs(group)) for part, group in parts(findings).items()}
@@ -92,4 +92,5 @@ def measure(name: str, config: dict, plan: Plan) -> Norms:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.lab.paper.figure4 import draw_figure4
+from fishnet_mmdet.lab.paper.own_runs import read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
-from fishnet_mmdet.lab.paper.runs import read_runs
 from fishnet_mmdet.lab.paper.tables import all_tables, check_arguments
 from fishnet_mmdet.lab.tables import write_tables
 

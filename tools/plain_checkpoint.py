@@ -1,26 +1,26 @@
 #!/usr/bin/env python
-"""Makes a checkpoint of stock MMEngine one that `tools/train.py --resume` takes: tools/plain_checkpoint.py OLD NEW."""
+"""Rewrites a checkpoint of stock MMEngine for `tools/train.py --resume`: tools/plain_checkpoint.py OLD NEW.
+
+Nothing in the old checkpoint is executed.
+"""
 
 import argparse
-import sys
 
+from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.training.checkpoints.legacy import convert
-from fishnet_mmdet.weights.reading import WeightsError
 
 
 def main() -> None:
-    """Parses the arguments and converts; nothing in the old file is executed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Parses the arguments and converts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', metavar='OLD', help='checkpoint that MMEngine wrote without PlainCheckpoints')
-    parser.add_argument('target', metavar='NEW', help='file to write, ending in .pth')
+    parser.add_argument('target', metavar='NEW', help='file to write, ending in .pth; it must not exist')
     args = parser.parse_args()
-    try:
+    with one_line_errors():
         epoch, iteration, left_out = convert(args.source, args.target)
-    except WeightsError as error:
-        sys.exit(f'error: {error}')
     print(f'written: {args.target} (epoch {epoch}, iteration {iteration})')
     if left_out:
-        print(f'left out, for lack of a plain form: {", ".join(left_out)}')
+        print(f'left out because they have no plain form: {", ".join(left_out)}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Reading COCO's panoptic maps with what is on PyPI; mmdet's own loader needs the package panopticapi, which is not."""
+"""Reads COCO's panoptic maps without the package panopticapi, which mmdet's own loader needs and PyPI does not have."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,11 @@ class LoadPanopticMaps(LoadPanopticAnnotations):
     """mmdet's `LoadPanopticAnnotations`, without panopticapi.
 
     Args:
-        backend_args: Where files come from, as mmdet's loaders take it.
+        backend_args: Where files are read from, as in mmdet's loaders.
     """
 
     def __init__(self, backend_args: Mapping | None = None) -> None:
-        # Past the parent's constructor, which imports panopticapi for one function.
+        # The parent's constructor imports panopticapi for one function, and is left out.
         LoadAnnotations.__init__(
             self, with_bbox=True, with_label=True, with_mask=True, with_seg=True, backend_args=backend_args
         )
@@ -24,12 +24,12 @@ class LoadPanopticMaps(LoadPanopticAnnotations):
 
 
 def segment_ids(colours: np.ndarray) -> np.ndarray:
-    """From the colours of a panoptic PNG to the ids of its segments.
+    """Converts the colours of a panoptic PNG to the ids of its segments.
 
     Args:
-        colours: (H, W, 3) as red, green, blue bytes.
+        colours: (H, W, 3) red, green and blue as bytes.
 
     Returns:
-        (H, W) of R + 256 G + 256^2 B; 0 is nothing.
+        (H, W) R + 256 G + 256^2 B; 0 is no segment.
     """
     return colours.astype(np.int32) @ np.array([1, 256, 256**2], dtype=np.int32)

@@ -6,41 +6,47 @@ from pathlib import Path
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from fishnet_mmdet.errors import ConfigError, UserError
+
 TREE = """\
   {root}
   |-- train/WNID/images/*.JPEG
   `-- val/images/*.JPEG, val/val_annotations.txt"""
 
 
+class DataNotFoundError(UserError, FileNotFoundError):
+    """Files of a data set are not where they should be; the message names the path."""
+
+
 @DATASETS.register_module()
 class TinyImageNet(BaseDataset):
-    """Images and labels for mmpretrain's pipelines. Classes are the folders of `train`, in alphabetical order.
+    """Images and labels for mmpretrain's pipelines. The classes are the folders of `train`, in alphabetical order.
 
     Args:
         data_root: The unpacked folder `tiny-imagenet-200`.
         split: 'train' or 'val'. The archive's test images have no labels.
         pipeline: Transforms, as in any data set of MMEngine.
-        more: As in MMEngine's `BaseDataset`.
+        more: Arguments of MMEngine's `BaseDataset`.
 
     Raises:
-        FileNotFoundError: A folder without the archive's files; it shows what is expected.
-        ValueError: Another split.
+        DataNotFoundError: Files of the archive are missing; the message shows what is expected.
+        ConfigError: The split is neither 'train' nor 'val'.
     """
 
     def __init__(self, data_root: str, split: str, pipeline: Sequence = (), **more) -> None:
         if split not in ('train', 'val'):
-            raise ValueError(f"split = {split!r} must be 'train' or 'val'")
+            raise ConfigError(f"split = {split!r} must be 'train' or 'val'")
         self.split = split
-        train = Path(data_root) / 'train'
-        if not train.is_dir():
-            raise FileNotFoundError(
-                f'Tiny ImageNet not found: {train.resolve()} does not exist. Expected:\n{TREE.format(root=data_root)}'
-            )
-        classes = tuple(sorted(path.name for path in train.iterdir() if path.is_dir()))
+        needed = [Path(data_root) / 'train', Path(data_root) / 'val' / 'val_annotations.txt'][: 1 + (split == 'val')]
+        for path in needed:
+            if not path.exists():
+                tree = TREE.format(root=data_root)
+                raise DataNotFoundError(f'Tiny ImageNet not found: {path.resolve()} does not exist. Expected:\n{tree}')
+        classes = tuple(sorted(path.name for path in needed[0].iterdir() if path.is_dir()))
         super().__init__(data_root=data_root, metainfo=dict(classes=classes), pipeline=pipeline, **more)
 
     def load_data_list(self) -> list[dict]:
-        """Every image as {'img_path', 'gt_label'}."""
+        """Returns every image as {'img_path', 'gt_label'}."""
         root = Path(self.data_root)
         labels = {name: label for label, name in enumerate(self.metainfo['classes'])}
         if self.split == 'train':

@@ -1,1 +1,1 @@
-"""Trained networks in their form for inference, and as ONNX files."""
+"""Trained networks for inference: the optimized form, and ONNX files."""

@@ -1,4 +1,4 @@
-"""A trained FishNet, with its neck, as an ONNX file for images of any size, checked against what it was made from."""
+"""Exports a trained FishNet, with its neck, to an ONNX file for images of any size, and checks the file."""
 
 import copy
 import os
@@ -20,96 +20,111 @@ from fishnet_mmdet.weights.fitting import fit
 from fishnet_mmdet.weights.load import load_backbone, load_from_fishnet
 
 OPSET = 17
-"""Every runtime since 2022 knows it, and nothing later is needed."""
+"""Version of ONNX's operators. Every runtime since 2022 supports it, and nothing later is needed."""
 
 EXAMPLE = (2, 64, 96)
+"""Batch, height and width of the image that the network is traced with."""
+
 SIZES = ((1, 64, 64), (2, 160, 96), (1, 75, 130), (3, 97, 65), (1, 225, 333))
-"""Batch, height and width of the images that a file is traced with, and of those that it is checked with: none the same."""
+"""Batch, height and width of the images that the file is checked with, all different from EXAMPLE."""
 
 TOLERANCE = 1e-4
+"""Largest difference that is accepted by default, as a share of the largest value of a level."""
 
 
 class ExportError(UserError, RuntimeError):
-    """What cannot be exported; the message names it, its value and what to do."""
+    """A network that cannot be exported, or not to this file; the message names the reason and the fix."""
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Refuses what could not be written, or not be checked, before any work is done.
+    """Checks, before any work is done, that a file can be written and then be checked.
+
+    Args:
+        target: The file to write.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
-        ExportError: A wrong ending, a file that is there, a folder that is not or takes no file, a package that is missing.
+        ExportError: The ending is wrong, the file exists, its folder does not exist or is not writable, or onnx or
+            onnxruntime is missing.
     """
     folder = target.resolve().parent
     if target.suffix != '.onnx':
         raise ExportError(f'{target}: the file to write must end in .onnx')
     if not folder.is_dir():
-        raise ExportError(f'{target}: the folder {folder} does not exist; make it first')
+        raise ExportError(f'{target}: the folder {folder} does not exist; create it first')
     if target.is_dir() or not os.access(folder, os.W_OK):
         raise ExportError(f'{target} cannot be written: name a file in a folder that you may write to')
     if target.exists() and not overwrite:
-        raise ExportError(f'{target} is there already: name another file, or say --overwrite')
+        raise ExportError(f'{target} exists already: name another file, or add --overwrite')
     if missing := [name for name in ('onnx', 'onnxruntime') if find_spec(name) is None]:
         raise ExportError(f'{" and ".join(missing)} missing: pip install {" ".join(missing)}')
 
 
 def read_network(
-    what: str, checkpoint: str, options: Mapping | None = None, backbone_only: bool = False
+    source: str, checkpoint: str, options: Mapping | None = None, backbone_only: bool = False
 ) -> nn.Sequential:
-    """Builds a backbone, and a config's neck, with trained weights.
+    """Builds a backbone, and the neck of a config, with trained weights.
 
     Args:
-        what: A config file (.py), or a layout (`fishnet150`) for the bare backbone.
-        checkpoint: Weights that fit key for key: of a config those of its whole model, of a layout any FishNet's.
-        options: Settings to lay over the config's.
+        source: A config file (.py), or the name of an architecture (`fishnet150`) for the backbone alone.
+        checkpoint: Weights that fit key by key: for a config those of its whole model, for an architecture those of any
+            FishNet.
+        options: Settings that override the config.
         backbone_only: Whether to leave out the config's neck.
 
+    Returns:
+        The backbone, followed by the neck if there is one.
+
     Raises:
-        PreflightError: A config that is not there or cannot be read.
-        WeightsError: Weights that cannot be had or read, or do not fit.
-        ExportError: No such layout, or a config without a FishNet.
+        PreflightError: The config cannot be found or read.
+        WeightsError: The weights cannot be found, downloaded or read, or do not fit.
+        ExportError: There is no such architecture, or the config's model has no FishNet.
     """
-    if not what.endswith('.py'):
+    if not source.endswith('.py'):
         try:
-            backbone = FishNet(what)
+            backbone = FishNet(source)
         except ValueError as error:
             raise ExportError(f'{error}; or give a config file (.py)') from error
         backbone.load_state_dict(load_backbone(checkpoint, backbone.state_dict()))
         return nn.Sequential(backbone)
 
-    cfg = read_config(what, options)
+    cfg = read_config(source, options)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = MODELS.build(cfg.model)
     if not isinstance(getattr(model, 'backbone', None), FishNet):
-        raise ExportError(f'{what}: the {type(model).__name__} has no FishNet as its backbone')
+        raise ExportError(f'{source}: the backbone of {type(model).__name__} is not a FishNet')
     state = load_from_fishnet(checkpoint)['state_dict']
-    model.load_state_dict(fit(state, model.state_dict(), f'{checkpoint} does not fit {what}'))
+    model.load_state_dict(fit(state, model.state_dict(), f'{checkpoint} does not fit {source}'))
     neck = None if backbone_only else getattr(model, 'neck', None)
     return nn.Sequential(model.backbone, *([] if neck is None else [neck]))
 
 
 def export(network: nn.Module, target: Path, tolerance: float = TOLERANCE) -> dict[tuple[int, int, int], float]:
-    """Writes an ONNX file of a network and checks it; a file that is not right, or not made, leaves nothing behind.
+    """Exports a network to an ONNX file and checks the file. A file that fails the check is removed.
 
-    The file takes `image` (N, channels, H, W), float32, of any N, H and W; its outputs are `level0`, `level1`, ...
+    The input of the file is `image` (N, channels, H, W), float32, of any N, H and W; its outputs are `level0`,
+    `level1`, ...
 
     Args:
-        network: What `read_network` built, or any network of images. It is left as it is.
-        target: The file; `check_target` says whether it can be written.
-        tolerance: How far the file may be off anywhere, as a share of the largest value of a level.
+        network: A network from `read_network`, or any other one whose input is an image. It is not changed.
+        target: The file to write; see `check_target`.
+        tolerance: Largest difference between onnxruntime and PyTorch that is accepted, as a share of the largest value
+            of a level.
 
     Returns:
-        By batch, height and width, how far it is off.
+        The largest difference by batch, height and width.
 
     Raises:
-        ExportError: It is off by more at some size.
+        ExportError: The difference at some size is larger than the tolerance.
     """
-    # Of a compiled network the copy is not. Without gradients, the backbone is torch's own operations alone.
+    # The copy of a compiled network is not compiled. Without gradients, the backbone uses only operations of torch.
     network = copy.deepcopy(network).eval().requires_grad_(False)
     with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix='.export-') as folder:
         draft = Path(folder) / target.name
         _write(network, draft)
         differences = _differences(network, draft)
-        wrong = {size: off for size, off in differences.items() if not off <= tolerance}  # NaN is wrong too
+        # A difference of NaN is wrong too.
+        wrong = {size: off for size, off in differences.items() if not off <= tolerance}
         if wrong:
             (n, h, w), off = next(iter(wrong.items()))
             raise ExportError(
@@ -121,7 +136,7 @@ def export(network: nn.Module, target: Path, tolerance: float = TOLERANCE) -> di
 
 
 def difference_table(differences: Mapping[tuple[int, int, int], float]) -> Table:
-    """What `export` returns, as a table."""
+    """Shows the result of `export` as a table."""
     table = Table('batch', 'height', 'width', 'largest difference / largest value')
     for size, off in differences.items():
         table.add_row(*map(str, size), f'{off:.1e}')
@@ -137,10 +152,10 @@ def _write(network: nn.Module, path: Path) -> None:
             name: {0: 'batch', **({2: f'height{i}', 3: f'width{i}'} if level.dim() == 4 else {})}
             for i, (name, level) in enumerate(zip(names, levels, strict=True))
         }
-        # That the tracer sees one size only is what the check at other sizes is for.
+        # The tracer warns that it sees only one size. The check at other sizes covers that.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
-        # By tracing: torch.export reasons about sizes as formulas, which grow with the fish, for the same graph.
+        # By tracing (dynamo=False): torch.export gives the same graph, but its symbolic sizes grow with every stage.
         torch.onnx.export(
             network,
             (image,),
@@ -154,7 +169,8 @@ def _write(network: nn.Module, path: Path) -> None:
 
 
 def _differences(network: nn.Module, path: Path) -> dict[tuple[int, int, int], float]:
-    import onnxruntime  # an extra: nothing else needs it
+    # An optional dependency, which nothing else needs.
+    import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     differences = {}
@@ -168,7 +184,7 @@ def _differences(network: nn.Module, path: Path) -> dict[tuple[int, int, int], f
 
 
 def _images(network: nn.Module, size: tuple[int, int, int]) -> Tensor:
-    """Noise as wide as normalised images, in as many channels as the network's first convolution takes."""
+    """Noise with the range of normalized images, and the number of channels of the network's first convolution."""
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     n, height, width = size
     return torch.randn(n, first.in_channels, height, width, generator=torch.Generator().manual_seed(0))

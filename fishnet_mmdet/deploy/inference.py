@@ -1,4 +1,4 @@
-"""A trained FishNet in the form in which it infers fastest: norms folded, layout and number format set, compiled."""
+"""Optimizes a trained FishNet for inference: norms folded, channels-last memory, a smaller dtype, compilation."""
 
 import copy
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fishnet_mmdet.errors import ConfigError
 from fishnet_mmdet.network.blocks import Bottleneck
 from fishnet_mmdet.network.classifier import FishNetNeck
 from fishnet_mmdet.network.fishnet import FishNet
@@ -22,52 +23,53 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch
 def optimize_for_inference(
     model: nn.Module, dtype: torch.dtype = torch.float32, compile: bool | Mapping = False
 ) -> nn.Module:
-    """Makes the form of a FishNet, or of any model around one, that infers fastest.
+    """Makes a copy of a FishNet, or of a model with one as its backbone, for fast inference.
 
-    Every norm that follows a convolution alone is folded into it (two of three: the norm that opens a bottleneck has a
-    sum before it and stays); weights and maps lie in channels_last. Of a detector (or an mmpretrain or mmsegmentation
-    model) it is the backbone and the neck that change; heads get the contiguous float32 maps that they got before.
+    A norm whose only input is the output of a convolution is folded into this convolution. That holds for two of three
+    norms; the norm at the beginning of a bottleneck follows a sum and stays. Weights and feature maps are in
+    channels_last memory format. In a detector (or a model of mmpretrain or mmsegmentation) the backbone and the neck
+    change. The heads still receive contiguous float32 feature maps.
 
     Args:
-        model: A `FishNet`, or a model with one as its `backbone`. It is left as it is: the result is a copy.
-        dtype: What backbone and neck compute in. float32 images go in and float32 features come out all the same; those
-            of a bare FishNet in channels_last, as turning them over would cost what folding saves.
+        model: A `FishNet`, or a model with one as its `backbone`. It is not changed.
+        dtype: Dtype in which backbone and neck compute. Images are still float32, and so are the features that come
+            out. Those of a FishNet alone are in channels_last, because converting them would cost what folding saves.
         compile: Whether to compile the backbone with its weights as constants, or options of `torch.compile`. The first
-            image takes minutes; the next one of another size as long again, and then none.
+            image takes minutes, and so does the first one of another size; further sizes take no time.
 
     Returns:
         The copy, in eval mode, for `torch.no_grad()` or `torch.inference_mode()`.
 
     Raises:
-        ValueError: A model without a FishNet, or a dtype that is not to be computed in here.
+        ConfigError: The model has no FishNet, or the dtype is not supported.
     """
     if dtype not in DTYPES.values():
-        raise ValueError(f'dtype = {dtype!r} must be one of {", ".join(f"torch.{name}" for name in DTYPES)}')
+        raise ConfigError(f'dtype = {dtype!r} must be one of {", ".join(f"torch.{name}" for name in DTYPES)}')
     backbone = model if isinstance(model, FishNet) else getattr(model, 'backbone', None)
     if not isinstance(backbone, FishNet):
-        raise ValueError(f'{type(model).__name__} is no FishNet and has none as its backbone')
+        raise ConfigError(f'{type(model).__name__} is not a FishNet and has none as its backbone')
     if dtype is torch.float16 and next(backbone.parameters()).device.type == 'cpu':
-        raise ValueError('dtype = torch.float16 is for GPUs; on a CPU take torch.bfloat16')
+        raise ConfigError('dtype = torch.float16 is for GPUs; on a CPU use torch.bfloat16')
     model = copy.deepcopy(model).eval().requires_grad_(False)
     if isinstance(model, FishNet):
-        return InferenceForm(_folded(model), dtype, compile, gives=torch.channels_last)
+        return InferenceForm(_folded(model), dtype, compile, out_format=torch.channels_last)
 
     neck = getattr(model, 'neck', None)
-    gives = torch.contiguous_format if neck is None else None
-    model.backbone = InferenceForm(_folded(model.backbone), dtype, compile, gives)
+    out_format = torch.contiguous_format if neck is None else None
+    model.backbone = InferenceForm(_folded(model.backbone), dtype, compile, out_format)
     if neck is not None:
         model.neck = InferenceForm(_folded(neck), dtype)
     return model
 
 
 class InferenceForm(nn.Module):
-    """A network that computes in a number format of its own and in channels_last, whatever all around it does.
+    """A network that computes in its own dtype and in channels_last, independently of the modules around it.
 
     Args:
-        network: What computes; it is converted in place. BatchNorms that are left stay float32.
-        dtype: Number format of its convolutions.
-        compile: As in `optimize_for_inference`; for a `FishNet`.
-        gives: Layout of the float32 maps that come out; None hands them on as they were computed.
+        network: The network; it is converted in place. Its remaining BatchNorms stay float32.
+        dtype: Dtype of its convolutions.
+        compile: As in `optimize_for_inference`, if the network is a `FishNet`.
+        out_format: Memory format of the float32 feature maps that it returns; None returns them as they are computed.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class InferenceForm(nn.Module):
         network: nn.Module,
         dtype: torch.dtype,
         compile: bool | Mapping = False,
-        gives: torch.memory_format | None = torch.contiguous_format,
+        out_format: torch.memory_format | None = torch.contiguous_format,
     ) -> None:
         super().__init__()
         for module in network.modules():
@@ -84,31 +86,39 @@ class InferenceForm(nn.Module):
                     parameter.data = parameter.data.to(dtype)
         self.network = network.to(memory_format=torch.channels_last)
         self.dtype = dtype
-        self.gives = gives
+        self.out_format = out_format
         if compile is not False:
             options = dict(compile) if isinstance(compile, Mapping) else {}
-            if 'mode' not in options:  # torch takes a mode or options, not both
+            # torch.compile accepts a mode or options, not both.
+            if 'mode' not in options:
                 options['options'] = {'freezing': True, **options.get('options', {})}
             network.compile_parts(options)
         self.eval()
 
     @torch.no_grad()
     def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-        """Maps (N, C, H, W) of any floating format and layout -> those of the network."""
+        """Computes the network's feature maps.
+
+        Args:
+            x: One or several feature maps (N, C, H, W), of any floating dtype and memory format.
+
+        Returns:
+            The network's feature maps.
+        """
         y = self.network(_converted(x, self.dtype, torch.channels_last))
-        return y if self.gives is None else _converted(y, torch.float32, self.gives)
+        return y if self.out_format is None else _converted(y, torch.float32, self.out_format)
 
 
 def _converted(
-    x: Tensor | tuple[Tensor, ...], dtype: torch.dtype, layout: torch.memory_format
+    x: Tensor | tuple[Tensor, ...], dtype: torch.dtype, memory_format: torch.memory_format
 ) -> Tensor | tuple[Tensor, ...]:
     if isinstance(x, Tensor):
-        return x.to(dtype).contiguous(memory_format=layout) if x.dim() == 4 else x.to(dtype)
-    return tuple(_converted(each, dtype, layout) for each in x)
+        return x.to(dtype).contiguous(memory_format=memory_format) if x.dim() == 4 else x.to(dtype)
+    return tuple(_converted(each, dtype, memory_format) for each in x)
 
 
 def _folded(network: nn.Module) -> nn.Module:
-    """Folds, in place, every BatchNorm that follows a convolution and nothing else does."""
+    """Folds, in place, every BatchNorm whose only input is the output of a convolution."""
     for part in list(network.modules()):
         if isinstance(part, ConvNormReLU):
             _fold(part.conv, part)
@@ -120,17 +130,20 @@ def _folded(network: nn.Module) -> nn.Module:
         elif isinstance(part, FishNetNeck):
             _fold(part.squeeze.conv, part)
         elif isinstance(part, ConvModule) and part.with_norm and part.order[:2] == ('conv', 'norm'):
-            _fold(part.conv, part, part.norm_name)  # of FPN, say
+            # Such as a convolution of FPN.
+            _fold(part.conv, part, part.norm_name)
     return network
 
 
 def _fold(conv: nn.Module, after: nn.Module, name: str = 'norm') -> None:
-    """Takes a norm of the part after a convolution into the convolution's weights."""
+    """Folds the norm of a module into the weights of the convolution before it."""
     norm = getattr(after, name)
     if not (isinstance(norm, _BatchNorm) and norm.running_mean is not None):
-        return  # GN, say, has statistics of each image
+        # Other norms, such as GroupNorm, use statistics of each image.
+        return
     if type(conv) is not nn.Conv2d or getattr(after, 'with_spectral_norm', False):
-        return  # what computes its weights anew (or is transposed, or deformable) would undo it
+        # Other convolutions compute their weights in every forward, or are transposed or deformable.
+        return
     scale = torch.rsqrt(norm.running_var.double() + norm.eps)
     shift = -norm.running_mean.double() * scale
     if norm.affine:
@@ -142,20 +155,20 @@ def _fold(conv: nn.Module, after: nn.Module, name: str = 'norm') -> None:
 
 
 class TestOptimized(Hook):
-    """Puts a runner's model into its form for inference before it is tested; `tools/test.py --optimize`.
+    """Optimizes a runner's model for inference before it is tested, for `tools/test.py --optimize`.
 
     Args:
-        dtype: As in `optimize_for_inference`, like compile.
-        compile: Sizes change from image to image here, so that the compiler is told at once.
+        dtype: As in `optimize_for_inference`.
+        compile: Whether to compile the backbone, with dynamic shapes, because images differ in size.
     """
 
     def __init__(self, dtype: torch.dtype, compile: bool = False) -> None:
         self.dtype, self.compile = dtype, dict(dynamic=True) if compile else False
 
     def before_test(self, runner: Runner) -> None:
-        """Weights are loaded by now."""
+        """Replaces the model. Its weights are loaded by now."""
         holder, name = runner, 'model'
-        # Several processes wrap the model, and test-time augmentation does.
+        # The model may be wrapped, for several processes and for test-time augmentation.
         while is_model_wrapper(model := getattr(holder, name)) or isinstance(model, BaseTTAModel):
             holder, name = model, 'module'
         setattr(holder, name, optimize_for_inference(model, self.dtype, self.compile))

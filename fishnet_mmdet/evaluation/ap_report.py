@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
-from fishnet_mmdet.evaluation.coco_checks import IOU_TYPES
 from fishnet_mmdet.evaluation.published import PUBLISHED_AP, PublishedAP
+from fishnet_mmdet.evaluation.results_files import IOU_TYPES
 from fishnet_mmdet.evaluation.table import Row, Style, TableReport
 
 LOGGED = {

@@ -1,4 +1,4 @@
-"""COCO's twelve official figures, from pycocotools and nowhere else."""
+"""COCO's twelve official figures, all computed by pycocotools."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from fishnet_mmdet.data.coco import FormatError, read_json
-from fishnet_mmdet.evaluation.coco_checks import ResultsError, check_results, checked_annotations, indexed
+from fishnet_mmdet.data.json_files import FormatError, read_json
+from fishnet_mmdet.evaluation.results_files import ResultsError, check_results, checked_annotations, indexed
 
 FIGURES = (
     'AP', 'AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L',
@@ -19,7 +19,7 @@ FIGURES = (
 """Names in the order of `COCOeval.stats`."""
 
 MAX_DETS = (1, 10, 100)
-"""Detections per image that count, as on the COCO server."""
+"""How many detections of an image count, as on the COCO server."""
 
 
 def evaluate(
@@ -29,21 +29,21 @@ def evaluate(
     category_ids: Sequence[int] | None = None,
     image_ids: Sequence[int] | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Evaluates detections against annotations, none at all included.
+    """Evaluates detections against annotations. There may be no detections.
 
     Args:
         truth: The annotations.
-        results: Rows of a COCO results file.
+        results: Entries of a COCO results file.
         iou_type: 'bbox' or 'segm'.
         category_ids: Categories to average over; all by default.
         image_ids: Images to evaluate; all by default.
 
     Returns:
-        The twelve `FIGURES`, and AP by category name, as fractions of 1. A figure for which there is no
-        annotation (no small objects, say) is -1, as pycocotools has it.
+        The twelve `FIGURES`, and AP by category name, as fractions of 1. A figure without annotations (if there are no
+        small objects, for example) is -1, as in pycocotools.
 
     Raises:
-        ResultsError: A row or an annotation that pycocotools could not be trusted with: see `coco_checks`.
+        ResultsError: A result or an annotation cannot be evaluated; see `results_files`.
     """
     rows = check_results(truth, results, iou_type)
     truth = checked_annotations(truth, iou_type)
@@ -65,7 +65,7 @@ def load_annotations(path: Path | str) -> COCO:
     """Reads a COCO annotation file.
 
     Raises:
-        ResultsError: No such file, not JSON, or not COCO's layout.
+        ResultsError: The file cannot be read, is not JSON, or is not in COCO's format.
     """
     data = _load_json(path)
     try:
@@ -78,11 +78,11 @@ def load_results(path: Path | str) -> list:
     """Reads a COCO results file.
 
     Raises:
-        ResultsError: No such file, not JSON, or not a list.
+        ResultsError: The file cannot be read, is not JSON, or is not a list.
     """
     data = _load_json(path)
     if not isinstance(data, list):
-        raise ResultsError(f'{path}: not a COCO results file: a list of detections is needed')
+        raise ResultsError(f'{path}: not a COCO results file, which is a list of detections')
     return data
 
 
@@ -94,9 +94,10 @@ def _load_json(path: Path | str) -> object:
 
 
 def _as_coco(truth: COCO, rows: list[dict]) -> COCO:
-    """Detections as a COCO object. `loadRes` fails on an empty list, which is a result like any other."""
+    """Detections as a COCO object; pycocotools' `loadRes` fails if there are none."""
     if rows:
-        truth.dataset.setdefault('info', {})  # pycocotools copies it without asking
+        # pycocotools copies `info`, which a file may lack.
+        truth.dataset.setdefault('info', {})
         return truth.loadRes(rows)
     empty = COCO()
     empty.dataset = {**truth.dataset, 'annotations': []}
@@ -105,7 +106,8 @@ def _as_coco(truth: COCO, rows: list[dict]) -> COCO:
 
 
 def _class_ap(truth: COCO, evaluator: COCOeval) -> dict[str, float]:
-    precision = evaluator.eval['precision'][:, :, :, 0, -1]  # (IoU, recall, category), all areas, 100 dets
+    # (IoU, recall, category) for all areas and 100 detections
+    precision = evaluator.eval['precision'][:, :, :, 0, -1]
     per_class = {}
     for index, category in enumerate(evaluator.params.catIds):
         valid = precision[:, :, index][precision[:, :, index] > -1]

@@ -10,8 +10,8 @@ from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
-from fishnet_mmdet.evaluation.coco_checks import IOU_TYPES, checked_annotations
 from fishnet_mmdet.evaluation.coco_eval import evaluate
+from fishnet_mmdet.evaluation.results_files import IOU_TYPES, checked_annotations
 
 MMDET_NAMES = {
     'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP_M': 'mAP_m', 'AP_L': 'mAP_l',

@@ -1,4 +1,4 @@
-"""A table of measured figures above published ones, after every validation and test: on screen, as Markdown and JSON."""
+"""After each validation and test, a table of measured figures above published ones: on screen, as Markdown and JSON."""
 
 import json
 from abc import abstractmethod

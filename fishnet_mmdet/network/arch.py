@@ -1,8 +1,8 @@
 """FishNet architectures as data: every variant is one row, every derived number is a property.
 
 Source: FishNet (NeurIPS 2018, arXiv 1901.03495), in the architecture that its authors released, which is the one that
-existing pretrained weights fit. Widths are channels; `C @ 1/s` is C channels at stride s. A level is a resolution: 0 to 3
-are 1/4, 1/8, 1/16 and 1/32 as released, stages 1 to 4 of the paper. This file does not need torch.
+existing pretrained weights fit. Widths are channels; `C @ 1/s` is C channels at stride s. This file does not need
+torch.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from fishnet_mmdet.errors import ConfigError
 from fishnet_mmdet.network.arch_checks import check_arch
+from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 Three = tuple[int, int, int]
 
@@ -31,77 +32,21 @@ DILATIONS: dict[str, tuple[Three, Three]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferRow:
-    """A transfer block, the T(.) of eq. 6 and 9: it carries an older feature to the end of a stage.
-
-    Attributes:
-        source: Name of the stage whose feature it carries.
-        width: Channels of that feature; they stay.
-        blocks: Number of bottlenecks.
-        level: Resolution of that feature; it stays.
-        group_width: Width of a group of its 3x3 convolutions; 0 where they are not grouped.
-    """
-
-    source: str
-    width: int
-    blocks: int
-    level: int
-    group_width: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRow:
-    """A stage of tail, bridge, body or head: all that its module, its drawing and its counts need.
-
-    Attributes:
-        name: 'tail 1', 'bridge', 'body 3', ...; numbers follow the way of the image.
-        in_width: Channels that enter.
-        width: Channels that leave its bottlenecks.
-        blocks: Number of bottlenecks.
-        level: Resolution at which its bottlenecks work.
-        out_level: Resolution after up- or down-sampling.
-        dilation: Dilation of its 3x3 convolutions.
-        group_width: Width of a group of its 3x3 convolutions; 0 where they are not grouped.
-        transfer: The transfer block whose output is concatenated at the end; None in tail and bridge.
-    """
-
-    name: str
-    in_width: int
-    width: int
-    blocks: int
-    level: int
-    out_level: int
-    dilation: int = 1
-    group_width: int = 0
-    transfer: TransferRow | None = None
-
-    @property
-    def part(self) -> str:
-        """Tail, bridge, body or head."""
-        return self.name.split()[0]
-
-    @property
-    def out_width(self) -> int:
-        """Channels that leave the stage, concatenation included."""
-        return self.width + (self.transfer.width if self.transfer else 0)
-
-
-@dataclass(frozen=True, kw_only=True)
 class FishNetArch:
     """How many bottlenecks each stage holds, and how wide it is.
 
-    Every triple is in the order in which the image meets the stages: the tail and the head go down from 1/4 to 1/32, the
-    body goes up from 1/32 to 1/4.
+    Every triple is in the order in which the image meets the stages: the tail and the head go down from 1/4 to 1/32,
+    the body goes up from 1/32 to 1/4.
 
     Attributes:
         tail: Bottlenecks of tail stages 1-3.
         bridge: Bottlenecks of the bridge, which joins tail and body at 1/32.
         body: Bottlenecks of each body stage; the first one of a stage is its UR unit.
-        body_transfer: Bottlenecks of the transfer blocks into the body; they carry the tail at 1/16, the tail at 1/8 and
-            the stem at 1/4.
+        body_transfer: Bottlenecks of the transfer blocks into the body; they carry the tail at 1/16 and 1/8, and the
+            stem.
         head: Bottlenecks of each head stage (DR-block).
-        head_transfer: Bottlenecks of the transfer blocks into the head; they carry the body at 1/8, the body at 1/16 and
-            the bridge at 1/32.
+        head_transfer: Bottlenecks of the transfer blocks into the head; they carry the body at 1/8 and 1/16, and the
+            bridge.
         stem_width: Channels that leave the stem.
         tail_widths: Channels that leave each tail stage; the bridge keeps the last.
         body_widths: Channels to which each body stage reduces its trunk (the k of eq. 8 follows).
@@ -114,8 +59,8 @@ class FishNetArch:
         dilation: Which 3x3 convolutions are dilated: 'none', those of the 'body' (1, 2, 4 going up), or of 'body_head'
             (in the head 4, 2, 1 going down).
         attention: Channel attention of the bridge: 'se' (squeeze and excitation) or 'none'.
-        group_width: 0, or for FishNeXt (paper 4.2) the width of a group at 1/4. Bottlenecks are then half as wide inside
-            instead of a quarter, and their 3x3 convolutions are grouped; groups are twice as wide at each coarser level.
+        group_width: 0, or for FishNeXt (paper 4.2) the width of a group at 1/4. Bottlenecks are then half as wide
+            inside, not a quarter, and their 3x3 convolutions grouped; a group is twice as wide at each coarser level.
 
     Raises:
         ConfigError: A field that cannot be built; the message names the field and the values that it may have.
@@ -157,26 +102,17 @@ class FishNetArch:
     def tail_rows(self) -> tuple[StageRow, ...]:
         """The tail's stages, going down: 128 @ 1/8, 256 @ 1/16, 512 @ 1/32 as released."""
         widths = (self.stem_width, *self.tail_widths)
+        rows = zip(range(3), widths, self.tail_widths, self.tail, self.group_widths, strict=False)
         return tuple(
-            StageRow(
-                name=f'tail {level + 1}',
-                in_width=widths[level],
-                width=widths[level + 1],
-                blocks=self.tail[level],
-                level=level,
-                out_level=level + 1,
-                group_width=self.group_widths[level],
-            )
-            for level in (0, 1, 2)
+            StageRow(f'tail {i + 1}', in_width, width, blocks, level=i, out_level=i + 1, group_width=groups)
+            for i, in_width, width, blocks, groups in rows
         )
 
     @property
     def bridge_row(self) -> StageRow:
         """The bridge: 512 @ 1/32 as released."""
-        width, group_width = self.tail_widths[-1], self.group_widths[3]
-        return StageRow(
-            name='bridge', in_width=width, width=width, blocks=self.bridge, level=3, out_level=3, group_width=group_width
-        )
+        width, groups = self.tail_widths[-1], self.group_widths[3]
+        return StageRow('bridge', width, width, self.bridge, level=3, out_level=3, group_width=groups)
 
     @property
     def body_rows(self) -> tuple[StageRow, ...]:
@@ -184,22 +120,15 @@ class FishNetArch:
         tail_1, tail_2, _ = self.tail_rows
         skips = (('tail 2', tail_2.width), ('tail 1', tail_1.width), ('stem', self.stem_width))
         dilations, _ = DILATIONS[self.dilation]
-        rows: list[StageRow] = []
+        rows, before = [], self.bridge_row
         for i, (source, width) in enumerate(skips):
-            before = rows[-1] if rows else self.bridge_row
             level, out_level = 3 - i, 2 - i
-            row = StageRow(
-                name=f'body {i + 1}',
-                in_width=before.out_width,
-                width=self.body_widths[i],
-                blocks=self.body[i],
-                level=level,
-                out_level=out_level,
-                dilation=dilations[i],
-                group_width=self.group_widths[level],
-                transfer=self._transfer(source, width, self.body_transfer[i], out_level),
+            place = dict(level=level, out_level=out_level, dilation=dilations[i], group_width=self.group_widths[level])
+            transfer = TransferRow(source, width, self.body_transfer[i], out_level, self.group_widths[out_level])
+            before = StageRow(
+                f'body {i + 1}', before.out_width, self.body_widths[i], self.body[i], transfer=transfer, **place
             )
-            rows.append(row)
+            rows.append(before)
         return tuple(rows)
 
     @property
@@ -208,26 +137,15 @@ class FishNetArch:
         body_1, body_2, body_3 = self.body_rows
         skips = (('body 2', body_2.out_width), ('body 1', body_1.out_width), ('bridge', self.bridge_row.width))
         _, dilations = DILATIONS[self.dilation]
-        rows: list[StageRow] = []
-        for level, (source, width) in enumerate(skips):
-            before = rows[-1] if rows else body_3
-            row = StageRow(
-                name=f'head {level + 1}',
-                in_width=before.out_width,
-                width=before.out_width,
-                blocks=self.head[level],
-                level=level,
-                out_level=level + 1,
-                dilation=dilations[level],
-                group_width=self.group_widths[level],
-                transfer=self._transfer(source, width, self.head_transfer[level], level + 1),
+        rows, before = [], body_3
+        for i, (source, width) in enumerate(skips):
+            place = dict(level=i, out_level=i + 1, dilation=dilations[i], group_width=self.group_widths[i])
+            transfer = TransferRow(source, width, self.head_transfer[i], i + 1, self.group_widths[i + 1])
+            before = StageRow(
+                f'head {i + 1}', before.out_width, before.out_width, self.head[i], transfer=transfer, **place
             )
-            rows.append(row)
+            rows.append(before)
         return tuple(rows)
-
-    def _transfer(self, source: str, width: int, blocks: int, level: int) -> TransferRow:
-        group_width = self.group_widths[level]
-        return TransferRow(source=source, width=width, blocks=blocks, level=level, group_width=group_width)
 
     @property
     def rows(self) -> tuple[StageRow, ...]:

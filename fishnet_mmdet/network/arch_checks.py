@@ -69,6 +69,6 @@ def _check_groups(arch: 'FishNetArch') -> None:
             if block.width // 2 % block.group_width:
                 raise ConfigError(
                     f'arch.group_width = {arch.group_width} makes groups of {block.group_width} channels at level '
-                    f'{block.level}, twice as wide as at the level above; they do not divide {block.width // 2}, half the '
-                    f'width of {row.name if block is row else "the transfer block into " + row.name}'
+                    f'{block.level}, twice as wide as at the level above; they do not divide {block.width // 2}, half '
+                    f'the width of {row.name if block is row else "the transfer block into " + row.name}'
                 )

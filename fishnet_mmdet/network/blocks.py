@@ -5,11 +5,11 @@ from typing import Literal
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from fishnet_mmdet.network.arch import StageRow, TransferRow
 from fishnet_mmdet.network.ops.channel_sum import channel_sum
 from fishnet_mmdet.network.ops.norm_relu import norm_relu
 from fishnet_mmdet.network.ops.norm_relu_conv import can_recompute, norm_relu_conv
 from fishnet_mmdet.network.ops.recompute import Recomputable, recomputable
+from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 Shortcut = Literal['iconv', 'reduction']
 
@@ -81,9 +81,9 @@ class Bottleneck(Recomputable):
 
     With a `group_width` it is FishNeXt's: half as wide inside, its 3x3 in groups of that many channels.
 
-    The shortcut is the identity where the width stays. Where it changes, `shortcut` says how: 'iconv',
-    a convolution of its own (paper section 3: an "isolated convolution", which gradients cannot pass
-    unchanged), or 'reduction', the channel reduction of eq. 8, which they can.
+    The shortcut is the identity where the width stays. Where it changes, `shortcut` says how: 'iconv', a convolution of
+    its own (paper section 3: an "isolated convolution", which gradients cannot pass unchanged), or 'reduction', the
+    channel reduction of eq. 8, which they can.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What turns the backbone into the ImageNet classifier it was pretrained as. A detector never builds it."""
+"""The parts that turn the backbone into an ImageNet classifier. A detector does not need them."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from fishnet_mmdet.network.ops.norm_relu import norm_relu
 
 @MODELS.register_module()
 class FishNetNeck(BaseModule):
-    """Scores before the linear layer: norm-ReLU-1x1 convolution to half the width, norm-ReLU, global average.
+    """What stands before the linear layer: norm-ReLU-1x1 convolution to half the width, norm-ReLU, global average.
 
     Args:
         in_channels: Channels of the backbone's last level (2112 as released).
@@ -44,11 +44,11 @@ class FishNetNeck(BaseModule):
 class FishNetClassifier(nn.Module):
     """Backbone, neck and linear layer: image -> logits.
 
-    Its keys are those of an mmpretrain classifier of the same parts, which is what trains: this class is for counting,
-    converting and comparing, and needs torch only.
+    Its keys are those of an mmpretrain classifier of the same parts, which is the one that trains. This class is for
+    counting, converting and comparing, without mmpretrain.
 
     Args:
-        arch: As in `FishNet`, like in_channels and norm_cfg.
+        arch: As in `FishNet`, as are in_channels and norm_cfg.
         num_classes: Number of logits.
         in_channels: Channels of the image.
         norm_cfg: Norm of backbone and neck.

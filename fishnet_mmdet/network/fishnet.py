@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.errors import ConfigError
-from fishnet_mmdet.network.arch import FishNetArch, StageRow, resolve_arch
+from fishnet_mmdet.network.arch import FishNetArch, resolve_arch
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
 from fishnet_mmdet.network.ops.memory_format import OutOfChannelsLast, memory_format_of
+from fishnet_mmdet.network.rows import StageRow
 from fishnet_mmdet.network.stages import Body, BodyStage, Bridge, ConvNormReLU, Head, HeadStage, Stem, Tail, TailStage
 
 SCRATCH_INIT = [
@@ -35,23 +36,24 @@ class FishNet(BaseModule):
     """FishNet, whose head keeps every resolution and passes gradients to all of them unchanged.
 
     Args:
-        arch: A name of `ARCHS` ('fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201'; 'fishnext150', ...), or
-            an architecture of one's own: a dict of the fields of `FishNetArch`, or of those in which it differs from a
-            named one: `dict(base='fishnet150', down='avg2')`.
+        arch: A name of `ARCHS` ('fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201'; 'fishnext150', ...),
+            or an architecture of one's own: a dict of the fields of `FishNetArch`, or of those in which it differs from
+            a named one: `dict(base='fishnet150', down='avg2')`.
         in_channels: Channels of the image.
-        out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before down-sampling, and
-            the last concatenation (paper 4.4: FPN is attached to the fish head).
-        frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail stages up to s.
-            They take no gradient and their norms stay in eval mode.
+        out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before down-sampling,
+            and the last concatenation (paper 4.4: FPN is attached to the fish head).
+        frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail stages up to
+            s. They take no gradient and their norms stay in eval mode.
         norm_cfg: Norm of all five parts. `requires_grad=False` fixes its affine parameters.
         norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
         with_cp: What backward recomputes instead of keeping: 'norm' (norms and ReLUs: half the memory under live BN),
             'bottleneck' (or True, MMDetection's word for it), 'stage' (whole stages: a tenth), or False for nothing.
             Features are the same bit for bit.
-        channels_last: Whether to compute in channels_last, which is faster on CPUs and tensor cores. Levels leave in the
-            memory format of the image; see the hook `ChannelsLast` for whole detectors.
-        compile: Whether to compile the backbone (`torch.compile`, each of its five parts in one graph, for images of any
-            size), or options of `torch.compile` as a dict. Implies `channels_last`. The first iteration takes minutes.
+        channels_last: Whether to compute in channels_last, which is faster on CPUs and tensor cores. Levels leave in
+            the memory format of the image; see the hook `ChannelsLast` for whole detectors.
+        compile: Whether to compile the backbone (`torch.compile`, each of its five parts in one graph, for images of
+            any size), or options of `torch.compile` as a dict. Implies `channels_last`. The first iteration takes
+            minutes.
         init_cfg: Where weights come from; by default random (Kaiming), for training from scratch. `Pretrained` takes a
             name (`fishnet://fishnet150-imagenet`) or any file of FishNet weights, which must fit key for key.
 

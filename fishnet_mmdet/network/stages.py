@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fishnet_mmdet.network.arch import StageRow
 from fishnet_mmdet.network.blocks import PreActConv, bottlenecks, build_norm, refining_blocks, transfer_block
 from fishnet_mmdet.network.ops.norm_relu import norm_relu
 from fishnet_mmdet.network.ops.pooling import LeanMaxPool2d
 from fishnet_mmdet.network.ops.recompute import Recomputable, recomputable
+from fishnet_mmdet.network.rows import StageRow
 
 
 class ConvNormReLU(Recomputable):

@@ -1,8 +1,9 @@
-"""What can be told before a model is built: are data and weights there and sound, do classes and evaluators fit."""
+"""Checks before a run: are data and weights there and readable, and do classes, data and evaluators fit together."""
 
 from fishnet_mmdet.preflight.check import check, examine
 from fishnet_mmdet.preflight.cleaning import drop_bad, use_cleaned
-from fishnet_mmdet.preflight.findings import KINDS, Finding, Kind, PreflightError, Report
+from fishnet_mmdet.preflight.findings import Finding, PreflightError, Report
+from fishnet_mmdet.preflight.kinds import KINDS, Kind
 
 __all__ = [
     'KINDS',

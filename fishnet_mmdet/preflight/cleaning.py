@@ -1,4 +1,4 @@
-"""Training without what is bad: annotation files of its own in the work dir, and nothing of the user's changed."""
+"""Training without bad entries: annotation files without them are written to the work dir; the user's files stay."""
 
 import json
 from collections.abc import Collection
@@ -6,9 +6,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from fishnet_mmdet.data.coco import read_json
+from fishnet_mmdet.data.json_files import read_json
 from fishnet_mmdet.files.atomic import write_atomically
-from fishnet_mmdet.preflight.findings import KINDS, Finding, Report
+from fishnet_mmdet.preflight.findings import Finding, Report
+from fishnet_mmdet.preflight.kinds import KINDS
 from fishnet_mmdet.preflight.loaders import coco_loaders
 
 TRAIN = 'train'
@@ -16,20 +17,20 @@ LISTS = ('images', 'annotations')
 
 
 def drop_bad(cfg: Config, report: Report) -> list[Finding]:
-    """Points the training data of a config to annotation files without the bad entries, which it writes.
+    """Writes annotation files without the bad entries, and makes the training data of a config use them.
 
-    They lie in WORK_DIR/preflight, beside `dropped.txt`, which lists what was left out. Validation and test data stay
-    as they are: figures on a part of them could not be compared.
+    They are in WORK_DIR/preflight, with `dropped.txt`, which lists what was left out. Validation and test data stay as
+    they are: figures on a part of them could not be compared with others.
 
     Args:
-        cfg: Changed in place, as by `use_cleaned`.
-        report: What was found in it.
+        cfg: A whole config; it is changed as by `use_cleaned`.
+        report: What was found in its data.
 
     Returns:
         What was left out.
 
     Raises:
-        PreflightError: Errors that no leaving out can fix, or that are in other data than for training.
+        PreflightError: There are errors in data other than the training data, or that leaving entries out cannot fix.
     """
     bad = {f for f in report.errors if KINDS[f.kind].drops and f.where == TRAIN and f.entry and f.entry[1] in LISTS}
     Report([f for f in report.findings if f not in bad], report.checked).raise_errors()
@@ -47,7 +48,10 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
 
 
 def use_cleaned(cfg: Config) -> None:
-    """Points the training data of a config to the files that `drop_bad` writes, in every process the same ones."""
+    """Makes the training data of a config use the files that `drop_bad` writes.
+
+    Their names follow from the config, so that every rank uses the same files.
+    """
     for number, loader in enumerate(coco_loaders(cfg, [TRAIN])):
         for node in loader.nodes:
             node['ann_file'] = str(_cleaned(cfg, number))
@@ -62,9 +66,10 @@ def _cleaned(cfg: Config, number: int) -> Path:
 
 
 def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, int]]) -> None:
-    """Writes an annotation file without some entries, and without the annotations of images that go."""
+    """Writes an annotation file without some entries, and without the annotations of images that are left out."""
     if not entries:
-        if source != target:  # they are the same for a config that an earlier run wrote
+        # Both are the same file for a config that an earlier run wrote.
+        if source != target:
             write_atomically(target, source.read_bytes())
         return
     data = read_json(source)

@@ -1,12 +1,9 @@
-"""Image files, each opened and decoded once, in threads; what was seen is remembered until a file changes."""
+"""Opens image files, each once, in threads, and says which ones cannot be read."""
 
-import hashlib
-import json
 import os
 import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,29 +11,27 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
-from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.preflight.image_cache import ImageCache, file_stamp
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'JPEG2000', 'PPM', 'TIFF', 'WEBP')
-"""What Pillow and OpenCV both read. Others are not tried: Pillow would start a program for some."""
+"""Formats that Pillow and OpenCV both read. No others are tried, because Pillow starts a program for some of them."""
 
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
-"""178,956,970: the size from which Pillow, too, takes an image for a decompression bomb. Nothing larger is decoded."""
+"""178,956,970 pixels: above this, Pillow too takes an image for a decompression bomb. No larger image is decoded."""
 
 ORIENTATION = 0x0112
-"""The EXIF tag that says how an image is to be turned; 1 is not at all, 5 to 8 swap width and height."""
-
-CACHE_VERSION = 2
+"""The EXIF tag that says how to rotate an image: 1 is not at all, 5 to 8 swap width and height."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look at an image file showed.
+class ImageState:
+    """What was found when an image file was opened.
 
     Attributes:
         problem: A kind of finding ('image-missing', ...), or '' for an image that can be read.
         detail: The problem in words.
-        width: In pixels, as stored.
-        height: In pixels, as stored.
+        width: Stored width in pixels.
+        height: Stored height in pixels.
         orientation: The EXIF orientation that a reader applies to the stored pixels; 1 for none.
         deep: Whether it has more than 8 bits a channel.
     """
@@ -49,44 +44,50 @@ class Look:
     deep: bool = False
 
 
-def look_at(path: Path | str) -> Look:
-    """Opens an image file and decodes it to the end, at an eighth of its size where the format can."""
+def inspect_image(path: Path | str) -> ImageState:
+    """Opens an image file and decodes it to the end, at an eighth of its size if the format can."""
     try:
-        mode = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
-        return Look('image-missing', f'{path} does not exist')
-    except (OSError, ValueError) as error:  # no permission, a name too long, or one that no file system takes
-        return Look('image-broken', f'{path} cannot be opened: {error}')
-    if not stat.S_ISREG(mode.st_mode):
-        return Look('image-broken', f'{path} is no regular file')
-    if not mode.st_size:
-        return Look('image-empty', f'{path}')
+        return ImageState('image-missing', f'{path} does not exist')
+    # Raised if reading is not permitted, or if the name is too long or invalid.
+    except (OSError, ValueError) as error:
+        return ImageState('image-broken', f'{path} cannot be opened: {error}')
+    if not stat.S_ISREG(status.st_mode):
+        return ImageState('image-broken', f'{path} is not a regular file')
+    if not status.st_size:
+        return ImageState('image-empty', f'{path}')
     try:
         with Image.open(path, formats=FORMATS) as image:
             return _decode(path, image)
     except Image.DecompressionBombError:
-        return Look('image-huge', f'{path} has more than {MAX_PIXELS:,} pixels')
+        return ImageState('image-huge', f'{path} has more than {MAX_PIXELS:,} pixels')
     except Image.UnidentifiedImageError:
-        return Look('image-broken', f'{path} begins with {_first_bytes(path)}: none of {", ".join(FORMATS)}')
-    except Exception as error:  # Pillow raises a dozen kinds for files that are damaged
+        text = f'{path} begins with {_first_bytes(path)}, as no {", ".join(FORMATS[:-1])} or {FORMATS[-1]} file does'
+        return ImageState('image-broken', text)
+    # Pillow raises a dozen types of exceptions for damaged files.
+    except Exception as error:
         kind = 'image-truncated' if 'truncated' in str(error).lower() else 'image-broken'
-        return Look(kind, f'{path}: {error or type(error).__name__}')
+        return ImageState(kind, f'{path}: {error or type(error).__name__}')
 
 
-def _decode(path: Path | str, image: ImageFile.ImageFile) -> Look:
+def _decode(path: Path | str, image: ImageFile.ImageFile) -> ImageState:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        return Look('image-huge', f'{path} is {width} x {height}: more than {MAX_PIXELS:,} pixels')
-    deep = image.mode[0] in 'IF' or ';16' in str(image.tile[:1])  # of 48-bit PNGs only the raw mode tells
+        return ImageState('image-huge', f'{path} is {width} x {height}: more than {MAX_PIXELS:,} pixels')
+    # A PNG of 3 x 16 bits shows only in the raw mode.
+    deep = image.mode[0] in 'IF' or ';16' in str(image.tile[:1])
     is_tiff = image.format == 'TIFF'
     image.draft('L', (1, 1))
     image.load()
     if is_tiff and cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
-        return Look('image-broken', f'{path}: OpenCV does not read this kind of TIFF ({image.mode}): convert it')
+        return ImageState('image-broken', f'{path}: OpenCV does not read this kind of TIFF ({image.mode}); convert it')
+    # Only the EXIF block counts: Pillow would look at XMP too, OpenCV does not.
     exif = Image.Exif()
-    exif.load(image.info.get('exif', b''))  # and not XMP, which OpenCV does not look at
-    orientation = 1 if is_tiff else exif.get(ORIENTATION, 1)  # Pillow turns TIFFs when it opens them
-    return Look('', '', width, height, orientation if orientation in range(1, 9) else 1, deep)
+    exif.load(image.info.get('exif', b''))
+    # Pillow has rotated a TIFF when it opened it.
+    orientation = 1 if is_tiff else exif.get(ORIENTATION, 1)
+    return ImageState('', '', width, height, orientation if orientation in range(1, 9) else 1, deep)
 
 
 def _first_bytes(path: Path | str) -> bytes:
@@ -94,122 +95,62 @@ def _first_bytes(path: Path | str) -> bytes:
         return file.read(12)
 
 
-def escapes(path: Path | str, trusted: Iterable[str]) -> str | None:
-    """Where a path leads if it leads out of the trusted folders, links followed; None otherwise.
+def leads_out(path: Path | str, trusted: Iterable[str]) -> str | None:
+    """The real path of a file if it is not in a trusted folder, links followed; else None.
 
     Args:
-        path: Of a file, whether it is there or not.
+        path: Path of a file, which need not exist.
         trusted: Real paths of folders.
     """
     try:
         real = os.path.realpath(path)
+    # Raised for an invalid name, which `inspect_image` reports.
     except ValueError:
-        return None  # a name that no file system takes: `look_at` says so
+        return None
     return None if any(real.startswith(os.path.join(folder, '')) for folder in trusted) else real
 
 
-def look_at_all(
+def inspect_images(
     folder: Path,
     names: Iterable[str],
     trusted: Iterable[str] = (),
     advance: Callable[[], object] = lambda: None,
     opened: bool = True,
-) -> dict[str, Look]:
-    """Looks at image files in a few more threads than there are cores; those that are as they were come from the cache.
+) -> dict[str, ImageState]:
+    """Inspects image files in threads. Files that have not changed since the last time come from the cache.
 
     Args:
-        folder: Of the images.
-        names: Of the files below it.
+        folder: Folder of the images.
+        names: Names of the files below it.
         trusted: Real paths of further folders that a link in `folder` may lead to.
-        advance: Called after each.
-        opened: Whether to open them; else only their paths are followed, and a look at a sound one is empty.
+        advance: Called after each file.
+        opened: Whether to open the files; if not, only their paths are checked.
 
     Returns:
-        What was seen, by name.
+        The state of each file by name.
     """
-    cache = Cache(folder)
+    cache = ImageCache(folder)
     trusted = (cache.folder, *trusted)
 
-    def look(name: str) -> Look:
+    def inspect(name: str) -> ImageState:
         path = os.path.join(folder, name)
-        stamp = _stamp(path)
-        if real := escapes(path, trusted):
-            seen = Look('path-escapes', f'{path} leads to {real}')
+        stamp = file_stamp(path)
+        if real := leads_out(path, trusted):
+            state = ImageState('path-escapes', f'{path} leads to {real}')
         elif not opened:
-            seen = Look()
+            state = ImageState()
+        elif known := cache.get(name, stamp):
+            state = ImageState('', '', *known)
         else:
-            seen = cache.get(name, stamp) or look_at(path)
-            cache.put(name, stamp, seen)
+            state = inspect_image(path)
+            # An image with a problem may be repaired by a permission or a link, which no stamp shows.
+            if stamp and not state.problem:
+                cache.put(name, stamp, (state.width, state.height, state.orientation, state.deep))
         advance()
-        return seen
+        return state
 
     names = list(dict.fromkeys(names))
     with ThreadPoolExecutor() as pool:
-        looks = dict(zip(names, pool.map(look, names), strict=True))
+        states = dict(zip(names, pool.map(inspect, names), strict=True))
     cache.save()
-    return looks
-
-
-class Cache:
-    """The images of one folder that were found sound, by name, size and times of the last change.
-
-    A file in the user's cache folder that may be deleted at any time. It is replaced in one move: of two writers one
-    wins, and what the other saw is looked at again. One that is damaged counts as empty.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder.resolve())
-        self.path = cache_folder() / f'{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:32]}.json'
-        self.is_new = False
-        self.entries = self._read()
-
-    def get(self, name: str, stamp: list[int] | None) -> Look | None:
-        """What was seen of a file, if it still bears that stamp."""
-        entry = self.entries.get(name)
-        return Look('', '', *entry[3:]) if entry and entry[:3] == stamp else None
-
-    def put(self, name: str, stamp: list[int] | None, look: Look) -> None:
-        """Remembers a sound image. What is not may be fixed by a right or a link that no stamp shows."""
-        if stamp and not look.problem:
-            entry = [*stamp, look.width, look.height, look.orientation, look.deep]
-            self.is_new |= entry != self.entries.get(name)
-            self.entries[name] = entry
-
-    def save(self) -> None:
-        """Writes what is new. A cache that cannot be written costs time, and nothing else."""
-        if not self.is_new:
-            return
-        content = {
-            'version': CACHE_VERSION,
-            'folder': self.folder,
-            'images': {**self._read(), **self.entries},
-        }
-        with suppress(OSError):
-            write_atomically(self.path, json.dumps(content).encode())
-
-    def _read(self) -> dict[str, list]:
-        try:
-            content = json.loads(self.path.read_text())
-            images = content['images'] if content['version'] == CACHE_VERSION else {}
-            return {name: entry for name, entry in images.items() if _is_sound(entry)}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {}
-
-
-def _is_sound(entry: object) -> bool:
-    """Whether an entry of the cache file is one that was written: size, two times in ns, the last fields of a `Look`."""
-    return isinstance(entry, list) and [type(part) for part in entry] == [int] * 6 + [bool]
-
-
-def _stamp(path: str) -> list[int] | None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    # A copy may be given any time of its last change (rsync -t), but not of when that was done.
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def cache_folder() -> Path:
-    """Where the caches lie: fishnet_mmdet/images below $XDG_CACHE_HOME, or below ~/.cache."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fishnet_mmdet' / 'images'
+    return states

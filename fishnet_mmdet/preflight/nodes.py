@@ -1,4 +1,4 @@
-"""Finding things in a config, whatever they are wrapped in."""
+"""Finds things in a config, no matter how deeply they are nested in wrappers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS, METRICS
 
 
 def mappings(node: object) -> Iterator[Mapping]:
-    """Every mapping in a piece of a config, from the outside in."""
+    """Yields every mapping in a part of a config, outer ones first."""
     if isinstance(node, Mapping):
         yield node
     if isinstance(node, Mapping | list | tuple):
@@ -17,13 +17,18 @@ def mappings(node: object) -> Iterator[Mapping]:
 
 
 def name_of(node: Mapping) -> str:
-    """The `type` of a node without its scope."""
+    """The `type` of a node, without its scope."""
     kind = node.get('type')
     return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
+def model_of(config: Mapping) -> Mapping:
+    """The config of the model itself, which test-time augmentation wraps."""
+    return config['model'].get('module', config['model'])
+
+
 def dataset_class(node: Mapping, scope: str = 'mmdet') -> type | None:
-    """The dataset class that a node means, which `scope` registers; None for one that is not registered."""
+    """The class of a dataset config, looked up in `scope`; None if it is not registered."""
     kind = node.get('type')
     if isinstance(kind, str):
         return DATASETS.get(kind if '.' in kind else f'{scope}.{kind}')
@@ -31,7 +36,7 @@ def dataset_class(node: Mapping, scope: str = 'mmdet') -> type | None:
 
 
 def metric_class(node: Mapping) -> type | None:
-    """The metric class that a node means; None for one that is not registered."""
+    """The class of a metric config; None if it is not registered."""
     kind = node.get('type')
     if isinstance(kind, str):
         return METRICS.get(kind if '.' in kind else f'mmdet.{kind}')
@@ -39,9 +44,10 @@ def metric_class(node: Mapping) -> type | None:
 
 
 def class_names(dataset: Mapping, scope: str = 'mmdet') -> Sequence[str]:
-    """The classes that a dataset config means: its own, or those of its dataset class, which `scope` registers.
+    """The classes of a dataset config: its own, or those of its dataset class, which is looked up in `scope`.
 
-    A text stands for the file of names that it names, as in MMEngine; one that names none is given back as it is.
+    As in MMEngine, a text is the name of a file with one class name a line. If there is no such file, the text is
+    returned as it is.
     """
     own = dataset.get('metainfo', {}) or {}
     if 'classes' in own:

@@ -1,1 +1,1 @@
-"""Weights by name or from any file a user has: read safely, renamed by layout, fitted strictly."""
+"""Pretrained weights: names and downloads, safe reading, key naming, strict fitting, conversion."""

@@ -1,7 +1,7 @@
-"""Every released set of FishNet weights by name: where it comes from and what is known of it.
+"""The released FishNet weights by name: where they come from and what is known about them.
 
-The authors published no checksums, and nobody here could download their files: those names carry none. Loading one prints
-the SHA-256 that it saw.
+The authors published no checksums and we could not download their files, so their entries have none. Loading such a
+file prints its SHA-256. The one checksum here is a SHA-1 that pytorchcv publishes.
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,21 @@ class NamedWeights:
     """One released set of ImageNet-1k weights.
 
     Attributes:
-        arch: The network, a name of `ARCHS`.
-        urls: Addresses, tried in turn.
-        checksum: 'ALGORITHM:DIGITS' of the file (unpacked, where the source is a zip); None where none is known.
-        layout: The layout that the file is expected in. Loading goes by its keys and says so if they are of another.
-        schedule: How it was trained.
-        top1: Published top-1 accuracy on ImageNet val in percent, single 224 crop; None where none is stated.
-        top5: The same of top-5.
-        origin: Whose weights these are, and under which licence.
+        arch: Name of the architecture, a key of `ARCHS`.
+        urls: Addresses, tried in order.
+        checksum: 'ALGORITHM:DIGITS' of the file (unpacked, if the source is a zip); None if none is published.
+        naming: Name of the key naming that the file is expected to have. Loading looks at the keys and adds a note if
+            they have another naming.
+        schedule: Training schedule.
+        top1: Published top-1 accuracy on ImageNet val in percent, single 224 crop; None if none is published.
+        top5: Published top-5 accuracy, likewise.
+        origin: Owner and licence of the weights.
     """
 
     arch: str
     urls: tuple[str, ...]
     checksum: str | None
-    layout: str
+    naming: str
     schedule: str
     top1: float | None
     top5: float
@@ -38,7 +39,7 @@ class NamedWeights:
 
     @property
     def file(self) -> str:
-        """Name of the file as it lies in the cache, unpacked where the source is a zip."""
+        """Name of the file in the cache, unpacked if the source is a zip."""
         return PurePosixPath(urlparse(self.urls[0]).path.removesuffix('.zip')).name
 
 
@@ -47,7 +48,7 @@ CATALOGUE: dict[str, NamedWeights] = {
         arch='fishnet99',
         urls=('https://www.dropbox.com/s/hvojbdsad5ue7yb/fishnet99_ckpt.tar?dl=1',),
         checksum=None,
-        layout='official',
+        naming='official',
         schedule='100 epochs, step',
         top1=77.41,
         top5=93.59,
@@ -57,7 +58,7 @@ CATALOGUE: dict[str, NamedWeights] = {
         arch='fishnet150',
         urls=('https://www.dropbox.com/s/hjadcef18ln3o2v/fishnet150_ckpt.tar?dl=1',),
         checksum=None,
-        layout='official',
+        naming='official',
         schedule='100 epochs, step',
         top1=78.14,
         top5=93.95,
@@ -67,7 +68,7 @@ CATALOGUE: dict[str, NamedWeights] = {
         arch='fishnet150',
         urls=('https://www.dropbox.com/s/ajy9p6f97y45f1r/fishnet150_ckpt_welltrained.tar?dl=1',),
         checksum=None,
-        layout='official, well-trained 150',
+        naming='official (well-trained 150)',
         schedule='200 epochs, cosine, label smoothing',
         top1=79.35,
         top5=94.75,
@@ -77,7 +78,7 @@ CATALOGUE: dict[str, NamedWeights] = {
         arch='fishnet201',
         urls=('https://www.dropbox.com/s/kvz2dmxe3fzn10m/fishnet201_ckpt_welltrain.tar?dl=1',),
         checksum=None,
-        layout='official, well-trained 201',
+        naming='official (well-trained 201)',
         schedule='200 epochs, cosine, label smoothing',
         top1=79.71,
         top5=94.79,
@@ -87,17 +88,18 @@ CATALOGUE: dict[str, NamedWeights] = {
         arch='fishnet150',
         urls=('https://github.com/osmr/imgclsmob/releases/download/v0.0.502/fishnet150-0475-93e26daa.pth.zip',),
         checksum='sha1:93e26daaf570bc92b58f7421ab28c22ca405ad93',
-        layout='pytorchcv',
+        naming='pytorchcv',
         schedule='not stated',
         top1=None,
-        top5=95.25,  # the 0475 of the file's name is its top-5 error
+        # The file's name holds its top-5 error, 4.75 %.
+        top5=95.25,
         origin=PYTORCHCV,
     ),
 }
 
 
 def markdown_table() -> str:
-    """The catalogue as docs/weights.md shows it."""
+    """The catalogue as a table, as in docs/weights.md."""
     lines = ['| name | schedule | top-1 / top-5, published | checksum | file |', '|---|---|---|---|---|']
     for name, weights in CATALOGUE.items():
         top1 = '-' if weights.top1 is None else f'{weights.top1:.2f}'

@@ -1,8 +1,8 @@
-"""Any FishNet weight file -> one in our own layout, which every config and MMEngine itself can load."""
+"""Converts FishNet weights of any known key naming to a file in our own, which configs and MMEngine load."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -10,78 +10,97 @@ from torch import Tensor
 
 from fishnet_mmdet.network.arch import ARCHS, FishNetArch, name_of
 from fishnet_mmdet.network.classifier import FishNetClassifier
-from fishnet_mmdet.weights import reading
 from fishnet_mmdet.weights.catalogue import CATALOGUE
+from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.fitting import backbone_part
+from fishnet_mmdet.weights.hashes import file_hash
 from fishnet_mmdet.weights.key_naming import CLASSIFIER_LAYERS
 from fishnet_mmdet.weights.load import SCHEME, Weights, fit_model, load, summary_line
-from fishnet_mmdet.weights.reading import Take, WeightsError
+from fishnet_mmdet.weights.reading import Take
+from fishnet_mmdet.weights.writing import ENDINGS, write
 
 
-def convert(
+def convert_weights(
     source: str,
     target: Path | str,
     take: Take | None = None,
     hash_in_name: bool = False,
     overwrite: bool = False,
 ) -> tuple[Path, str]:
-    """Writes weights in our own layout, after every key and shape was accounted for.
+    """Writes weights in our own key naming, after checking every key and shape.
 
-    A classifier is written whole (`backbone.*`, `neck.*`, `head.fc.*`), of a detector the backbone alone.
+    A classifier is written whole (`backbone.*`, `neck.*`, `head.fc.*`). Of a detector only the backbone is written.
 
     Args:
-        source: As in `fishnet_mmdet.weights.load.load`.
-        target: The file to write, `.safetensors` or `.pth`. Its metadata name architecture, source and licence.
+        source: As in `weights.load.load`.
+        target: The file to write, `.safetensors` or `.pth`. Its metadata name the architecture, source and licence.
         take: As in `load`.
         hash_in_name: Whether to put the first eight digits of the file's SHA-256 before its ending.
         overwrite: Whether an existing file may be replaced.
 
     Returns:
-        The file that was written, and a line that sums it up.
+        The file that was written, and a summary in one line.
 
     Raises:
-        WeightsError: A source that cannot be had, read or fitted; a target that cannot be written. Nothing is left.
+        WeightsError: The source cannot be found, downloaded, read or fitted, or the target cannot be written. No file
+            is written then.
     """
     target = Path(target)
     _check_target(target, overwrite)
-    weights = load(source, take)
-    state, left_out = accounted(weights)
+    weights, state, left_out = _fit_to_arch(load(source, take))
     classes = state['head.fc.weight'].shape[0] if 'head.fc.weight' in state else 0
     meta = {
         'architecture': json.dumps({'name': weights.arch_name, 'classes': classes, **asdict(weights.arch)}),
-        'layout_of_source': weights.own.layout,
+        'key_naming_of_source': weights.naming.name,
         'source': source,
         'source_sha256': weights.file.sha256,
         'licence': _licence(source),
     }
-    reading.write(state, meta, target)
+    write(state, meta, target)
     if hash_in_name:
-        named = target.with_name(f'{target.stem}-{reading.file_hash(target)[:8]}{target.suffix}')
-        target = target.replace(named)
+        target = target.replace(target.with_name(f'{target.stem}-{file_hash(target)[:8]}{target.suffix}'))
     return target, summary_line(weights, len(state), left_out)
 
 
-def accounted(weights: Weights) -> tuple[dict[str, Tensor], list[str]]:
-    """The part of some weights that a network of ours holds, every key of it, and what is left out by name.
+def _fit_to_arch(weights: Weights) -> tuple[Weights, dict[str, Tensor], list[str]]:
+    """Fits weights to the architecture that most of their keys fit.
+
+    Returns:
+        The weights with this architecture; the state dict to write; the names of a detector's parts that are left out.
 
     Raises:
-        WeightsError: With a table of what is missing, unexpected or mis-shaped.
+        WeightsError: Some keys do not fit; the message has a table of them.
     """
-    backbone, left_out, unknown = backbone_part(weights.own.state)
-    is_detector = not set(left_out) <= set(CLASSIFIER_LAYERS)
-    if is_detector:
-        weights.own.state = {f'backbone.{key}': value for key, value in backbone.items()}
-        weights.own.unexplained += unknown
-    state = weights.own.state
-    candidates = ([weights.arch] if weights.arch else []) + list(ARCHS.values())
-    arch = max(candidates, key=lambda arch: _matches(state, _target(arch, state)))
-    fitted = fit_model(weights, _target(arch, state), name_of(arch) or 'the network it seems to be')
-    weights.arch = arch
-    return fitted, left_out if is_detector else []
+    backbone, left_out, unknown = backbone_part(weights.renamed.state)
+    if set(left_out) <= set(CLASSIFIER_LAYERS):
+        # Of a classifier, nothing is left out.
+        left_out = []
+    else:
+        state = {f'backbone.{key}': value for key, value in backbone.items()}
+        renamed = replace(weights.renamed, state=state, unexplained=[*weights.renamed.unexplained, *unknown])
+        weights = replace(weights, renamed=renamed)
+    state = weights.renamed.state
+    arch, target = _closest_arch(weights.arch, state)
+    fitted = fit_model(weights, target, name_of(arch) or 'the architecture that these weights suggest')
+    return replace(weights, arch=arch), fitted, left_out
+
+
+def _closest_arch(inferred: FishNetArch | None, state: Mapping[str, Tensor]) -> tuple[FishNetArch, dict[str, Tensor]]:
+    """Finds the architecture that most keys fit, the inferred one or a named one, and its state dict."""
+    closest = None
+    for arch in ([inferred] if inferred else []) + list(ARCHS.values()):
+        target = _target(arch, state)
+        fitting = sum(key in state and state[key].shape == value.shape for key, value in target.items())
+        misfits = len(target.keys() | state.keys()) - fitting
+        if closest is None or fitting - misfits > closest[0]:
+            closest = fitting - misfits, arch, target
+        if not misfits:
+            break
+    return closest[1:]
 
 
 def _target(arch: FishNetArch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a network of this layout would hold, on the meta device, with as many classes as the weights have."""
+    """The state dict of a network, on the meta device, with as many classes as the weights have."""
     last = state.get('head.fc.weight')
     stem = state.get('backbone.stem.0.conv.weight')
     is_bn = any(key.endswith('running_mean') for key in state)
@@ -90,27 +109,22 @@ def _target(arch: FishNetArch, state: Mapping[str, Tensor]) -> dict[str, Tensor]
             arch,
             num_classes=1000 if last is None else last.shape[0],
             in_channels=3 if stem is None or stem.dim() != 4 else stem.shape[1],
-            norm_cfg=dict(type='BN') if is_bn else dict(type='GN', num_groups=1),  # of any groups: same keys
+            # The keys of GroupNorm do not depend on the number of groups.
+            norm_cfg=dict(type='BN') if is_bn else dict(type='GN', num_groups=1),
         )
     backbone_only = not any(key.startswith(CLASSIFIER_LAYERS) for key in state)
     return {k: v for k, v in net.state_dict().items() if k.startswith('backbone.') or not backbone_only}
 
 
-def _matches(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> int:
-    """How many more keys fit than do not."""
-    fitting = sum(key in state and state[key].shape == value.shape for key, value in target.items())
-    return 2 * fitting - len(target.keys() | state.keys())
-
-
 def _check_target(target: Path, overwrite: bool) -> None:
-    if target.suffix not in reading.ENDINGS:
-        raise WeightsError(f'{target}: the file to write must end in {" or ".join(reading.ENDINGS)}')
+    if target.suffix not in ENDINGS:
+        raise WeightsError(f'{target}: the file to write must end in {" or ".join(ENDINGS)}')
     if target.exists() and not overwrite:
-        raise WeightsError(f'{target} is there already: name another file, or say --overwrite')
+        raise WeightsError(f'{target} exists already: name another file, or add --overwrite')
     if not target.resolve().parent.is_dir():
         raise WeightsError(f'{target}: the folder {target.resolve().parent} does not exist')
 
 
 def _licence(source: str) -> str:
     known = CATALOGUE.get(source.removeprefix(SCHEME))
-    return f'weights of {known.origin}' if known else 'that of the source, which is not known here'
+    return f'weights of {known.origin}' if known else 'unknown: that of the source'

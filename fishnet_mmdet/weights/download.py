@@ -1,4 +1,4 @@
-"""Downloads into torch's hub cache: HTTPS only, resumed where it was cut, checked before anybody sees the file."""
+"""Downloads weights into torch's hub cache: HTTPS only, resumed after an interruption, checked before use."""
 
 import hashlib
 import http.client
@@ -17,10 +17,12 @@ from mmengine.logging import print_log
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from fishnet_mmdet.weights.catalogue import NamedWeights
-from fishnet_mmdet.weights.reading import WeightsError, file_hash, sniff, unpack
+from fishnet_mmdet.weights.containers import sniff, unpack
+from fishnet_mmdet.weights.errors import WeightsError
+from fishnet_mmdet.weights.hashes import file_hash
 
 MAX_BYTES = 2**30
-"""The largest released file has a few hundred megabytes; what is larger than this is something else."""
+"""Limit on the size of a download. The largest released file has a few hundred megabytes."""
 
 ATTEMPTS = 5
 TIMEOUT_S = 30
@@ -28,29 +30,30 @@ CHUNK = 2**18
 
 
 def cache_folder() -> Path:
-    """Where downloads lie: torch's own, moved by TORCH_HOME."""
+    """The folder of downloads: torch's hub cache, which TORCH_HOME moves."""
     return Path(torch.hub.get_dir()) / 'checkpoints'
 
 
 def obtain(weights: NamedWeights) -> Path:
-    """The file of a name of the catalogue, downloaded if it is not in the cache.
+    """Finds the file of an entry of the catalogue, and downloads it if it is not in the cache.
 
-    Several processes may ask at once: one downloads, the others wait.
+    If several processes ask at once, one downloads and the others wait.
 
     Raises:
-        WeightsError: No network, not the file, or a wrong checksum; it names the addresses, the checksum that was
-            expected, and the path where a file put by hand is found.
+        WeightsError: There is no network, the address gives another file, or the checksum is wrong. The message names
+            the addresses, the expected checksum, and the path where a file can be put by hand.
     """
     return _obtain(weights.urls, cache_folder() / weights.file, weights.checksum)
 
 
 def obtain_url(url: str) -> Path:
-    """The file at an HTTPS address, downloaded if it is not in the cache; its SHA-256 is printed.
+    """Finds the file of an HTTPS address, downloads it if it is not in the cache, and prints its SHA-256.
 
     Raises:
         WeightsError: As `obtain`.
     """
-    mark = hashlib.sha256(url.encode()).hexdigest()[:8]  # many addresses end in the same name
+    # Different addresses often end in the same file name.
+    mark = hashlib.sha256(url.encode()).hexdigest()[:8]
     return _obtain((url,), cache_folder() / f'{mark}-{PurePosixPath(urlparse(url).path).name}', None)
 
 
@@ -70,15 +73,16 @@ def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:
     raise WeightsError(
         f'{path.name} could not be downloaded.\n' + '\n'.join(reasons) + '\n'
         f'Put the file there by hand: {path}\n'
-        f'Expected checksum: {checksum or "none is known; the SHA-256 that is seen will be printed"}'
+        f'Expected checksum: {checksum or "none is published; the SHA-256 of the file will be printed"}'
     )
 
 
 def _download(url: str, path: Path, checksum: str | None) -> None:
-    """Downloads, unpacks a zip of the file, checks, and only then moves it into place."""
+    """Downloads a file, unpacks it if it is a zip, checks it, and only then moves it into place."""
     part = path.with_name(f'{path.name}.part')
     if not checksum:
-        part.unlink(missing_ok=True)  # nothing would tell whether the rest still belongs to it
+        # Without a checksum, a wrong join of an old part and a new rest would go unnoticed.
+        part.unlink(missing_ok=True)
     _Transfer(url, part).run()
     ready = path.with_name(f'{path.name}.ready')
     try:
@@ -87,7 +91,7 @@ def _download(url: str, path: Path, checksum: str | None) -> None:
             sniff(ready)
         else:
             os.replace(part, ready)
-        _verify(ready, checksum, 'what was downloaded is removed')
+        _verify(ready, checksum, 'the download is removed')
         with ready.open('rb') as file:
             os.fsync(file.fileno())
         os.replace(ready, path)
@@ -98,12 +102,12 @@ def _download(url: str, path: Path, checksum: str | None) -> None:
 
 def _verify(path: Path, checksum: str | None, fix: str) -> None:
     if not checksum:
-        print_log(f'{path.name}: no checksum is known; sha256:{file_hash(path)}', logger='current')
+        print_log(f'{path.name}: no checksum is published; sha256:{file_hash(path)}', logger='current')
         return
     algorithm, _, expected = checksum.partition(':')
-    seen = file_hash(path, algorithm)
-    if seen != expected:
-        raise WeightsError(f'wrong checksum: expected {checksum}, seen {algorithm}:{seen}; {fix}')
+    actual = file_hash(path, algorithm)
+    if actual != expected:
+        raise WeightsError(f'wrong checksum: expected {checksum}, the file has {algorithm}:{actual}; {fix}')
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -115,17 +119,21 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _check_url(url: str) -> None:
-    """HTTPS, or this very machine, where nobody stands between."""
+    """Accepts HTTPS, and HTTP to this machine."""
     parts = urlparse(url)
     if parts.scheme != 'https' and not (parts.scheme == 'http' and parts.hostname in ('127.0.0.1', 'localhost')):
         raise WeightsError(f'{url}: refused, weights are downloaded over HTTPS only')
 
 
 class _Transfer:
-    """One file on its way into `part`, over as many connections as it takes.
+    """The download of one file into `part`, over several connections if necessary.
+
+    Args:
+        url: Address of the file.
+        part: The file to write. What it holds already is not downloaded again.
 
     Attributes:
-        version: The server's name of the file's version: what is gone on with must be the same file.
+        version: The server's identifier of the file's version. Only the same version is continued.
     """
 
     def __init__(self, url: str, part: Path) -> None:
@@ -135,11 +143,11 @@ class _Transfer:
 
     @property
     def have(self) -> int:
-        """Bytes that are there already."""
+        """Number of bytes downloaded so far."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def run(self) -> None:
-        """Downloads, going on from what is there, and again from where a connection was cut.
+        """Downloads the rest of the file, and continues where a connection was interrupted.
 
         Raises:
             WeightsError: No connection, an error of the server, a web page, too many bytes, no space on the disk.
@@ -153,29 +161,24 @@ class _Transfer:
                 try:
                     return self._fetch_rest(lambda done, total: bar.update(task, completed=done, total=total))
                 except urllib.error.HTTPError as error:
-                    if error.code == 416 and before:  # what is there is not the beginning of this file
+                    # Range not satisfiable: the part is not the beginning of this file.
+                    if error.code == 416 and before:
                         self.part.unlink()
                     elif error.code < 500 or attempt == ATTEMPTS:
                         raise WeightsError(f'the server says: {error.code} {error.reason}') from error
                 except (OSError, http.client.HTTPException) as error:
                     if attempt == ATTEMPTS or self.have == before == 0:
                         reason = getattr(error, 'reason', None) or error
-                        raise WeightsError(f'no connection, or it was cut: {reason}') from error
+                        raise WeightsError(f'no connection, or it was interrupted: {reason}') from error
                 time.sleep(0.2 * attempt)
 
     def _fetch_rest(self, progress: Callable[[int, int | None], None]) -> None:
-        """One request: the rest of the file, or all of it where the server starts anew.
+        """Sends one request, for the rest of the file; receives all of it where the server begins again.
 
         Raises:
             http.client.IncompleteRead: The connection ended early.
         """
-        headers = {'User-Agent': 'fishnet_mmdet', 'Accept-Encoding': 'identity'}
-        if self.have:
-            headers['Range'] = f'bytes={self.have}-'
-            if self.version:
-                headers['If-Range'] = self.version
-        request = urllib.request.Request(self.url, headers=headers)
-        with self.opener.open(request, timeout=TIMEOUT_S) as answer:
+        with self.opener.open(self._request(), timeout=TIMEOUT_S) as answer:
             if 'text/html' in answer.headers.get('Content-Type', ''):
                 raise WeightsError('the server sent a web page (a sign-in, quota or error page) instead of the file')
             etag = answer.headers.get('ETag', '')
@@ -186,15 +189,21 @@ class _Transfer:
             self._check_space(total)
             with self.part.open('r+b' if done else 'wb') as file:
                 file.seek(done)
-                while chunk := answer.read(CHUNK):
+                while done <= MAX_BYTES and (chunk := answer.read(CHUNK)):
                     file.write(chunk)
                     done += len(chunk)
                     progress(done, total)
-                    if done > MAX_BYTES:
-                        break
             self._check_size(done)
         if total is not None and done < total:
             raise http.client.IncompleteRead(b'', total - done)
+
+    def _request(self) -> urllib.request.Request:
+        headers = {'User-Agent': 'fishnet_mmdet', 'Accept-Encoding': 'identity'}
+        if self.have:
+            headers['Range'] = f'bytes={self.have}-'
+            if self.version:
+                headers['If-Range'] = self.version
+        return urllib.request.Request(self.url, headers=headers)
 
     def _check_size(self, size: int) -> None:
         if size > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""Strict fitting: every key of the source is used or left out by name, every key of the target is filled."""
+"""Strict fitting: every key of the source is used or named as left out, and every key of the target is filled."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,16 +7,22 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.key_naming import CLASSIFIER_LAYERS, DETECTOR_HEADS
-from fishnet_mmdet.weights.reading import WeightsError
 
 MAX_ROWS = 20
-"""A wrong network misfits in hundreds of keys; the first ones tell."""
+"""Rows of a table of misfits. With the wrong network hundreds of keys do not fit, and a few of them are enough."""
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """One key that does not fit; `key` is the source's where it has one, else the target's."""
+    """A key that does not fit.
+
+    Attributes:
+        problem: 'missing', 'unexpected' or 'mis-shaped'.
+        key: The key in the source, or in the target where the source lacks it.
+        detail: Shape and type.
+    """
 
     problem: str
     key: str
@@ -30,20 +36,20 @@ def fit(
     named: Callable[[str], str] = str,
     unexpected: tuple[str, ...] = (),
 ) -> dict[str, Tensor]:
-    """Checks that weights and a network are made for each other.
+    """Checks that weights fit a network, key by key, in both directions.
 
     Args:
         state: Weights by the target's keys.
-        target: The network's `state_dict()`; only shapes and types are looked at, so it may be on the meta device.
-        what: Begins the message, such as "FILE does not fit FishNet-150".
-        named: The key that messages show for one of the target's: the source's own name of it.
-        unexpected: Keys of the source that have no name in the target's terms.
+        target: The network's `state_dict()`. Only shapes and types are used, so it may be on the meta device.
+        what: Beginning of the error message, such as "FILE does not fit FishNet-150".
+        named: Translates a key of the target to the key that messages show, such as the source's own.
+        unexpected: Keys of the source that have no translation to the target's keys.
 
     Returns:
-        The weights, in the target's order.
+        The weights, in the order of the target.
 
     Raises:
-        WeightsError: With a table of all that is missing, unexpected or mis-shaped.
+        WeightsError: Keys are missing, unexpected or mis-shaped; the message has a table of them.
     """
     misfits = [Misfit('missing', named(key), shown(target[key])) for key in target if key not in state]
     misfits += [Misfit('unexpected', key) for key in unexpected]
@@ -64,7 +70,7 @@ def shown(tensor: Tensor) -> str:
 
 
 def summary(misfits: list[Misfit]) -> str:
-    """How many keys there are of each problem."""
+    """Counts the keys by problem, such as '2 missing, 1 mis-shaped'."""
     counts = {problem: 0 for problem in ('missing', 'unexpected', 'mis-shaped')}
     for misfit in misfits:
         counts[misfit.problem] += 1
@@ -72,7 +78,7 @@ def summary(misfits: list[Misfit]) -> str:
 
 
 def misfit_table(misfits: list[Misfit]) -> str:
-    """The misfits as a table of at most MAX_ROWS rows."""
+    """Draws the misfits as a table of at most MAX_ROWS rows."""
     table = Table('problem', 'key', 'shape and type')
     for misfit in misfits[:MAX_ROWS]:
         table.add_row(misfit.problem, misfit.key[:100], misfit.detail[:60])
@@ -85,11 +91,14 @@ def misfit_table(misfits: list[Misfit]) -> str:
 
 
 def backbone_part(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Divides weights of our layout into the backbone's and the rest.
+    """Separates the weights of the backbone from those of a classifier or a detector around it.
+
+    Args:
+        state: Weights by our own keys.
 
     Returns:
-        The backbone's weights without the prefix `backbone.`; what is left out by name (layers of the classifier, or
-        first words of a detector's keys); the keys that nobody knows.
+        The backbone's weights, without the prefix `backbone.`; the names of what is left out (layers of the
+        classifier, or first words of a detector's keys); the keys that belong to neither.
     """
     backbone = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
     rest = [key for key in state if not key.startswith('backbone.')]

@@ -1,4 +1,4 @@
-"""From what a config says (`fishnet://NAME`, an address, a file) to weights in our own layout."""
+"""Loads FishNet weights from a name (`fishnet://NAME`), an https address or a file, in our own key naming."""
 
 import difflib
 from collections.abc import Mapping
@@ -13,60 +13,65 @@ from torch import Tensor
 from fishnet_mmdet.network.arch import FishNetArch, name_of
 from fishnet_mmdet.weights import download, reading
 from fishnet_mmdet.weights.catalogue import CATALOGUE
+from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.fitting import backbone_part, fit
-from fishnet_mmdet.weights.key_naming import EXAMPLES, Layout, OwnWeights, infer_arch, recognise, to_own
-from fishnet_mmdet.weights.reading import Take, WeightFile, WeightsError
+from fishnet_mmdet.weights.infer_arch import infer_arch
+from fishnet_mmdet.weights.key_naming import KeyNaming
+from fishnet_mmdet.weights.namings import EXAMPLES, recognise_naming
+from fishnet_mmdet.weights.reading import Take, WeightFile
+from fishnet_mmdet.weights.renaming import RenamedWeights, rename
 
 SCHEME = 'fishnet://'
 
 
-@dataclass
+@dataclass(frozen=True)
 class Weights:
-    """Weights in our own layout, with what is known of where they come from.
+    """Weights in our own key naming, and where they come from.
 
     Attributes:
-        source: As it was asked for.
-        file: What was read.
-        layout: Of the file; None for keys that no FishNet has.
-        own: The weights; for keys of no FishNet, as the file has them.
-        arch: The network that they are of; None where the keys do not tell.
+        source: The source as the caller named it.
+        file: The file that was read.
+        naming: Key naming of the file; None if it is unknown.
+        renamed: The weights in our own key naming; in an unknown naming, as in the file.
+        arch: Architecture of the network; None if the weights do not determine it.
     """
 
     source: str
     file: WeightFile
-    layout: Layout | None
-    own: OwnWeights
+    naming: KeyNaming | None
+    renamed: RenamedWeights
     arch: FishNetArch | None
 
     @property
     def arch_name(self) -> str:
-        """Such as 'fishnet150'; 'a layout of its own' for one that has no name."""
-        return name_of(self.arch) or 'a layout of its own'
+        """Name of the architecture, such as 'fishnet150'."""
+        return name_of(self.arch) or 'custom architecture'
 
     @property
     def description(self) -> str:
-        """Source, layout and network, as messages begin."""
-        layout = 'no FishNet layout' if self.layout is None else f'{self.own.layout} layout'
-        return f'{self.source} ({layout}, {self.arch_name if self.arch else "network unknown"})'
+        """Source, key naming and architecture: the beginning of messages."""
+        naming = self.naming.name if self.naming else 'unknown'
+        arch = self.arch_name if self.arch else 'unknown architecture'
+        return f'{self.source} ({naming} key naming, {arch})'
 
-    def named(self, key: str) -> str:
-        """The source's own name of one of our keys, where it has one."""
-        if key in self.own.source_keys:
-            return self.own.source_keys[key]
-        theirs = self.layout.theirs(key) if self.layout else None
-        return theirs or key
+    def source_key(self, key: str) -> str:
+        """The source's own key for one of our keys; our key if it has none."""
+        if key in self.renamed.source_keys:
+            return self.renamed.source_keys[key]
+        return (self.naming and self.naming.from_own(key)) or key
 
 
 def load(source: str, take: Take | None = None, prefix: str | None = None) -> Weights:
-    """Loads weights, whatever layout they are in.
+    """Loads weights of any known key naming.
 
     Args:
-        source: `fishnet://NAME` with a name of the catalogue, `fishnet://PATH`, an https address, or the path of a file.
+        source: `fishnet://NAME` with a name of the catalogue, `fishnet://PATH`, an https address, or the path of a
+            file.
         take: As in `reading.read`.
-        prefix: Use only the keys that begin so, without it (MMEngine's `prefix='backbone.'`).
+        prefix: Load only the keys that begin with this prefix, and remove it (as MMEngine's `prefix='backbone.'`).
 
     Raises:
-        WeightsError: An unknown name, or a file that cannot be had or read.
+        WeightsError: The name is unknown, or the file cannot be found, downloaded or read.
     """
     file = reading.read(locate(source), take)
     state = file.state
@@ -74,20 +79,20 @@ def load(source: str, take: Take | None = None, prefix: str | None = None) -> We
         state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if not state:
             raise WeightsError(f'{source}: no key begins with prefix={prefix!r}')
-    layout = recognise(state)
-    own = OwnWeights('', dict(state), {}, []) if layout is None else to_own(state, layout)
+    naming = recognise_naming(state)
+    renamed = rename(state, naming) if naming else RenamedWeights(dict(state))
     known = CATALOGUE.get(source.removeprefix(SCHEME))
-    if known and layout and layout.name != known.layout:
-        own.notes.append(f'the {known.layout} layout was expected')
-    arch = infer_arch({key: tuple(value.shape) for key, value in own.state.items()})
-    return Weights(source, file, layout, own, arch)
+    if known and naming and naming.name != known.naming:
+        renamed.notes.append(f'{known.naming} key naming was expected')
+    arch = infer_arch({key: tuple(value.shape) for key, value in renamed.state.items()})
+    return Weights(source, file, naming, renamed, arch)
 
 
 def locate(source: str) -> Path:
-    """The local path of a source, downloaded if it has an address.
+    """Finds the local file of a source, and downloads it if the source is a name or an address.
 
     Raises:
-        WeightsError: An unknown name or scheme, or a file that cannot be had.
+        WeightsError: The name or the scheme is unknown, or the file cannot be found or downloaded.
     """
     name = source.removeprefix(SCHEME)
     if name in CATALOGUE:
@@ -95,7 +100,7 @@ def locate(source: str) -> Path:
     if name.startswith(('https://', 'http://')):
         return download.obtain_url(name)
     if '://' in name:
-        raise WeightsError(f'{source}: FishNet weights come by {SCHEME}NAME, by https://, or from a file')
+        raise WeightsError(f'{source}: unknown scheme. FishNet weights come from {SCHEME}NAME, https:// or a file')
     if not Path(name).exists() and not Path(name).suffix and '/' not in name:
         near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.3)
         hint = f' Did you mean {SCHEME}{near[0]}?' if near else ''
@@ -104,84 +109,88 @@ def locate(source: str) -> Path:
 
 
 def load_backbone(source: str, target: Mapping[str, Tensor], prefix: str | None = None) -> dict[str, Tensor]:
-    """Weights for a bare FishNet, every key of it; a summary goes to the log.
+    """Loads weights for a FishNet backbone, every key of it, and logs a summary.
 
     Args:
         source: As in `load`.
-        target: The network's `state_dict()`.
+        target: The backbone's `state_dict()`.
         prefix: As in `load`.
 
     Returns:
-        The state dict to load.
+        The state dict for the backbone.
 
     Raises:
-        WeightsError: As `load`; or weights that are not of this network, with a table of what does not fit.
+        WeightsError: As `load`, or the weights do not fit; the message has a table of the keys that do not.
     """
     weights = load(source, prefix=prefix)
     _check_recognised(weights)
-    state, left_out, unknown = backbone_part(weights.own.state)
+    state, left_out, unknown = backbone_part(weights.renamed.state)
     wanted = infer_arch({f'backbone.{key}': tuple(value.shape) for key, value in target.items()})
     network = name_of(wanted) or 'this FishNet'
     state = fit(
         state,
         target,
         f'{weights.description} does not fit {network}',
-        named=lambda key: weights.named(f'backbone.{key}'),
-        unexpected=(*weights.own.unexplained, *unknown),
+        named=lambda key: weights.source_key(f'backbone.{key}'),
+        unexpected=(*weights.renamed.unexplained, *unknown),
     )
     print_log(summary_line(weights, len(state), left_out), logger='current')
     return state
 
 
 def fit_model(weights: Weights, target: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Weights for a whole model, every key of both.
+    """Fits weights to a whole model, every key of both.
 
     Args:
-        weights: From `load`.
+        weights: The weights, from `load`.
         target: The model's `state_dict()`.
-        what: The model, for messages.
+        what: Name of the model, for messages.
+
+    Returns:
+        The state dict for the model.
 
     Raises:
-        WeightsError: With a table of what does not fit.
+        WeightsError: The weights do not fit; the message has a table of the keys that do not.
     """
     _check_recognised(weights)
     return fit(
-        weights.own.state,
+        weights.renamed.state,
         target,
         f'{weights.description} does not fit {what}',
-        named=weights.named,
-        unexpected=tuple(weights.own.unexplained),
+        named=weights.source_key,
+        unexpected=tuple(weights.renamed.unexplained),
     )
 
 
 def summary_line(weights: Weights, count: int, left_out: list[str]) -> str:
-    """One line: source, layout, how many tensors, what was left out and filled in."""
+    """Summarizes in one line: source, key naming, architecture, number of tensors, what was left out or added."""
     parts = [f'{weights.description}: {count} tensors loaded']
     if left_out:
         parts.append(f'left out: {", ".join(left_out)}')
-    return '; '.join([*parts, *weights.file.notes, *weights.own.notes])
+    return '; '.join([*parts, *weights.file.notes, *weights.renamed.notes])
 
 
 def _check_recognised(weights: Weights) -> None:
-    if weights.layout is None:
+    if weights.naming is None:
         known = '\n'.join(f'  {name}: {example}' for name, example in EXAMPLES.items())
         seen = ', '.join(key[:60] for key in list(weights.file.state)[:3])
         raise WeightsError(
-            f'{weights.source} holds no FishNet: its keys ({seen}, ...) are of no known layout. Known are:\n{known}'
+            f'{weights.source} does not hold FishNet weights: its keys ({seen}, ...) match no known key naming. '
+            f'Known namings, with examples of their keys:\n{known}'
         )
 
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
 def load_from_fishnet(filename: str, map_location: Any = None) -> dict:
-    """What MMEngine calls for `fishnet://...`: a checkpoint in our layout, keys of no FishNet untouched.
+    """Loads a checkpoint for MMEngine, in our own key naming. Keys of an unknown naming are unchanged.
 
     Args:
         filename: `fishnet://NAME` or `fishnet://PATH`.
-        map_location: Not used; weights come on the CPU.
+        map_location: Not used. Tensors are on the CPU.
 
     Raises:
         WeightsError: As `load`.
     """
     weights = load(filename)
-    unexplained = {key: weights.file.state[key] for key in weights.own.unexplained}
-    return {'meta': weights.file.meta, 'state_dict': weights.own.state | unexplained}
+    unexplained = {key: weights.file.state[key] for key in weights.renamed.unexplained}
+    return {'meta': weights.file.meta, 'state_dict': weights.renamed.state | unexplained}

@@ -15,10 +15,10 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from seeded import official_state
-from test_weights import as_downloaded
+from weight_cases import as_downloaded
 
 from fishnet_mmdet import FishNet
-from fishnet_mmdet.lab.demo_data.demo import OBJECT_CLASSES, ClassesSpec, make_demo_classes
+from fishnet_mmdet.lab.demo_data.demo import OBJECT_CLASSES, ClassesSpec, DemoDataError, make_demo_classes
 from fishnet_mmdet.preflight import PreflightError, check
 
 register_all_modules(init_default_scope=True)
@@ -70,7 +70,7 @@ class TestDemoClasses:
             assert path.read_bytes() == (tmp_path / 'again' / path.relative_to(demo_classes)).read_bytes()
         (tmp_path / 'mine').mkdir()
         (tmp_path / 'mine' / 'photo.jpg').write_text('x')
-        with pytest.raises(FileExistsError):
+        with pytest.raises(DemoDataError):
             make_demo_classes(tmp_path / 'mine')
 
 
@@ -151,14 +151,14 @@ class TestPreflight:
                 (tmp_path / split / name).mkdir(parents=True)
                 (tmp_path / split / name / 'image.jpg').touch()
             cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
-        with pytest.raises(PreflightError, match='other classes.*c4, odd'):
+        with pytest.raises(PreflightError, match='different classes.*c4, odd'):
             check(cfg, ['train', 'val'], weights=False)
 
     def test_folders_without_a_file(self, cfg, tmp_path):
         for index in range(9):
             (tmp_path / 'train' / f'c{index}').mkdir(parents=True)
         cfg.train_dataloader.dataset.data_root = str(tmp_path)
-        with pytest.raises(PreflightError, match='folders of 9 classes, and not one file'):
+        with pytest.raises(PreflightError, match='folders of 9 classes, but they hold no files'):
             check(cfg, ['train'], weights=False)
 
     def test_classes_that_lie_elsewhere(self, cfg, tmp_path):

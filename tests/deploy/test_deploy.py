@@ -1,4 +1,4 @@
-"""The form for inference: the same features and detections, fewer norms, float32 for all around it."""
+"""The form for inference: the same features and detections, fewer norms, float32 for the modules around it."""
 
 import copy
 import json
@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from call_tool import call_tool
 from conftest import CONFIGS, demo_options
 from mmcv.cnn import ConvModule
 from mmengine.registry import MODELS, DefaultScope
@@ -25,7 +26,7 @@ DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
 BF16 = 2**-5
 """Bound on relative errors in bfloat16: 16 of its roundings (2^-9 each), which is what tens of layers may add up to."""
 HEADS = torch.contiguous_format
-"""The layout of maps for a detector's heads."""
+"""Memory format of the feature maps for a detector's heads."""
 OPTIONS = [(field, value) for field, values in CHOICES.items() for value in values] + [('group_width', 1)]
 
 
@@ -44,13 +45,13 @@ def norms(net):
 
 
 @torch.no_grad()
-def errors(ours, theirs, x, layout=torch.channels_last):
-    """Relative, of each level; shapes and number format must be the plain network's."""
+def errors(ours, theirs, x, memory_format=torch.channels_last):
+    """Relative error of each level; shapes and dtype must be the plain network's."""
     ours, theirs = ours(x), theirs(x)
     assert len(ours) == len(theirs)
     for mine, plain in zip(ours, theirs, strict=True):
         assert mine.shape == plain.shape and mine.dtype is torch.float32
-        assert mine.is_contiguous(memory_format=layout)
+        assert mine.is_contiguous(memory_format=memory_format)
     return [relative_error(mine, plain) for mine, plain in zip(ours, theirs, strict=True)]
 
 
@@ -62,7 +63,7 @@ class TestBackbone:
 
     @pytest.mark.parametrize('field, value', OPTIONS)
     def test_only_norms_before_which_there_is_no_convolution_stay(self, field, value):
-        """Of every bottleneck and I-conv the first, the bridge's two (its squeeze's, its attention's), strided ones'."""
+        """The first of every bottleneck and I-conv, the two of the bridge (squeeze, attention), those of strided convs."""
         net = fish(replace(NARROW, **{field: value}))
         blocks = [m for m in net.modules() if isinstance(m, Bottleneck)]
         stay = len(blocks) + sum(isinstance(block.shortcut, PreActConv) for block in blocks)
@@ -99,11 +100,12 @@ class TestBackbone:
         assert max(errors(optimize_for_inference(net), net, image())) < 1e-5
 
     def test_bfloat16(self):
-        """Images of any number format and layout; half of the weights' bytes, and what is left of the norms in float32."""
+        """Images of any dtype and memory format; weights of half the bytes, and the remaining norms in float32."""
         net = fish()
         form = optimize_for_inference(net, torch.bfloat16)
         off = errors(form, net, image())
-        assert 1e-4 < min(off) and max(off) < BF16  # it did compute in bfloat16
+        # Larger than an error of float32.
+        assert 1e-4 < min(off) and max(off) < BF16
         for x in (image().double(), image().contiguous(memory_format=torch.channels_last)):
             again = form(x)
             assert all(torch.equal(a, b) for a, b in zip(again, form(image()), strict=True))
@@ -116,14 +118,14 @@ class TestBackbone:
         assert not form(image())[-1].requires_grad
 
     @pytest.mark.parametrize('arguments', [dict(channels_last=True), dict(with_cp='stage'), dict(out_indices=(1, 3))])
-    def test_whatever_the_backbone_was_built_for(self, arguments):
+    def test_any_options_of_the_backbone(self, arguments):
         net = fish(**arguments)
         assert max(errors(optimize_for_inference(net), net, image())) < 1e-5
 
 
 class TestRefusals:
     def test_a_model_without_a_fishnet(self):
-        with pytest.raises(ValueError, match='Linear is no FishNet and has none as its backbone'):
+        with pytest.raises(ValueError, match='Linear is not a FishNet and has none as its backbone'):
             optimize_for_inference(nn.Linear(1, 1))
 
     @pytest.mark.parametrize('dtype', [torch.float64, torch.int8, 'bfloat16'])
@@ -132,7 +134,7 @@ class TestRefusals:
             optimize_for_inference(fish(), dtype)
 
     def test_float16_on_a_cpu(self):
-        with pytest.raises(ValueError, match='on a CPU take torch.bfloat16'):
+        with pytest.raises(ValueError, match='on a CPU use torch.bfloat16'):
             optimize_for_inference(fish(), torch.float16)
 
 
@@ -157,7 +159,7 @@ class TestNecks:
         ],
     )
     def test_any_made_of_conv_modules(self, arguments, stay):
-        """Folded only where a plain convolution comes first: with standardised weights it would be undone."""
+        """Folded only after a plain convolution: standardized weights would undo it."""
 
         class Neck(nn.Module):
             def __init__(self, width):
@@ -298,11 +300,12 @@ class TestTool:
         assert len(optimized) == len(plain) == 4 and all(len(scores) for scores in plain)
         best = [torch.stack([scores[0] for scores in each]) for each in (optimized, plain)]
         torch.testing.assert_close(*best, rtol=bound, atol=0)
-        assert not torch.equal(*best)  # another form it was
+        # It was another form.
+        assert not torch.equal(*best)
 
     @pytest.mark.parametrize('wrappers', [1, 2])
     def test_inside_wrappers(self, wrappers, detector):
-        """Those of several processes and of test-time augmentation."""
+        """The wrappers of several processes and of test-time augmentation."""
         from mmdet.models import DetTTAModel
 
         model = DetTTAModel(module=detector)
@@ -311,6 +314,7 @@ class TestTool:
         assert (runner.model.module if wrappers == 2 else runner.model) is model
         assert isinstance(model.module.backbone, deploy.InferenceForm)
 
-    def test_compile_goes_with_optimize(self, run_tool):
-        done = run_tool('tools/test.py', DEMO, 'none.pth', '--compile')
-        assert done.returncode == 2 and '--compile goes with --optimize' in done.stderr
+    def test_compile_goes_with_optimize(self, capsys):
+        with pytest.raises(SystemExit, match='2'):
+            call_tool('tools/test.py', DEMO, 'none.pth', '--compile')
+        assert '--compile goes with --optimize' in capsys.readouterr().err

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ap_case import noisy_results
 
-from fishnet_mmdet.data.coco import MAX_BYTES
-from fishnet_mmdet.evaluation.coco_checks import ResultsError
+from fishnet_mmdet.data.json_files import MAX_BYTES
 from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations, load_results
 from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
+from fishnet_mmdet.evaluation.results_files import ResultsError
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Backbone against backbone: what is run, in which order, alike but for the backbone; real runs that stop and go on."""
 
 import json
-import os
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +12,12 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.lab.compare.experiment import CompareError, level_channels, read_experiment
-from fishnet_mmdet.lab.compare.report import draw_curves, spread, tables
-from fishnet_mmdet.lab.compare.runs import Run, best_rate, configure, ordered, split, stretch
+from fishnet_mmdet.lab.compare.configure import configure, split, stretch
+from fishnet_mmdet.lab.compare.curves import draw_curves
+from fishnet_mmdet.lab.compare.experiment import CompareError, read_experiment
+from fishnet_mmdet.lab.compare.networks import level_channels
+from fishnet_mmdet.lab.compare.runs import ExperimentRun, best_rate, ordered
+from fishnet_mmdet.lab.compare.tables import all_tables, mean_and_deviation
 from fishnet_mmdet.training.stopping import STOPPED
 
 NUCLEI = CONFIGS / 'experiments' / 'nuclei.py'
@@ -141,7 +143,7 @@ class TestOrder:
     def test_a_rate_that_fails_is_not_chosen_and_all_that_fail_are_none(self, nuclei):
         track = nuclei.tracks['scratch']
         done = {
-            Run(track='scratch', backbone='resnet50', kind='rate', rate=rate).folder: dict(failed='nan')
+            ExperimentRun(track='scratch', backbone='resnet50', kind='rate', rate=rate).folder: dict(failed='nan')
             for rate in track.rates
         }
         assert best_rate(track, 'scratch', 'resnet50', done) is None
@@ -164,7 +166,7 @@ class TestOrder:
                 epochs=run.epochs or 12,
             )
         assert longer == [('resnet50', 24, seed) for seed in (0, 1, 2)]
-        ap = tables(part, done, 'here')[0]
+        ap = all_tables(part, done, 'here')[0]
         figures = {(row[1].split()[1], row[2]): row[3:5] + (row[6],) for row in ap.rows}
         assert figures['device', 'fishnet150'] == figures['epochs', 'fishnet150'] == ('3 of 3', '12', '30.0 ± 0.0')
         assert figures['device', 'resnet50'] == ('3 of 3', '24', '40.0 ± 0.0')
@@ -193,7 +195,7 @@ class TestConfigs:
         for track in nuclei.tracks:
             made = {}
             for name in nuclei.backbones:
-                run = Run(track=track, backbone=name, kind='epochs', seed=1, rate=0.5, weights='w.pth')
+                run = ExperimentRun(track=track, backbone=name, kind='epochs', seed=1, rate=0.5, weights='w.pth')
                 made[name] = configure(nuclei, run, tmp_path).to_dict()
             for name, cfg in made.items():
                 backbone, neck = cfg['model'].pop('backbone'), cfg['model']['neck'].pop('in_channels')
@@ -211,7 +213,7 @@ class TestConfigs:
 
     @pytest.mark.parametrize('name', ['fishnet150', 'resnet50', 'resnext50'])
     def test_pretraining_builds(self, nuclei, name, tmp_path):
-        cfg = configure(nuclei, Run(track='pretrained', backbone=name, kind='pretrain'), tmp_path)
+        cfg = configure(nuclei, ExperimentRun(track='pretrained', backbone=name, kind='pretrain'), tmp_path)
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             model = MODELS.build(cfg.model).eval()
         with torch.no_grad():
@@ -238,7 +240,7 @@ class TestConfigs:
 
     def test_rates_are_chosen_on_images_held_out_of_train(self, small, demo_data, tmp_path):
         e = read_experiment(small)
-        cfg = configure(e, Run(track='scratch', backbone='fish', kind='rate', rate=1e-3, epochs=1), tmp_path)
+        cfg = configure(e, ExperimentRun(track='scratch', backbone='fish', kind='rate', rate=1e-3, epochs=1), tmp_path)
         train, held = (
             json.loads(Path(cfg[f'{part}_dataloader'].dataset.ann_file).read_text()) for part in ('train', 'val')
         )
@@ -250,34 +252,36 @@ class TestConfigs:
             assert {a['image_id'] for a in part['annotations']} <= chosen
         assert cfg.val_dataloader.dataset.data_prefix == cfg.train_dataloader.dataset.data_prefix
         assert cfg.val_evaluator.ann_file == cfg.val_dataloader.dataset.ann_file
-        again = split(e, configure(e, Run(track='scratch', backbone='fish', kind='epochs'), tmp_path), tmp_path)
+        again = split(
+            e, configure(e, ExperimentRun(track='scratch', backbone='fish', kind='epochs'), tmp_path), tmp_path
+        )
         assert json.loads(again[1].read_text()) == held
 
-    def test_no_data_is_told(self, nuclei, tmp_path, monkeypatch):
+    def test_missing_data_is_reported(self, nuclei, tmp_path, monkeypatch):
         monkeypatch.setenv('NUCLEI_ROOT', str(tmp_path / 'nowhere'))
         with pytest.raises(CompareError, match='nowhere.*is the data where the config says'):
-            configure(nuclei, Run(track='scratch', backbone='resnet50', kind='rate', rate=1e-3), tmp_path)
+            configure(nuclei, ExperimentRun(track='scratch', backbone='resnet50', kind='rate', rate=1e-3), tmp_path)
 
 
 class TestReport:
     def test_mean_and_spread(self):
         values = [0.30, 0.32, 0.37]
-        assert spread(values) == f'{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}'
-        assert spread([0.5]) == '50.0' and spread([]) is spread([None]) is None
+        assert mean_and_deviation(values) == f'{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}'
+        assert mean_and_deviation([0.5]) == '50.0' and mean_and_deviation([]) is mean_and_deviation([None]) is None
 
     def test_missing_cells_and_failures_stay_visible(self, nuclei, tmp_path):
         runs = {
-            (b, s): Run(track='scratch', backbone=b, kind='epochs', seed=s).folder
+            (b, s): ExperimentRun(track='scratch', backbone=b, kind='epochs', seed=s).folder
             for b in ('fishnet150', 'resnet50')
             for s in (0, 1, 2)
         }
         done = {folder: result(0.3 + 0.01 * s + 0.02 * (b == 'fishnet150')) for (b, s), folder in runs.items()}
         done[runs['fishnet150', 2]] = dict(failed='RuntimeError: non-finite loss')
-        ap, differences, cost, rates, failures = tables(nuclei, done, 'here')
+        ap, differences, cost, rates, failures = all_tables(nuclei, done, 'here')
         assert len(ap.rows) == 5 * 2 * 2 * 2
         by = {row[:3] + (row[5],): row for row in ap.rows}
         fish = by['scratch', 'equal epochs', 'fishnet150', 'segm']
-        assert fish[3] == '2 of 3' and fish[6] == spread([0.32, 0.33])
+        assert fish[3] == '2 of 3' and fish[6] == mean_and_deviation([0.32, 0.33])
         assert by['pretrained', 'equal epochs', 'fishnet150', 'segm'][6] is None
         # Paired by seed: the failed one's partner does not count either.
         assert differences.rows[0] == ('scratch', 'equal epochs', 'fishnet150', '2', '2.0 ± 0.0', '2.0 ± 0.0')
@@ -293,16 +297,18 @@ class TestReport:
 class TestTool:
     TOOL = 'tools/compare_backbones.py'
 
-    def test_stops_goes_on_and_reports(self, small, tmp_path, run_tool):
+    def test_stops_goes_on_and_reports(self, small, tmp_path, call_tool, monkeypatch):
+        """From a folder outside the repo: trainings are processes of their own, of the package as it is installed."""
+        monkeypatch.chdir(tmp_path)
         out = tmp_path / 'out'
-        stopped = run_tool(self.TOOL, small, '--out', out, '--minutes', 0.05)
+        stopped = call_tool(self.TOOL, small, '--out', out, '--minutes', 0.05)
         assert stopped.returncode == STOPPED, stopped.stdout + stopped.stderr
         assert '--resume' in stopped.stdout and not list(out.glob('*/*/*/result.json'))
 
-        refused = run_tool(self.TOOL, small, '--out', out)
-        assert refused.returncode == 1 and '--resume goes on with them' in refused.stderr
+        refused = call_tool(self.TOOL, small, '--out', out)
+        assert refused.returncode == 1 and 'give --resume to continue them' in refused.stderr
 
-        done = run_tool(self.TOOL, small, '--out', out, '--resume')
+        done = call_tool(self.TOOL, small, '--out', out, '--resume')
         assert done.returncode == 0, done.stdout + done.stderr
         results = {path.parent.relative_to(out): json.loads(path.read_text()) for path in out.glob('*/*/*/result.json')}
         kinds = sorted(f'{folder.parent.name}/{folder.name}' for folder in results)
@@ -319,24 +325,33 @@ class TestTool:
         table = (out / 'ap.md').read_text()
         assert '1 of 1' in table and (out / 'curves.png').is_file()
 
+        (out / 'ap.md').unlink()
+        reported = call_tool(self.TOOL, small, '--out', out, '--report', '--seeds', 3)
+        assert reported.returncode == 0 and (out / 'ap.md').read_text() == table
+
         config = out / 'configs' / 'scratch' / 'fish' / 'epochs-seed-3.py'
         config.write_text(config.read_text() + '\nx = 1\n')
         (out / 'scratch' / 'fish' / 'epochs-seed-3' / 'result.json').unlink()
-        other = run_tool(self.TOOL, small, '--out', out, '--resume')
+        other = call_tool(self.TOOL, small, '--out', out, '--resume', '--kinds', 'epochs')
         assert other.returncode == 1 and 'holds a run of another config' in other.stderr
 
-    def test_errors_name_the_mend(self, tmp_path, run_tool):
-        done = run_tool(self.TOOL, tmp_path / 'no.py')
+    def test_errors_name_the_fix(self, tmp_path, call_tool, monkeypatch):
+        done = call_tool(self.TOOL, tmp_path / 'no.py')
         assert done.returncode == 1 and 'experiment not found' in done.stderr
-        done = run_tool(self.TOOL, NUCLEI, '--tracks', 'fast')
+        done = call_tool(self.TOOL, NUCLEI, '--tracks', 'fast')
         assert done.returncode == 1 and '--tracks fast: nuclei has scratch, pretrained' in done.stderr
-        env = dict(NUCLEI_ROOT=str(tmp_path), XDG_CACHE_HOME=os.environ['XDG_CACHE_HOME'])
-        done = run_tool(self.TOOL, NUCLEI, '--out', tmp_path / 'out', env=env)
+        done = call_tool(self.TOOL, NUCLEI, '--minutes', 0, '--out', tmp_path / 'never')
+        assert done.returncode == 1 and '--minutes 0: must be above 0' in done.stderr
+        with monkeypatch.context() as patch:
+            patch.setenv('NUCLEI_ROOT', str(tmp_path))
+            done = call_tool(self.TOOL, NUCLEI, '--out', tmp_path / 'out')
         assert done.returncode == 1 and 'is the data where the config says' in done.stderr
-        env = dict(TINY_IMAGENET_ROOT=str(tmp_path / 'nowhere'), XDG_CACHE_HOME=os.environ['XDG_CACHE_HOME'])
+
+    def test_a_training_without_data_ends_the_comparison(self, tmp_path, call_tool, monkeypatch):
+        """It is not a result: the same call goes on once the data are there."""
+        monkeypatch.setenv('TINY_IMAGENET_ROOT', str(tmp_path / 'nowhere'))
         flags = ['--tracks', 'pretrained', '--backbones', 'resnet50', '--out', tmp_path / 'other']
-        done = run_tool(self.TOOL, NUCLEI, *flags, env=env)
+        done = call_tool(self.TOOL, NUCLEI, *flags)
         assert done.returncode == 1 and 'pretrained/resnet50/pretrain: ' in done.stderr, done.stderr
-        assert 'nowhere' in done.stderr
-        # Not a result: it goes on once the data are there.
+        assert 'nowhere' in done.stderr and done.stderr.startswith('error: ')
         assert not list(tmp_path.glob('other/*/*/*/result.json'))

@@ -1,4 +1,4 @@
-"""The drawn data set: repeatable, in COCO's layout, with everything a detector meets."""
+"""The drawn data set: repeatable, in COCO's format, with everything a detector meets."""
 
 import json
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from fishnet_mmdet.lab.demo_data.demo import DemoSpec, draw_image, make_demo_data
+from fishnet_mmdet.lab.demo_data.demo import OBJECT_CLASSES, DemoDataError, DemoSpec, draw_image, make_demo_data
 from fishnet_mmdet.lab.demo_data.drawing import CLASSES
 
 
@@ -17,14 +17,28 @@ def pictures():
     return [draw_image(np.random.default_rng((0, 0, i)), DemoSpec.side)[1] for i in range(150)]
 
 
+TOOL = 'tools/make_demo_data.py'
+
+
 @pytest.mark.parametrize(
-    'flag, value', [('--train', -1), ('--val', 0), ('--side', 5), ('--seed', -1), ('--out', 'file')]
+    'flag, value',
+    [('--train', -1), ('--val', 0), ('--side', 5), ('--seed', -1), ('--out', 'file'), ('--out', 'file/x')],
 )
-def test_what_cannot_be_drawn_is_told(run_tool, tmp_path, flag, value):
+def test_what_cannot_be_drawn_is_reported(call_tool, tmp_path, monkeypatch, flag, value):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / 'file').write_text('mine')
-    done = run_tool('tools/make_demo_data.py', '--out', 'new', flag, value, cwd=tmp_path)
+    done = call_tool(TOOL, '--out', 'new', flag, value)
     assert done.returncode == 1 and done.stderr.startswith('error: ') and str(value) in done.stderr
+    assert '\n' not in done.stderr
     assert (tmp_path / 'file').read_text() == 'mine' and not (tmp_path / 'new').exists()
+
+
+def test_the_tool_draws_classes_once(call_tool, tmp_path):
+    flags = ['--classes', '--train', 9, '--val', 9, '--side', 32, '--seed', 1, '--out', tmp_path / 'new']
+    assert call_tool(TOOL, *flags).stdout.endswith('drawn\n')
+    assert sorted(path.name for path in (tmp_path / 'new' / 'val').iterdir()) == sorted(OBJECT_CLASSES)
+    assert len(list((tmp_path / 'new').glob('train/*/*.jpg'))) == 9
+    assert call_tool(TOOL, *flags).stdout.endswith('already there\n')
 
 
 def test_holds_every_size_class_and_kind(pictures):
@@ -83,12 +97,12 @@ def test_splits_and_seeds_differ_and_repeat(tmp_path):
 def test_other_data_is_never_overwritten(tmp_path):
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'photo.jpg').write_text('x')
-    with pytest.raises(FileExistsError, match='mine'):
+    with pytest.raises(DemoDataError, match='mine'):
         make_demo_data(tmp_path / 'mine')
     assert [p.name for p in (tmp_path / 'mine').iterdir()] == ['photo.jpg']
 
 
-def test_another_spec_is_drawn_anew(tmp_path):
+def test_another_spec_is_drawn_again(tmp_path):
     make_demo_data(tmp_path / 'd', DemoSpec(train=3, val=1, side=64))
     assert make_demo_data(tmp_path / 'd', DemoSpec(train=1, val=1, side=64)) is True
     content = json.loads((tmp_path / 'd/annotations/instances_train.json').read_text())

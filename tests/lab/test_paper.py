@@ -1,9 +1,8 @@
 """The tables of the paper: our counts against what is known, own runs beside what is published, the figure, errors."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
+import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,13 +20,12 @@ from fishnet_mmdet.evaluation.published import (
 from fishnet_mmdet.lab.paper import figure4
 from fishnet_mmdet.lab.paper import tables as paper
 from fishnet_mmdet.lab.paper.counting import count, count_model, count_parts
+from fishnet_mmdet.lab.paper.own_runs import TablesError, read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
-from fishnet_mmdet.lab.paper.runs import ReportError, read_runs
 from fishnet_mmdet.lab.tables import Column, Table, write_tables
 from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'paper_tables.py'
 NO_RUNS = {'ap': [], 'accuracy': []}
 READING = {  # a published reading of the authors' code: convolutions of input, tail, bridge, body, head, score
     'fishnet99': [3, 7, 7, 19, 11, 6, 6, 6, 6, 9, 18, 1, 1],
@@ -39,6 +37,10 @@ TINY = dict(
     head=(1, 1, 2), head_transfer=(1, 1, 3),
     stem_width=8, tail_widths=(8, 16, 32), body_widths=(32, 24, 16),
 )  # fmt: skip
+
+
+parts_of = cache(count_parts)
+"""Counts each name once, for all tests."""
 
 
 def records(table):
@@ -149,22 +151,22 @@ class TestCounting:
 class TestParts:
     @pytest.mark.parametrize('name, convolutions', READING.items())
     def test_convolutions_as_read(self, name, convolutions):
-        assert [part.convolutions for part in count_parts(name)] == convolutions
+        assert [part.convolutions for part in parts_of(name)] == convolutions
 
     @pytest.mark.parametrize('name', ARCHS)
     def test_i_convs(self, name):
-        i_convs = {part.part: part.i_convs for part in count_parts(name) if part.i_convs}
+        i_convs = {part.part: part.i_convs for part in parts_of(name) if part.i_convs}
         assert i_convs == {**{f'tail, stage {s}': 1 for s in (1, 2, 3)}, 'bridge, stage 4': 1}
 
     @pytest.mark.parametrize('name', ARCHS)
-    def test_bottlenecks_are_those_of_the_layout(self, name):
-        parts = count_parts(name)[1:-2]
+    def test_bottlenecks_are_those_of_the_architecture(self, name):
+        parts = parts_of(name)[1:-2]
         arch = ARCHS[name]
         assert [p.bottlenecks for p in parts] == [*arch.tail, arch.bridge, *arch.body, *arch.head]
         assert [p.transfer for p in parts] == [0] * 4 + [*arch.body_transfer, *arch.head_transfer]
 
     def test_shapes_go_from_stage_to_stage(self):
-        parts = count_parts('fishnet99')
+        parts = parts_of('fishnet99')
         for before, after in zip(parts, parts[1:], strict=False):
             assert after.trunk == before.output
         assert [p.output for p in parts[1:8]] == [
@@ -175,7 +177,7 @@ class TestParts:
         ]  # fmt: skip
         assert parts[-1].output == '1000'
 
-    def test_a_layout_of_ones_own(self):
+    def test_a_custom_architecture(self):
         parts = count_parts(TINY)
         assert [p.output for p in parts[8:11]] == ['56 @ 1/8', '104 @ 1/16', '136 @ 1/32']
         assert [p.bottlenecks + p.transfer for p in parts[1:-2]] == [2, 1, 2, 2, 3, 3, 2, 2, 2, 5]
@@ -212,7 +214,7 @@ class TestPublished:
         assert count_model(row.model).parameters / 1e6 == pytest.approx(row.parameters, rel=0.02)
 
     @pytest.mark.parametrize('row', [*DOWN_SAMPLING, *OTHER_ABLATIONS], ids=lambda row: row.choice)
-    def test_an_ablation_is_counted_as_soon_as_a_layout_has_its_field(self, row):
+    def test_an_ablation_is_counted_as_soon_as_an_architecture_has_its_field(self, row):
         has_field = set(row.options) <= set(FishNetArch.__dataclass_fields__)
         assert (count_model('fishnet150', tuple(row.options.items())) is not None) == has_field
 
@@ -235,7 +237,7 @@ class TestRuns:
         assert run.source == 'ap_test.json, this model'
         assert [row['AP'] for row in run.rows] == [0.5]
 
-    def test_folders_of_one_name_are_told_apart(self, tmp_path):
+    def test_folders_of_one_name_are_distinguished(self, tmp_path):
         dirs = [write_run(tmp_path / n / 'run', 'ap_test', [entry('m', 'bbox', AP=0.1)]) for n in 'ab']
         assert [run.label for run in read_runs(dirs)['ap']] == [str(d) for d in dirs]
 
@@ -245,7 +247,7 @@ class TestRuns:
     )  # fmt: skip
     def test_a_broken_table_is_named(self, tmp_path, content):
         (tmp_path / 'ap_test.json').write_text(content)
-        with pytest.raises(ReportError, match=r'ap_test\.json.*test again') as error:
+        with pytest.raises(TablesError, match=r'ap_test\.json.*test again') as error:
             read_runs([tmp_path])
         assert str(tmp_path) in str(error.value) and '\n' not in str(error.value)
 
@@ -306,37 +308,32 @@ class TestReadme:
 
 
 class TestTool:
-    def run(self, monkeypatch, *flags):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, flags)])
-        runpy.run_path(str(TOOL), run_name='__main__')
+    TOOL = 'tools/paper_tables.py'
 
-    def test_prints_and_writes(self, monkeypatch, capsys, tmp_path, detector):
+    def test_prints_and_writes(self, monkeypatch, call_tool, tmp_path, detector):
         monkeypatch.setenv('COLUMNS', '80')
-        self.run(monkeypatch, '--work-dirs', detector, '--parts', '150', '--out', tmp_path / 'out')
-        printed = capsys.readouterr().out
+        printed = call_tool(self.TOOL, '--work-dirs', detector, '--parts', '150', '--out', tmp_path / 'out').stdout
         assert 'my_detector' in printed and '24,959,400' in printed and 'Table 2' in printed
         assert '…' not in printed  # nothing is cut, however narrow the terminal
         names = {path.name for path in (tmp_path / 'out').iterdir()}
         assert {'figure4.png', 'figure4.svg', 'parts_fishnet150.md', 'table3_coco.json'} <= names
 
-    def test_the_tables_of_the_readme_alone(self, monkeypatch, capsys):
-        self.run(monkeypatch, '--readme')
-        assert capsys.readouterr().out == f'{variants_markdown()}\n{results_markdown()}'
+    def test_the_tables_of_the_readme_alone(self, call_tool):
+        assert call_tool(self.TOOL, '--readme').stdout == f'{variants_markdown()}\n{results_markdown()}'
 
     @pytest.mark.parametrize(
         'flags, named',
         [
             (['--parts', 'fishnet1'], r"--parts fishnet1: .*allowed: fishnet99"),
             (['--work-dirs', '{tmp}/none'], r'--work-dirs \S+/none: no such folder'),
-            (['--work-dirs', '{tmp}/empty'], r'--work-dirs \S+/empty: none of ap_test\.json.*train or test there'),
-            (['--out', '{tmp}/file'], r'--out \S+/file: .*is a file; name a folder'),
-            (['--out', '{tmp}/file/below'], r'--out \S+/file/below: .*is a file; name a folder'),
+            (['--work-dirs', '{tmp}/empty'], r'--work-dirs \S+/empty: it has none of ap_test\.json.*train or test'),
+            (['--out', '{tmp}/file'], r'--out \S+/file: .*is a file; give a folder'),
+            (['--out', '{tmp}/file/below'], r'--out \S+/file/below: .*is a file; give a folder'),
         ],
     )  # fmt: skip
-    def test_an_error_is_one_line_before_any_work(self, monkeypatch, tmp_path, flags, named):
+    def test_an_error_is_one_line_before_any_work(self, monkeypatch, call_tool, tmp_path, flags, named):
         (tmp_path / 'empty').mkdir()
         (tmp_path / 'file').write_text('')
         monkeypatch.setattr(paper, 'all_tables', lambda *_: pytest.fail('it began to work'))
-        with pytest.raises(SystemExit, match=named) as error:
-            self.run(monkeypatch, *(flag.format(tmp=tmp_path) for flag in flags))
-        assert str(error.value).startswith('error: ') and '\n' not in str(error.value)
+        done = call_tool(self.TOOL, *(flag.format(tmp=tmp_path) for flag in flags))
+        assert done.returncode == 1 and re.match(f'error: {named}', done.stderr) and '\n' not in done.stderr

@@ -2,7 +2,8 @@ from itertools import pairwise
 
 import pytest
 
-from fishnet_mmdet.network.arch import ARCHS, FishNetArch, StageRow, TransferRow, resolve_arch
+from fishnet_mmdet.network.arch import ARCHS, FishNetArch, resolve_arch
+from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 ROW = dict(tail=(1, 1, 1), bridge=1, body=(1, 1, 1), body_transfer=(1, 1, 1), head=(1, 1, 1), head_transfer=(1, 1, 1))
 
@@ -19,7 +20,13 @@ def test_released_widths(name):
 def test_rows_follow_the_image_and_fit_together(name):
     arch = ARCHS[name]
     rows = {row.name: row for row in arch.rows}
-    assert list(rows) == ['tail 1', 'tail 2', 'tail 3', 'bridge', *(f'{p} {i}' for p in ('body', 'head') for i in (1, 2, 3))]
+    assert list(rows) == [
+        'tail 1',
+        'tail 2',
+        'tail 3',
+        'bridge',
+        *(f'{p} {i}' for p in ('body', 'head') for i in (1, 2, 3)),
+    ]
     assert [row.level for row in arch.rows] == [0, 1, 2, 3, 3, 2, 1, 0, 1, 2]
     for before, row in pairwise(arch.rows):
         assert (row.in_width, row.level) == (before.out_width, before.out_level)

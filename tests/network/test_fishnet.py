@@ -94,7 +94,9 @@ def test_convolutions_of_each_part(name, parts):
 
 
 @pytest.mark.parametrize('down', CHOICES['down'])
-@pytest.mark.parametrize('height, width', [(32, 32), (33, 97), (72, 72), (35, 64), (127, 33), (1, 1), (5, 31), (97, 97)])
+@pytest.mark.parametrize(
+    'height, width', [(32, 32), (33, 97), (72, 72), (35, 64), (127, 33), (1, 1), (5, 31), (97, 97)]
+)
 def test_sides_round_up_at_every_level(height, width, down):
     """Level i of H x W has ceil(H / s) x ceil(W / s), as ResNet's levels have."""
     net = FishNet({**NARROW, 'down': down}).eval()

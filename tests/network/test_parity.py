@@ -17,7 +17,9 @@ from seeded import (
 )
 
 from fishnet_mmdet import ARCHS, FishNetClassifier
-from fishnet_mmdet.weights.key_naming import OFFICIAL, PYTORCHCV, infer_arch, recognise, to_own
+from fishnet_mmdet.weights.infer_arch import infer_arch
+from fishnet_mmdet.weights.namings import OFFICIAL, PYTORCHCV, recognise_naming
+from fishnet_mmdet.weights.renaming import rename
 
 GOLDEN = json.loads((REFERENCE / 'official_golden_99.json').read_text())['output']
 NAMES = ['fishnet99', 'fishnet150', 'fishnet201']
@@ -27,7 +29,7 @@ NAMES = ['fishnet99', 'fishnet150', 'fishnet201']
 def golden_run():
     """What the authors' code was asked: seeded FishNet-99, two seeded images of 64 x 64, float64."""
     net = FishNetClassifier('fishnet99').double().eval()
-    net.load_state_dict(to_own(official_state('fishnet99', torch.float64), OFFICIAL).state)
+    net.load_state_dict(rename(official_state('fishnet99', torch.float64), OFFICIAL).state)
     image = torch.from_numpy(np.random.Generator(np.random.PCG64(7)).normal(0, 1, (2, 3, 64, 64)))
     net.backbone.out_indices = (0, 1, 2, 3)
     with torch.no_grad():
@@ -58,10 +60,10 @@ def test_head_features_are_the_authors(golden_run, index, name):
 def test_released_keys_are_ours_by_name_as_by_order(name):
     """Every key is explained, back and forth; and the map by names is the one by order, which knows no names."""
     state = official_state(name)
-    layout = recognise(state)
-    own = to_own(state, layout)
-    assert layout is OFFICIAL and not own.unexplained and not own.notes
-    assert all(layout.theirs(layout.own(key)) == key for key in official_keys(name))
+    naming = recognise_naming(state)
+    own = rename(state, naming)
+    assert naming is OFFICIAL and not own.unexplained and not own.notes
+    assert all(naming.from_own(naming.to_own(key)) == key for key in official_keys(name))
     assert infer_arch({key: tuple(value.shape) for key, value in own.state.items()}) == ARCHS[name]
     net = FishNetClassifier(name)
     load_in_order(net, state)
@@ -77,9 +79,9 @@ def test_pytorchcv_gives_the_same(name):
     theirs = get_model(name, pretrained=False).eval()
     seed(theirs)
     state = theirs.state_dict()
-    own = to_own(state, recognise(state))
-    assert own.layout == 'pytorchcv' and not own.unexplained
-    assert all(PYTORCHCV.theirs(PYTORCHCV.own(key)) == key for key in state)
+    own = rename(state, naming := recognise_naming(state))
+    assert naming is PYTORCHCV and not own.unexplained
+    assert all(naming.from_own(naming.to_own(key)) == key for key in state)
     ours = FishNetClassifier(name).eval()
     ours.load_state_dict(own.state)
     # Its average pool is 7 x 7 and without padding, so that only sides of 224 to 255 give one score; its
@@ -116,8 +118,8 @@ def well_trained(state, number):
 def test_well_trained_files_have_other_numbers(number):
     """Older than torch 0.4.1, with scores numbered otherwise; 201 lacks the norm and ReLU of its first shortcut."""
     state = official_state(f'fishnet{number}', torch.float64)
-    own = to_own(well_trained(state, number), layout := recognise(well_trained(state, number)))
-    assert layout.name == f'official, well-trained {number}' and not own.unexplained
+    own = rename(well_trained(state, number), naming := recognise_naming(well_trained(state, number)))
+    assert naming.name == f'official (well-trained {number})' and not own.unexplained
     assert any('num_batches_tracked' in note for note in own.notes)
     net = FishNetClassifier(f'fishnet{number}').double().eval()
     net.load_state_dict(own.state)

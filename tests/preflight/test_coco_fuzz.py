@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from fishnet_mmdet.data.coco import FormatError, rle_runs
-from fishnet_mmdet.evaluation.coco_checks import IOU_TYPES, ResultsError
+from fishnet_mmdet.data.coco_masks import rle_runs
+from fishnet_mmdet.data.json_files import FormatError
 from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations, load_results
+from fishnet_mmdet.evaluation.results_files import IOU_TYPES, ResultsError
 from fishnet_mmdet.preflight import KINDS, Finding, Report
 from fishnet_mmdet.preflight.annotations import check_annotations
 from fishnet_mmdet.preflight.contents import Use

@@ -4,8 +4,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -100,7 +98,7 @@ class TestFolders:
         assert forker.run(work_dir=str(tmp_path / 'run'), plain=False, **QUICK) == [1]
         assert "add dict(type='PlainCheckpoints') to custom_hooks" in log_of(tmp_path / 'run')
 
-    def test_files_of_stock_mmengine_are_told_with_the_mend(self, forker, tmp_path):
+    def test_files_of_stock_mmengine_are_reported_with_the_fix(self, forker, tmp_path):
         job = dict(QUICK, work_dir=str(tmp_path / 'run'))
         assert forker.run(**job, epochs=1, stock=True) == [0]
         assert forker.run(**job, epochs=2, resume=True) == [1]
@@ -123,12 +121,12 @@ class TestFolders:
             ),
             (
                 ['--resume', '--cfg-options', 'default_hooks.checkpoint.out_dir=s3://bucket/runs'],
-                'name the checkpoint to go on from',
+                'name the checkpoint, as --resume ADDRESS',
             ),
         ],
         ids=['a file in the way', 'a file where checkpoints go', 'checkpoints far away'],
     )
-    def test_a_folder_of_no_use_is_told_first(self, run_tool, tmp_path, flags, told):
+    def test_a_folder_of_no_use_is_reported_first(self, run_tool, tmp_path, flags, told):
         (tmp_path / 'file').touch()
         flags = [flag.format(tmp_path) for flag in flags]
         done = run_tool('tools/train.py', CONFIGS / 'mask_rcnn_fishnet_demo.py', *flags, cwd=tmp_path)
@@ -163,7 +161,7 @@ class TestAnotherLength:
         job = dict(job, batch=4, resume=True)
         assert forker.run(**job, mischief=dict(die_at=44)) == [-signal.SIGKILL]
         log = log_of(tmp_path / 'run')
-        assert 'an epoch had 12 batches, and now has 6; the learning rate goes on as the checkpoint' in log
+        assert 'an epoch had 12 batches, and now has 6; the learning rate of the checkpoint is kept' in log
         assert forker.run(**job) == [0], log_of(tmp_path / 'run')[-3000:]
         assert max(map(iteration_of, (tmp_path / 'run').glob('iter_*.pth'))) == 35 + 2 * 6
 
@@ -180,14 +178,14 @@ class TestAnotherLength:
         assert 'not exactly' in log_of(tmp_path / 'run') and logged(tmp_path / 'run')['val', 1]
 
     def test_a_validation_that_was_not_killed_is_not(self, forker, tmp_path):
-        """An epoch begins anew; the one before was validated."""
+        """An epoch starts from its beginning; the one before was validated."""
         job = dict(seed=5, workers=0, ema=False, epochs=2, work_dir=str(tmp_path / 'run'))
         job['checkpoint'] = dict(by_epoch=False, interval=5)
         assert forker.run(**job, mischief=dict(die_at=16)) == [-signal.SIGKILL]
         assert forker.run(**job, batch=4, resume=True) == [0]
         assert len(re.findall(r'Epoch\(val\) \[1\].* acc:', log_of(tmp_path / 'run'))) == 1
 
-    def test_half_a_gradient_is_told(self, forker, tmp_path):
+    def test_half_a_gradient_is_reported(self, forker, tmp_path):
         job = dict(QUICK, work_dir=str(tmp_path / 'run'), accumulate=5)
         assert forker.run(**job, epochs=1) == [0]
         # The last iteration of a run steps with what it has; told to go on, it would have gone on gathering.
@@ -212,13 +210,13 @@ class TestSignals:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
-    def test_before_anything_is_trained(self):
-        code = (
+    def test_before_anything_is_trained(self, forker, tmp_path):
+        (tmp_path / 'script.py').write_text(
             'import os, signal, time\n'
             'from fishnet_mmdet.training.stopping import nothing_to_save_yet\n'
             'with nothing_to_save_yet():\n'
             '    os.kill(os.getpid(), signal.SIGTERM)\n'
             '    time.sleep(30)'
         )
-        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+        done = forker.run_script(tmp_path / 'script.py', timeout=120)
         assert done.returncode == 75 and done.stderr.startswith('Asked to stop'), done.stderr

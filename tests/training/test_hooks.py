@@ -78,7 +78,7 @@ class TestFixedNormGuard:
                 layer.bias.data.uniform_(-1, 1)
         FixedNormGuard().before_train(runner)
 
-    def test_learnt_statistics_pass_and_a_single_gap_is_told(self):
+    def test_learnt_statistics_pass_and_a_single_gap_is_reported(self):
         runner = self.runner(**self.FIXED)
         for layer in runner.model.modules():
             if isinstance(layer, nn.BatchNorm2d):
@@ -134,7 +134,7 @@ class TestNonFiniteGuard:
         return guard
 
     @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
-    def test_a_loss_is_told_with_iteration_rate_and_images(self, guard, runner, value):
+    def test_a_loss_is_reported_with_iteration_rate_and_images(self, guard, runner, value):
         with pytest.raises(FloatingPointError, match='^non-finite loss') as error:
             self.train_step(guard, runner, value)
         for part in ('epoch 3', 'iteration 42', '0.02', f'loss = {value:g}', 'a.jpg', 'b.jpg'):
@@ -142,7 +142,7 @@ class TestNonFiniteGuard:
         assert runner.model.weight.tolist() == [[1, 1]]  # no step was taken
 
     @pytest.mark.parametrize('clip', [None, dict(max_norm=5.0)], ids=['unclipped', 'clipped'])
-    def test_a_gradient_is_told_before_it_spoils_weights_or_momentum(self, guard, runner, clip):
+    def test_a_gradient_is_reported_before_it_spoils_weights_or_momentum(self, guard, runner, clip):
         runner.optim_wrapper = OptimWrapper(runner.optim_wrapper.optimizer, clip_grad=clip)
         self.train_step(guard, runner, 1.0)
         before, momentum = runner.model.weight.tolist(), runner.optim_wrapper.optimizer.state_dict()['state']
@@ -159,7 +159,7 @@ class TestNonFiniteGuard:
             self.train_step(guard, runner, 1.0)
         assert runner.model.weight.max() < 1
 
-    def test_a_weight_is_told_from_an_image(self, guard, runner):
+    def test_a_weight_is_distinguished_from_an_image(self, guard, runner):
         runner.model.weight.data[0, 1] = float('nan')
         with pytest.raises(FloatingPointError, match='1 of the weights are not finite, the first of them weight'):
             self.train_step(guard, runner, 1.0)
@@ -231,7 +231,7 @@ class TestClassCountGuard:
             return DET_MODELS.build(cfg.model)
 
     @pytest.mark.parametrize('heads', [('bbox',), ('mask',), ('bbox', 'mask')])
-    def test_every_wrong_head_is_told_with_its_key(self, heads):
+    def test_every_wrong_head_is_reported_with_its_key(self, heads):
         keys = [f'model.roi_head.{head}_head.num_classes' for head in heads]
         model = self.built('mask_rcnn_fishnet99_fpn', **dict.fromkeys(keys, 7))
         told = mismatches(model, self.COCO, 'train')
@@ -276,7 +276,7 @@ class TestClassCountGuard:
         assert 'set the classes of val_dataloader.dataset.metainfo' in str(error.value)
         assert 'train' not in str(error.value)
 
-    def test_both_splits_are_told_at_once(self):
+    def test_both_splits_are_reported_at_once(self):
         with pytest.raises(ValueError, match='(?s)the train data.*the val data'):
             ClassCountGuard().before_train(self.runner(('a',), ('a',)))
 

@@ -105,7 +105,7 @@ class TestConvert:
             lambda: {'message_hub': {'log_scalars': HistoryBuffer([1.0], [1]), 'x': {HistoryBuffer: 1}}},
         ],
     )
-    def test_odd_contents_are_told(self, tmp_path, more):
+    def test_odd_contents_are_reported(self, tmp_path, more):
         torch.save(old_checkpoint(**more()), tmp_path / 'old.pth')
         with pytest.raises(WeightsError, match='old.pth'):
             convert(tmp_path / 'old.pth', tmp_path / 'new.pth')

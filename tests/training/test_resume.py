@@ -102,7 +102,7 @@ def test_under_torchrun(tmp_path):
     assert_same_run(tmp_path / 'parts', tmp_path / 'whole', 'iter_18.pth')
 
 
-def test_another_number_of_processes_is_told_and_goes_on(forker, tmp_path):
+def test_another_number_of_processes_is_reported_and_goes_on(forker, tmp_path):
     job = dict(seed=5, checkpoint=BY_ITER, epochs=2)
     assert forker.run(work_dir=str(tmp_path / 'run'), ranks=2, mischief=dict(die_at=9), **job).count(-9)
     assert forker.run(work_dir=str(tmp_path / 'run'), resume=True, **job) == [0]
@@ -156,10 +156,10 @@ class TestSeededBatches:
         assert sorted(i for batch in self.drawn(0, 0) for i, _ in batch) == list(range(10))
         assert len(self.drawn(0, 0, drop_last=True)) == 3
 
-    def test_nothing_before_it_is_told_where(self):
+    def test_nothing_before_the_start_is_set(self):
         assert list(SeededBatches(DefaultSampler(Drawn(), seed=1), 3)) == []
 
-    def test_data_without_a_batch_are_told(self):
+    def test_data_without_a_batch_are_reported(self):
         empty = SeededBatches(DefaultSampler(range(2), seed=1), 3, drop_last=True, endless=True)
         empty.start(0, 0)
         with pytest.raises(ValueError, match='2 images are left'):

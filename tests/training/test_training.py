@@ -4,12 +4,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import CONFIGS, REAL_DATA, REPO, demo_options
+from fork_server import free_port
 from run_logs import Hostile, assert_same
 
 DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
@@ -21,7 +21,7 @@ def run_ok(done):
 
 
 @pytest.fixture(scope='module')
-def trained(demo_data, tmp_path_factory):
+def trained(demo_data, run_tool, tmp_path_factory):
     """A run of two epochs on eight images, with a validation after each."""
     work_dir = tmp_path_factory.mktemp('run')
     options = [*demo_options(demo_data), 'train_cfg.max_epochs=2', 'train_cfg.val_interval=1']
@@ -29,14 +29,9 @@ def trained(demo_data, tmp_path_factory):
         'default_hooks.checkpoint.max_keep_ckpts=-1',
         'default_hooks.checkpoint.save_best=coco/segm_mAP',
     ]
-    command = [sys.executable, str(REPO / 'tools/train.py'), str(DEMO), '--work-dir', str(work_dir)]
-    command += ['--resume', '--cfg-options', *options]  # there is nothing to resume yet
-    environment = {
-        **os.environ,
-        'OMP_NUM_THREADS': '1',
-    }  # as in `run_tool`: more threads sum in another order
-    done = subprocess.run(command, capture_output=True, text=True, cwd=work_dir, env=environment)
-    return work_dir, options, run_ok(done)
+    # There is nothing to resume yet.
+    flags = ['--work-dir', work_dir, '--resume', '--cfg-options', *options]
+    return work_dir, options, run_ok(run_tool('tools/train.py', DEMO, *flags, cwd=work_dir))
 
 
 class TestTrain:
@@ -54,10 +49,10 @@ class TestTrain:
         for column in ('AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L', 'segm', 'bbox'):
             assert column in log
 
-    def test_nothing_to_resume_is_told_and_the_run_starts_anew(self, trained):
-        assert f'Nothing to resume in {trained[0]}: the training starts anew' in trained[2]
+    def test_nothing_to_resume_is_reported_and_the_run_starts(self, trained):
+        assert f'Nothing to resume in {trained[0]}: the training starts from the beginning' in trained[2]
 
-    def test_a_batch_that_the_rate_is_not_for_is_told(self, trained):
+    def test_a_batch_that_the_rate_is_not_for_is_reported(self, trained):
         assert re.search(r'1 processes x 2 images.*--auto-scale-lr multiplies it by', trained[2])
 
     def test_untrained_models_get_a_table_of_zeros_and_a_hint(self, trained):
@@ -180,21 +175,20 @@ def test_same_figures_on_every_run(demo_data, tmp_path, run_tool):
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 
-def test_two_processes_on_the_cpu(demo_data, tmp_path):
-    """torchrun with gloo: an epoch and a validation, with every trainable parameter used."""
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    command += [str(REPO / 'tools/train.py'), str(DEMO), '--launcher', 'pytorch', '--work-dir', str(tmp_path)]
-    options = [*demo_options(demo_data), 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [*command, '--cfg-options', *options],
-        capture_output=True,
-        text=True,
-        cwd=REPO,
-        env=environment,
-        timeout=300,
-    )
-    log = run_ok(done)
+def test_two_processes_on_the_cpu(demo_data, forker, tmp_path):
+    """As torchrun starts them, with gloo: an epoch and a validation, with every trainable parameter used."""
+    flags = ['--launcher', 'pytorch', '--work-dir', tmp_path, '--cfg-options', *demo_options(demo_data)]
+    flags += ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+    place = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()), WORLD_SIZE='2')
+    output = tmp_path / 'output'
+    pids = [
+        forker.start_script(
+            REPO / 'tools/train.py', DEMO, *flags, env={**place, 'RANK': rank, 'LOCAL_RANK': rank}, output=output
+        )
+        for rank in '01'
+    ]
+    statuses, log = forker.wait_for(pids), output.read_text()
+    assert statuses == [0, 0], log[-3000:]
     assert re.search(r'Epoch\(train\)\s+\[1\]\[2/2\]', log)  # 8 images / (2 ranks x 2)
     assert 'find_unused_parameters' not in log.split('Config:')[0]
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
@@ -215,9 +209,10 @@ def test_a_run_that_cannot_work_stops_with_the_reason(demo_data, tmp_path, run_t
         options += ['model.roi_head.bbox_head.num_classes=7']
         told = ('model.roi_head.bbox_head.num_classes = 7', 'set model.roi_head.bbox_head.num_classes=3')
     done = run_tool('tools/train.py', DEMO, '--work-dir', tmp_path, '--cfg-options', *options)
-    assert done.returncode != 0
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr[-2000:]
+    message = done.stderr[done.stderr.rindex('error: ') :]
     for part in told:
-        assert part in done.stderr, done.stderr[-2000:]
+        assert part in message, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Downloads against a server of our own: cut, redirected, wrong, not there; the cache is never left half-made."""
+"""Downloads against a server of our own: cut, redirected, wrong, not there; no incomplete file stays in the cache."""
 
 import hashlib
 import re
@@ -13,8 +13,8 @@ from seeded import seeded_classifier
 
 from fishnet_mmdet.weights import download
 from fishnet_mmdet.weights.catalogue import NamedWeights
+from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.load import load
-from fishnet_mmdet.weights.reading import WeightsError
 
 
 class Server(ThreadingHTTPServer):
@@ -22,8 +22,8 @@ class Server(ThreadingHTTPServer):
 
     Attributes:
         cuts: How many connections are cut half-way through what is left.
-        honours_range: Whether it goes on where it is asked to.
-        etag: The version it names.
+        honours_range: Whether it serves the range that a request asks for.
+        etag: The version that it states.
         seen: The Range header of every request.
     """
 
@@ -97,7 +97,7 @@ def named(server, path='/fish.pth', checksum='right', more=()):
         arch='fishnet99',
         urls=(server.url + path, *more),
         checksum=checksum,
-        layout='own',
+        naming='own',
         schedule='none',
         top1=None,
         top5=0.0,
@@ -106,7 +106,7 @@ def named(server, path='/fish.pth', checksum='right', more=()):
 
 
 def cached():
-    """What lies in the cache, locks apart."""
+    """The files in the cache, without locks."""
     return sorted(p.name for p in download.cache_folder().iterdir() if p.suffix != '.lock')
 
 
@@ -119,18 +119,18 @@ def test_downloads_once(server):
 
 def test_an_address_is_a_source_too(server):
     weights = load(f'{server.url}/fish.pth')
-    assert weights.own.state.keys() == seeded_classifier().state_dict().keys()
+    assert weights.renamed.state.keys() == seeded_classifier().state_dict().keys()
 
 
 @pytest.mark.parametrize('cuts', [1, 3])
-def test_a_cut_connection_is_gone_on_with(server, cuts):
+def test_an_interrupted_download_continues(server, cuts):
     server.cuts = cuts
     assert download.obtain(named(server)).read_bytes() == server.content
     asked = [int(r.removeprefix('bytes=').removesuffix('-')) for _, r in server.seen if r]
     assert len(server.seen) == cuts + 1 and asked == sorted(asked) and asked[0] == len(server.content) // 2
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_ended(server):
+def test_a_later_call_continues_an_earlier_one(server):
     part = download.cache_folder() / 'fish.pth.part'
     part.parent.mkdir(parents=True)
     part.write_bytes(server.content[:1000])
@@ -138,7 +138,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_ended(server):
     assert server.seen == [('/fish.pth', 'bytes=1000-')]
 
 
-def test_without_a_checksum_nothing_old_is_gone_on_with(server):
+def test_without_a_checksum_no_old_part_is_used(server):
     part = download.cache_folder() / 'fish.pth.part'
     part.parent.mkdir(parents=True)
     part.write_bytes(b'of another file')
@@ -146,13 +146,13 @@ def test_without_a_checksum_nothing_old_is_gone_on_with(server):
     assert server.seen == [('/fish.pth', None)]
 
 
-def test_a_server_that_starts_anew(server):
+def test_a_server_that_ignores_ranges(server):
     server.cuts, server.honours_range = 2, False
     assert download.obtain(named(server)).read_bytes() == server.content
 
 
 def test_a_file_that_changes_on_the_way(server, monkeypatch):
-    """Cut, and meanwhile replaced: the new file is loaded from its beginning, not glued to the old one."""
+    """Cut, and meanwhile replaced: the new file is downloaded from its beginning, not joined to the old one."""
     server.cuts = 1
     original = download._Transfer._fetch_rest
 
@@ -167,11 +167,11 @@ def test_a_file_that_changes_on_the_way(server, monkeypatch):
 
 
 def test_a_part_that_is_not_the_beginning(server):
-    """Too long for the file: the server refuses the range or the checksum tells; the next call is clean."""
+    """Too long for the file: the server refuses the range, or the checksum is wrong; the next call starts from the beginning."""
     part = download.cache_folder() / 'fish.pth.part'
     part.parent.mkdir(parents=True)
     part.write_bytes(b'x' * 1000)
-    with pytest.raises(WeightsError, match='wrong checksum|no weight file'):
+    with pytest.raises(WeightsError, match='wrong checksum|not a weight file'):
         download.obtain(named(server))
     assert cached() == []
     assert download.obtain(named(server)).read_bytes() == server.content
@@ -198,7 +198,7 @@ def test_a_file_put_by_hand_is_found_and_checked_but_never_removed(server):
     assert path.read_bytes() == b'mine'
 
 
-def test_no_checksum_is_said_with_the_hash_that_was_seen(server, caplog):
+def test_a_missing_checksum_is_logged_with_the_files_hash(server, caplog):
     from mmengine.logging import MMLogger
 
     logger = MMLogger.get_current_instance()
@@ -207,7 +207,7 @@ def test_no_checksum_is_said_with_the_hash_that_was_seen(server, caplog):
         download.obtain(named(server, checksum=None))
     finally:
         logger.removeHandler(caplog.handler)
-    assert 'no checksum is known' in caplog.text
+    assert 'no checksum is published' in caplog.text
     assert hashlib.sha256(server.content).hexdigest() in caplog.text
 
 
@@ -218,7 +218,7 @@ def test_redirects(server):
 
 
 @pytest.mark.parametrize(
-    'path, told',
+    'path, message',
     [
         ('/gone/a.pth', '404'),
         ('/page/a.pth', 'web page'),
@@ -226,8 +226,8 @@ def test_redirects(server):
         ('/bomb/a.pth', 'more than'),
     ],
 )
-def test_what_is_not_the_file(server, path, told):
-    with pytest.raises(WeightsError, match=told) as error:
+def test_what_is_not_the_file(server, path, message):
+    with pytest.raises(WeightsError, match=message) as error:
         download.obtain(named(server, path, checksum=None))
     assert 'by hand' in str(error.value) and str(download.cache_folder() / 'a.pth') in str(error.value)
     assert cached() == []
@@ -247,7 +247,7 @@ def test_no_network(tmp_path, monkeypatch):
         arch='fishnet99',
         urls=('http://127.0.0.1:9/fish.pth',),
         checksum='sha1:12',
-        layout='own',
+        naming='own',
         schedule='none',
         top1=None,
         top5=0.0,
@@ -287,7 +287,7 @@ def test_a_zip_is_unpacked_and_its_content_checked(server, content, tmp_path):
     assert cached() == ['fish.pth']
 
 
-def test_two_who_ask_at_once_download_once(server):
+def test_simultaneous_calls_download_once(server):
     threads = [threading.Thread(target=download.obtain, args=(named(server),)) for _ in range(4)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]

@@ -1,4 +1,4 @@
-"""Files that are not what they seem: each one readable error, nothing executed."""
+"""Damaged, wrong and malicious files: one readable error each, nothing executed."""
 
 import gzip
 import io
@@ -8,25 +8,25 @@ import pickletools
 import random
 import struct
 import subprocess
-import sys
 import tarfile
 import zipfile
 from collections import OrderedDict
 
 import pytest
 import torch
-from conftest import REPO
 from seeded import NARROW, seeded_classifier
-from test_weights import as_downloaded, in_layout, same
+from weight_cases import Call, as_downloaded, in_naming, same
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.preflight import PreflightError
 from fishnet_mmdet.preflight.weights import check_fishnet_weights
-from fishnet_mmdet.weights import reading as files
-from fishnet_mmdet.weights.convert import convert
-from fishnet_mmdet.weights.key_naming import OFFICIAL
+from fishnet_mmdet.weights.containers import TORCH_LEGACY
+from fishnet_mmdet.weights.convert import convert_weights
+from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.load import load_backbone
-from fishnet_mmdet.weights.reading import WeightsError, read
+from fishnet_mmdet.weights.namings import OFFICIAL
+from fishnet_mmdet.weights.reading import read, read_checkpoint
+from fishnet_mmdet.weights.writing import write
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +40,7 @@ def target():
 
 
 def readable(error):
-    """One error that a person can read: short lines of text, no dump of bytes."""
+    """Whether an error is lines of printable text."""
     text = str(error)
     return text.isprintable() or all(line.isprintable() for line in text.splitlines())
 
@@ -50,9 +50,9 @@ def sound(tmp_path_factory, narrow):
     """One sound file of every container."""
     folder = tmp_path_factory.mktemp('sound')
     torch.save(narrow, folder / 'own.pth')
-    convert(str(folder / 'own.pth'), folder / 'fish.safetensors')
-    convert(str(folder / 'own.pth'), folder / 'fish.pth')
-    as_downloaded(in_layout(narrow, OFFICIAL), folder / 'fishnet_ckpt.tar')
+    convert_weights(str(folder / 'own.pth'), folder / 'fish.safetensors')
+    convert_weights(str(folder / 'own.pth'), folder / 'fish.pth')
+    as_downloaded(in_naming(narrow, OFFICIAL), folder / 'fishnet_ckpt.tar')
     with zipfile.ZipFile(folder / 'fish.pth.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.write(folder / 'fish.pth', 'fish.pth')
     return {name: folder / name for name in ('fish.safetensors', 'fish.pth', 'fishnet_ckpt.tar', 'fish.pth.zip')}
@@ -83,15 +83,15 @@ class TestDamaged:
 
     @pytest.mark.parametrize('name', CONTAINERS)
     def test_a_bit_flipped_anywhere(self, tmp_path, sound, target, name):
-        """Told, or in a byte that means nothing (padding, dates): never other weights.
+        """An error, or the same weights if the byte means nothing (padding, dates): never other weights.
 
-        The old format carries no checksums, so that a bit of a number can be told only by a known hash of the file:
-        there the bits of what stands before the numbers are flipped.
+        The legacy format has no checksums, so a flipped bit of a number would go unnoticed without a known hash of
+        the file. There only bits before the numbers are flipped.
         """
         content = sound[name].read_bytes()
         rng = random.Random(name)
         whole = start_of_numbers(content) if name == 'fishnet_ckpt.tar' else len(content)
-        expected, told = load_backbone(str(sound[name]), target), 0
+        expected, errors = load_backbone(str(sound[name]), target), 0
         for place in rng.sample(range(whole), 60):
             flipped = bytearray(content)
             flipped[place] ^= 1 << rng.randrange(8)
@@ -99,11 +99,11 @@ class TestDamaged:
             try:
                 state = load_backbone(str(tmp_path / name), target)
             except WeightsError as error:
-                told += 1
+                errors += 1
                 assert readable(error) and name in str(error), f'bit flipped at {place}: {error}'
             else:
                 assert same(state, expected), f'bit flipped at {place}'
-        assert told >= 40
+        assert errors >= 40
 
 
 def zipped(path, **members):
@@ -123,7 +123,7 @@ def tar_archive(path):
     """An old tar without a magic word; its first name is the magic number of torch's old format."""
     header = tarfile.TarInfo('x').tobuf(tarfile.USTAR_FORMAT)
     block = bytearray(header)
-    block[: len(files.TORCH_LEGACY)] = files.TORCH_LEGACY
+    block[: len(TORCH_LEGACY)] = TORCH_LEGACY
     block[257:265] = bytes(8)
     block[148:156] = b' ' * 8
     block[148:156] = b'%06o\0 ' % sum(block)
@@ -152,19 +152,19 @@ NOT_WEIGHTS = {
     'a web page': (lambda p: p.write_text('<!DOCTYPE html><html>Sign in</html>'), 'web page'),
     'a web page after blanks': (lambda p: p.write_text('\n\n  <HTML>quota</HTML>'), 'web page'),
     'nothing': (lambda p: p.write_bytes(b''), 'empty'),
-    'text': (lambda p: p.write_text('hello'), 'no weight file'),
-    'zeros': (lambda p: p.write_bytes(bytes(5000)), 'no weight file'),
-    'noise': (lambda p: p.write_bytes(random.Random(0).randbytes(5000)), 'no weight file'),
+    'text': (lambda p: p.write_text('hello'), 'not a weight file'),
+    'zeros': (lambda p: p.write_bytes(bytes(5000)), 'not a weight file'),
+    'noise': (lambda p: p.write_bytes(random.Random(0).randbytes(5000)), 'not a weight file'),
     'a pointer': (lambda p: p.write_text('version https://git-lfs.github.com/spec/v1\n'), 'git lfs pull'),
     'gzip': (lambda p: p.write_bytes(gzip.compress(b'x')), 'gunzip'),
     'a bare pickle': (lambda p: p.write_bytes(pickle.dumps({'a': 1})), 'bare pickle'),
     'a folder': (lambda p: p.mkdir(), 'do not unpack'),
-    'a tar': (lambda p: tarfile.open(p, 'w').close() or p.write_bytes(p.read_bytes()), 'no weight file'),
+    'a tar': (lambda p: tarfile.open(p, 'w').close() or p.write_bytes(p.read_bytes()), 'not a weight file'),
     'a tar in disguise': (tar_archive, 'tar archive'),
     'a zip of two': (lambda p: zipped(p, a_pth=b'1', b_pth=b'2'), 'exactly one'),
-    'a zip of nothing': (lambda p: zipped(p), 'damaged|no weight'),
+    'a zip of nothing': (lambda p: zipped(p), 'damaged|not a weight'),
     'a zip of a page': (lambda p: zipped(p, fish_pth=b'<html>'), 'web page'),
-    'a zip of text': (lambda p: zipped(p, fish_pth=b'x'), 'no weight file'),
+    'a zip of text': (lambda p: zipped(p, fish_pth=b'x'), 'not a weight file'),
     'a zip bomb': (bomb, 'unpacks to|larger than'),
     'a lying zip': (lying_bomb, 'larger than|cannot be unpacked'),
     'a compressed torch file': (compressed_torch_file, 'compressed'),
@@ -185,17 +185,17 @@ NOT_WEIGHTS = {
     ),
     'a key of many digits': (
         lambda p: torch.save({f'fish.fish.0.0.{"9" * 5000}.bn1.weight': torch.ones(1)}, p),
-        'no known layout',
+        'no known key naming',
     ),
     'not a number': (lambda p: torch.save({'a': torch.tensor([float('nan')])}, p), 'not finite'),
     'a negative variance': (lambda p: torch.save({'a.running_var': -torch.ones(2)}, p), 'negative'),
     'another network': (
         lambda p: torch.save({'layer1.weight': torch.ones(2), 'fc.bias': torch.ones(2)}, p),
-        'no known layout',
+        'no known key naming',
     ),
     'a header that asks for much': (
         lambda p: p.write_bytes(struct.pack('<Q', 2**60) + b'{}'),
-        'no weight file',
+        'not a weight file',
     ),
     'half a header': (lambda p: p.write_bytes(struct.pack('<Q', 9) + b'{"a":[1,2'), 'safetensors'),
 }
@@ -203,22 +203,12 @@ NOT_WEIGHTS = {
 
 @pytest.mark.parametrize('case', NOT_WEIGHTS)
 def test_not_weights(tmp_path, target, case):
-    make, told = NOT_WEIGHTS[case]
+    make, message = NOT_WEIGHTS[case]
     path = tmp_path / 'fishnet150_ckpt.tar'
     make(path)
-    with pytest.raises(WeightsError, match=told) as error:
+    with pytest.raises(WeightsError, match=message) as error:
         load_backbone(str(path), target)
     assert readable(error.value) and 'fishnet150_ckpt.tar' in str(error.value)
-
-
-class Call:
-    """Unpickles to a call, which leaves a mark."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
 
 
 class Dressed(OrderedDict):
@@ -281,11 +271,11 @@ def test_no_file_names_the_memory_it_takes(tmp_path, target, kind, old):
     with pytest.raises(WeightsError, match=f'{kind.__name__}, which takes as much memory as the file says'):
         load_backbone(str(path), target)
     with pytest.raises(WeightsError, match='Refused'):
-        files.read_checkpoint(path)
+        read_checkpoint(path)
 
 
 def test_the_payloads_would_run(tmp_path):
-    """Else the test above could not fail."""
+    """Otherwise the test above could not fail."""
     for what, payload in payloads(tmp_path / 'mark').items():
         if what in ('a module', 'getattr'):
             continue
@@ -296,7 +286,7 @@ def test_the_payloads_would_run(tmp_path):
 
 
 def test_no_door_lets_a_payload_in(tmp_path, target):
-    """Config, converter, preflight, MMEngine's loader by our scheme, tools/test.py; plain, and packed in a zip."""
+    """Config, converter, preflight and MMEngine's loader by our scheme; plain, and packed in a zip."""
     from mmengine.runner import CheckpointLoader
 
     mark = tmp_path / 'mark'
@@ -307,7 +297,7 @@ def test_no_door_lets_a_payload_in(tmp_path, target):
         init = dict(type='Pretrained', checkpoint=path)
         doors = {
             'config': lambda init=init: FishNet(NARROW, init_cfg=init).init_weights(),
-            'converter': lambda path=path: convert(path, tmp_path / 'out.pth'),
+            'converter': lambda path=path: convert_weights(path, tmp_path / 'out.pth'),
             'preflight': lambda init=init: check_fishnet_weights(dict(type='FishNet', arch=NARROW), init),
             'scheme': lambda path=path: CheckpointLoader.load_checkpoint(f'fishnet://{path}'),
         }
@@ -315,17 +305,14 @@ def test_no_door_lets_a_payload_in(tmp_path, target):
             with pytest.raises((WeightsError, PreflightError), match='nothing was executed'):
                 enter()
             assert not mark.exists(), door
-    command = [sys.executable, str(REPO / 'tools/test.py'), str(REPO / 'configs/mask_rcnn_fishnet_demo.py')]
-    done = subprocess.run([*command, str(tmp_path / 'fish.tar')], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode != 0 and not mark.exists()
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path, narrow, monkeypatch):
     path = tmp_path / 'fish.safetensors'
-    files.write(narrow, {}, path)
+    write(narrow, {}, path)
     before = path.read_bytes()
     monkeypatch.setattr(os, 'replace', lambda *_: (_ for _ in ()).throw(OSError(28, 'no space left')))
     with pytest.raises(OSError, match='no space'):
-        files.write({'a': torch.ones(1)}, {}, path)
+        write({'a': torch.ones(1)}, {}, path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
     assert same(read(path).state, narrow)

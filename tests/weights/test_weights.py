@@ -8,46 +8,23 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
+from call_tool import call_tool
 from mmengine.model import initialize
 from seeded import NARROW, official_state, relative_error, seeded_classifier
+from weight_cases import as_downloaded, in_naming, same
 
 from fishnet_mmdet import ARCHS, FishNet, FishNetClassifier
 from fishnet_mmdet.weights import catalogue
-from fishnet_mmdet.weights.convert import convert
-from fishnet_mmdet.weights.key_naming import FOREIGN, OFFICIAL, OWN, PYTORCHCV
+from fishnet_mmdet.weights.convert import convert_weights
+from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.load import load, load_backbone
-from fishnet_mmdet.weights.reading import WeightsError, read
-
-
-def in_layout(state, layout):
-    """Our state dict under the names of another layout."""
-    if layout == OWN:
-        return dict(state)
-    renamed = {layout.theirs(key): value for key, value in state.items()}
-    last = layout.theirs('head.fc.weight')
-    renamed[last] = renamed[last][:, :, None, None]
-    return renamed
-
-
-def as_downloaded(state, path):
-    """A file as the authors wrote theirs: DataParallel's prefix, optimizer beside, torch's old format."""
-    wrapped = {f'module.{key}': value for key, value in state.items()}
-    optimizer = {
-        'state': {0: {'momentum_buffer': torch.ones(3)}},
-        'param_groups': [{'lr': 0.1, 'params': [0]}],
-    }
-    content = {'epoch': 100, 'arch': 'fish', 'state_dict': wrapped, 'best_prec1': torch.tensor(78.1)}
-    torch.save({**content, 'optimizer': optimizer}, path, _use_new_zipfile_serialization=False)
-    return path
+from fishnet_mmdet.weights.namings import FOREIGN, OFFICIAL, OWN, PYTORCHCV
+from fishnet_mmdet.weights.reading import read
 
 
 @pytest.fixture(scope='module')
 def narrow():
     return seeded_classifier().state_dict()
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 class TestAnyFile:
@@ -57,8 +34,8 @@ class TestAnyFile:
         path = as_downloaded(state, tmp_path / 'fishnet150_ckpt.tar')
         net = FishNet('fishnet150', init_cfg=dict(type='Pretrained', checkpoint=str(path)))
         net.init_weights()
-        converted, summary = convert(str(path), tmp_path / 'fish.safetensors')
-        assert 'official layout, fishnet150): 905 tensors' in summary
+        converted, summary = convert_weights(str(path), tmp_path / 'fish.safetensors')
+        assert 'official key naming, fishnet150): 905 tensors' in summary
         written = safetensors.torch.load_file(converted)
         FishNetClassifier('fishnet150').load_state_dict(written)
         assert torch.equal(net.state_dict()['stem.0.conv.weight'], state['conv1.0.weight'])
@@ -71,8 +48,8 @@ class TestAnyFile:
         torch.save(theirs.state_dict(), tmp_path / 'fishnet99-0642-00000000.pth')
         with zipfile.ZipFile(tmp_path / 'packed.pth.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
             archive.write(tmp_path / 'fishnet99-0642-00000000.pth', 'fishnet99-0642-00000000.pth')
-        plain, _ = convert(str(tmp_path / 'fishnet99-0642-00000000.pth'), tmp_path / 'a.pth')
-        packed, _ = convert(str(tmp_path / 'packed.pth.zip'), tmp_path / 'b.pth')
+        plain, _ = convert_weights(str(tmp_path / 'fishnet99-0642-00000000.pth'), tmp_path / 'a.pth')
+        packed, _ = convert_weights(str(tmp_path / 'packed.pth.zip'), tmp_path / 'b.pth')
         assert same(read(plain).state, read(packed).state)
         ours = FishNetClassifier('fishnet99').eval()
         ours.load_state_dict(torch.load(plain, weights_only=True)['state_dict'])
@@ -81,12 +58,12 @@ class TestAnyFile:
             assert relative_error(ours(image), theirs(image)) < 1e-5
 
     @pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
-    @pytest.mark.parametrize('layout', [OWN, OFFICIAL, PYTORCHCV], ids=['own', 'official', 'pytorchcv'])
-    def test_a_round_trip_changes_no_bit(self, tmp_path, narrow, layout, ending):
-        """Of a layout of one's own, too: nothing is bound to the released sizes."""
-        torch.save(in_layout(narrow, layout), tmp_path / 'source.pth')
-        first, _ = convert(str(tmp_path / 'source.pth'), tmp_path / f'first{ending}')
-        second, _ = convert(str(first), tmp_path / 'second.pth')
+    @pytest.mark.parametrize('naming', [OWN, OFFICIAL, PYTORCHCV], ids=['own', 'official', 'pytorchcv'])
+    def test_a_round_trip_changes_no_bit(self, tmp_path, narrow, naming, ending):
+        """A custom architecture too: nothing depends on the released sizes."""
+        torch.save(in_naming(narrow, naming), tmp_path / 'source.pth')
+        first, _ = convert_weights(str(tmp_path / 'source.pth'), tmp_path / f'first{ending}')
+        second, _ = convert_weights(str(first), tmp_path / 'second.pth')
         assert same(read(first).state, narrow) and same(read(second).state, narrow)
 
     def test_a_detector_gives_its_backbone_and_a_classifier_too(self, tmp_path, narrow):
@@ -97,7 +74,7 @@ class TestAnyFile:
         net = FishNet(NARROW)
         bare = {key.removeprefix('backbone.'): value for key, value in backbone.items()}
         assert same(load_backbone(str(tmp_path / 'epoch_3.pth'), net.state_dict()), bare)
-        path, summary = convert(str(tmp_path / 'epoch_3.pth'), tmp_path / 'fish.pth')
+        path, summary = convert_weights(str(tmp_path / 'epoch_3.pth'), tmp_path / 'fish.pth')
         assert same(read(path).state, backbone) and 'left out: neck, rpn_head' in summary
         torch.save(narrow, tmp_path / 'classifier.pth')
         assert same(load_backbone(str(tmp_path / 'classifier.pth'), net.state_dict()), bare)
@@ -117,10 +94,10 @@ class TestAnyFile:
         torch.save({'state_dict': average.state_dict(), 'ema_state_dict': copy, 'meta': {}}, tmp_path / 'e.pth')
         for take, expected in ((None, average), ('average', average), ('live', live)):
             weights = load(str(tmp_path / 'e.pth'), take)
-            assert same(weights.own.state, expected.state_dict())
+            assert same(weights.renamed.state, expected.state_dict())
             assert weights.file.notes == [f'{take or "average"}d weights'.replace('lived', 'live')]
         torch.save({'state_dict': live.state_dict(), 'state_dict_ema': average.state_dict()}, tmp_path / 't.pth')
-        assert same(load(str(tmp_path / 't.pth'), 'average').own.state, average.state_dict())
+        assert same(load(str(tmp_path / 't.pth'), 'average').renamed.state, average.state_dict())
         torch.save(live.state_dict(), tmp_path / 'none.pth')
         with pytest.raises(WeightsError, match='no averaged'):
             load(str(tmp_path / 'none.pth'), 'average')
@@ -128,15 +105,15 @@ class TestAnyFile:
     def test_mmengines_own_loader_reads_what_is_written(self, tmp_path, narrow):
         from mmengine.runner import CheckpointLoader
 
-        torch.save(in_layout(narrow, OFFICIAL), tmp_path / 'source.tar')
-        path, _ = convert(str(tmp_path / 'source.tar'), tmp_path / 'fish.pth')
+        torch.save(in_naming(narrow, OFFICIAL), tmp_path / 'source.tar')
+        path, _ = convert_weights(str(tmp_path / 'source.tar'), tmp_path / 'fish.pth')
         assert same(CheckpointLoader.load_checkpoint(str(path), map_location='cpu')['state_dict'], narrow)
         by_scheme = CheckpointLoader.load_checkpoint(f'fishnet://{tmp_path / "source.tar"}')
         assert same(by_scheme['state_dict'], narrow)
 
     def test_what_is_written_says_what_it_is(self, tmp_path, narrow):
         torch.save(narrow, tmp_path / 'source.pth')
-        path, _ = convert(str(tmp_path / 'source.pth'), tmp_path / 'fish.safetensors', hash_in_name=True)
+        path, _ = convert_weights(str(tmp_path / 'source.pth'), tmp_path / 'fish.safetensors', hash_in_name=True)
         file = read(path)
         assert path.name == f'fish-{file.sha256[:8]}.safetensors'
         architecture = json.loads(file.meta['architecture'])
@@ -156,14 +133,14 @@ class TestAnyFile:
         """FishNeXt and the paper's other networks come back from their weights alone."""
         state = seeded_classifier(replace(NARROW, **options)).state_dict()
         torch.save(state, tmp_path / 'fish.pth')
-        path, _ = convert(str(tmp_path / 'fish.pth'), tmp_path / 'out.safetensors')
+        path, _ = convert_weights(str(tmp_path / 'fish.pth'), tmp_path / 'out.safetensors')
         assert same(read(path).state, state)
         assert load(str(path)).arch == replace(NARROW, **options)
 
     def test_group_norm(self, tmp_path):
         net = FishNet(NARROW, norm_cfg=dict(type='GN', num_groups=2))
         torch.save(net.state_dict(), tmp_path / 'gn.pth')
-        path, _ = convert(str(tmp_path / 'gn.pth'), tmp_path / 'fish.pth')
+        path, _ = convert_weights(str(tmp_path / 'gn.pth'), tmp_path / 'fish.pth')
         assert same(load_backbone(str(path), net.state_dict()), net.state_dict())
         with pytest.raises(WeightsError, match='running_mean'):
             load_backbone(str(path), FishNet(NARROW).state_dict())
@@ -205,12 +182,11 @@ def renamed(state, key):
 
 
 class TestStrict:
-    @pytest.mark.parametrize('layout', [OWN, OFFICIAL, PYTORCHCV], ids=['own', 'official', 'pytorchcv'])
+    @pytest.mark.parametrize('naming', [OWN, OFFICIAL, PYTORCHCV], ids=['own', 'official', 'pytorchcv'])
     @pytest.mark.parametrize('change', [removed, added, reshaped, renamed])
-    @pytest.mark.parametrize('ours', ['backbone.bridge.expand.conv.weight', 'backbone.stem.2.conv.weight'])
-    def test_one_key_that_is_not_right_is_named(self, tmp_path, narrow, layout, change, ours):
-        state = in_layout(narrow, layout)
-        key = ours if layout == OWN else layout.theirs(ours)
+    def test_one_key_that_is_not_right_is_named(self, tmp_path, narrow, naming, change):
+        state = in_naming(narrow, naming)
+        key = naming.from_own('backbone.bridge.expand.conv.weight')
         change(state, key)
         torch.save(state, tmp_path / 'fish.pth')
         problem = {
@@ -223,17 +199,17 @@ class TestStrict:
             load_backbone(str(tmp_path / 'fish.pth'), FishNet(NARROW).state_dict())
         assert problem[change.__name__] in str(error.value) and key in str(error.value)
         with pytest.raises(WeightsError):
-            convert(str(tmp_path / 'fish.pth'), tmp_path / 'out.pth')
+            convert_weights(str(tmp_path / 'fish.pth'), tmp_path / 'out.pth')
         assert not (tmp_path / 'out.pth').exists()
 
     @pytest.mark.parametrize('change', [removed, added, reshaped, renamed])
     @pytest.mark.parametrize('key', ['fish.fish.9.4.1.weight', 'fish.fish.0.0.0.conv3.weight'])
     def test_so_it_is_in_a_released_file(self, tmp_path, change, key):
-        """What is not right is told against the released network, whichever key it is in."""
+        """The released network is what the message compares with, in any key."""
         state = official_state('fishnet99')
         change(state, key)
         with pytest.raises(WeightsError) as error:
-            convert(str(as_downloaded(state, tmp_path / 'fishnet99_ckpt.tar')), tmp_path / 'out.pth')
+            convert_weights(str(as_downloaded(state, tmp_path / 'fishnet99_ckpt.tar')), tmp_path / 'out.pth')
         assert 'does not fit fishnet99: 1 ' in str(error.value) and key[:-4] in str(error.value)
 
     def test_another_network(self, tmp_path):
@@ -243,9 +219,9 @@ class TestStrict:
                 'fishnet150', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'fish.pth'))
             ).init_weights()
 
-    def test_no_fishnet(self, tmp_path):
+    def test_other_weights(self, tmp_path):
         torch.save({'layer1.0.conv1.weight': torch.ones(1)}, tmp_path / 'resnet.pth')
-        with pytest.raises(WeightsError, match='no known layout') as error:
+        with pytest.raises(WeightsError, match='no known key naming') as error:
             load_backbone(str(tmp_path / 'resnet.pth'), FishNet(NARROW).state_dict())
         for part in ('layer1.0.conv1.weight', 'fish.fish.0.0.0.conv1.weight', 'features.init_block'):
             assert part in str(error.value)
@@ -254,20 +230,20 @@ class TestStrict:
         state = narrow | {'rpn_head.x': torch.ones(1), 'spoon.weight': torch.ones(1)}
         torch.save({k: v for k, v in state.items() if not k.startswith('head')}, tmp_path / 'd.pth')
         for use in (
-            lambda: convert(str(tmp_path / 'd.pth'), tmp_path / 'out.pth'),
+            lambda: convert_weights(str(tmp_path / 'd.pth'), tmp_path / 'out.pth'),
             lambda: load_backbone(str(tmp_path / 'd.pth'), FishNet(NARROW).state_dict()),
         ):
             with pytest.raises(WeightsError, match='spoon.weight'):
                 use()
 
     @pytest.mark.parametrize(
-        'target, told',
+        'target, message',
         [('fish.bin', 'must end in'), ('no/fish.pth', 'does not exist'), ('there.pth', '--overwrite')],
     )
-    def test_a_target_that_cannot_be_written_is_told_first(self, tmp_path, target, told):
+    def test_a_target_that_cannot_be_written_is_reported_first(self, tmp_path, target, message):
         (tmp_path / 'there.pth').write_text('mine')
-        with pytest.raises(WeightsError, match=told):
-            convert('no such source', tmp_path / target)
+        with pytest.raises(WeightsError, match=message):
+            convert_weights('no such source', tmp_path / target)
         assert (tmp_path / 'there.pth').read_text() == 'mine'
 
 
@@ -283,19 +259,19 @@ class TestCatalogue:
         }
         for weights in catalogue.CATALOGUE.values():
             assert weights.arch in ARCHS and all(url.startswith('https://') for url in weights.urls)
-            assert weights.layout in {layout.name for layout in FOREIGN}
+            assert weights.naming in {naming.name for naming in FOREIGN}
 
-    @pytest.mark.parametrize('layout, told', [(OFFICIAL, False), (PYTORCHCV, True)], ids=['official', 'other'])
-    def test_a_name_finds_a_file_put_by_hand(self, tmp_path, monkeypatch, narrow, layout, told):
+    @pytest.mark.parametrize('naming, noted', [(OFFICIAL, False), (PYTORCHCV, True)], ids=['official', 'other'])
+    def test_a_name_finds_a_file_put_by_hand(self, tmp_path, monkeypatch, narrow, naming, noted):
         monkeypatch.setenv('TORCH_HOME', str(tmp_path))
         path = tmp_path / 'hub' / 'checkpoints' / 'fishnet99_ckpt.tar'
         path.parent.mkdir(parents=True)
-        as_downloaded(in_layout(narrow, layout), path)
+        as_downloaded(in_naming(narrow, naming), path)
         weights = load('fishnet://fishnet99-imagenet')
-        assert same(weights.own.state, narrow)
-        assert any('was expected' in note for note in weights.own.notes) == told
+        assert same(weights.renamed.state, narrow)
+        assert any('was expected' in note for note in weights.renamed.notes) == noted
 
-    def test_an_unknown_name_is_told_with_the_nearest(self):
+    def test_an_unknown_name_is_reported_with_the_nearest(self):
         with pytest.raises(WeightsError, match='Did you mean fishnet://fishnet150-imagenet'):
             load('fishnet://fishnet150-imagnet')
 
@@ -305,11 +281,36 @@ class TestCatalogue:
         assert catalogue.markdown_table() in (REPO / 'docs' / 'weights.md').read_text()
 
 
-def test_the_tool(tmp_path, run_tool, narrow):
-    torch.save(in_layout(narrow, OFFICIAL), tmp_path / 'source.tar')
-    done = run_tool('tools/convert_checkpoint.py', tmp_path / 'source.tar', tmp_path / 'fish.safetensors')
-    assert done.returncode == 0, done.stderr
-    assert 'official layout' in done.stdout and read(tmp_path / 'fish.safetensors').sha256 in done.stdout
-    (tmp_path / 'page.tar').write_text('<!DOCTYPE html><title>Sign in</title>')
-    done = run_tool('tools/convert_checkpoint.py', tmp_path / 'page.tar', tmp_path / 'x.pth')
-    assert done.returncode == 1 and 'web page' in done.stderr and 'Traceback' not in done.stderr
+class TestTool:
+    def test_converts(self, tmp_path, run_tool, narrow):
+        torch.save(in_naming(narrow, OFFICIAL), tmp_path / 'source.tar')
+        done = run_tool('tools/convert_checkpoint.py', tmp_path / 'source.tar', tmp_path / 'fish.safetensors')
+        assert done.returncode == 0, done.stderr
+        assert 'official key naming' in done.stdout and read(tmp_path / 'fish.safetensors').sha256 in done.stdout
+
+    def test_flags(self, tmp_path, narrow, capsys):
+        live = {f'module.{key}': value for key, value in narrow.items()} | {'steps': torch.tensor(3)}
+        average = {key: value + 1 if value.is_floating_point() else value for key, value in narrow.items()}
+        torch.save({'state_dict': average, 'ema_state_dict': live}, tmp_path / 'epoch_1.pth')
+        arguments = [tmp_path / 'epoch_1.pth', tmp_path / 'fish.pth', '--hash-in-name', '--take']
+        for take, state in (('live', narrow), ('average', average)):
+            (tmp_path / 'fish.pth').touch()
+            call_tool('tools/convert_checkpoint.py', *arguments, take, '--overwrite')
+            (path,) = tmp_path.glob('fish-*.pth')
+            file = read(path)
+            assert path.name == f'fish-{file.sha256[:8]}.pth' and same(file.state, state)
+            assert str(path) in capsys.readouterr().out
+            path.unlink()
+
+    @pytest.mark.parametrize(
+        'source, message', [('page.tar', r'^error: .*page.tar is not a weight file: it is a web page'), ('', 'folder')]
+    )
+    def test_a_wrong_source_is_one_line(self, tmp_path, source, message):
+        (tmp_path / 'page.tar').write_text('<!DOCTYPE html><title>Sign in</title>')
+        with pytest.raises(SystemExit, match=message):
+            call_tool('tools/convert_checkpoint.py', tmp_path / source, tmp_path / 'x.pth')
+
+    def test_an_existing_target_is_kept(self, tmp_path, narrow):
+        torch.save(narrow, tmp_path / 'fish.pth')
+        with pytest.raises(SystemExit, match='fish.pth exists already: .* --overwrite'):
+            call_tool('tools/convert_checkpoint.py', tmp_path / 'fish.pth', tmp_path / 'fish.pth')

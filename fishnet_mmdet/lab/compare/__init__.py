@@ -1,1 +1,1 @@
-"""One detector on several backbones, trained alike."""
+"""One detector on several backbones, all trained in the same way."""

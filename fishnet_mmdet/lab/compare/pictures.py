@@ -1,4 +1,4 @@
-"""The same validation images as each network sees them, beside the annotations."""
+"""Validation images with each network's detections, beside the annotations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +15,20 @@ from mmengine.runner import load_checkpoint
 
 from fishnet_mmdet.training.launch import read_config
 
-SCORE = 0.5
-"""Detections below it are not drawn."""
+MIN_SCORE = 0.5
+"""Detections with a lower score are not drawn."""
 
 GREEN, MAGENTA = (0, 200, 0), (255, 0, 200)
 
 
 def draw_pictures(configs: Mapping[str, tuple[Path, str]], count: int, out: Path) -> None:
-    """Draws validation images, evenly spaced over the set, a row each: annotations, then every network's detections.
+    """Draws validation images, evenly spaced over the set: a row for each image, a column for each network.
+
+    The first column shows the annotations.
 
     Args:
-        configs: A run's config and checkpoint by the title of its column.
-        count: How many images; fewer where the set has fewer.
+        configs: By the title of a column, config and checkpoint of a run.
+        count: Number of images; fewer if the set has fewer.
         out: The PNG to write.
     """
     columns: dict[str, list[np.ndarray]] = {}
@@ -48,9 +50,9 @@ def draw_pictures(configs: Mapping[str, tuple[Path, str]], count: int, out: Path
 
 
 def _seen_by(cfg: Config, checkpoint: str, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Each image with its annotations, and with a network's detections."""
+    """For each image, a picture with its annotations and one with the network's detections."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    cfg.model.backbone.init_cfg = None  # the checkpoint has all
+    cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
     model = MODELS.build(cfg.model)
     load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
     model.to(device).eval()
@@ -62,7 +64,7 @@ def _seen_by(cfg: Config, checkpoint: str, count: int) -> list[tuple[np.ndarray,
             (sample,) = model.test_step(pseudo_collate([item]))
         image = cv2.cvtColor(cv2.imread(sample.img_path), cv2.COLOR_BGR2RGB)
         found = sample.pred_instances.cpu()
-        masks = found.masks[found.scores >= SCORE].numpy()
+        masks = found.masks[found.scores >= MIN_SCORE].numpy()
         truth = item['data_samples'].gt_instances.masks.masks
         shown.append((_outlined(image, truth, GREEN), _outlined(image, masks, MAGENTA)))
     return shown

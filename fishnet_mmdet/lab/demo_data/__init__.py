@@ -1,1 +1,1 @@
-"""Data sets that are drawn, for the demos and the tests."""
+"""Drawn data sets for the demos and the tests."""

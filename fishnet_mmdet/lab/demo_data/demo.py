@@ -1,7 +1,7 @@
-"""Drawn data sets, one in COCO's layout and one of classes: small enough to learn on two cores, odd enough to exercise the real pipeline.
+"""Two drawn data sets, one in COCO's format and one of image classes, small enough to learn on two cores.
 
-Discs, boxes and triangles of many colours, turned, textured and covering each other, over a textured noisy background;
-small, medium and large by COCO's measure; polygons, RLE, and crowd regions. Everything follows from the seed.
+Discs, boxes and triangles of many colours, rotated, textured and covering each other, on a textured noisy background:
+small, medium and large by COCO's definition, as polygons, RLE and crowd regions. The seed determines everything.
 """
 
 import json
@@ -16,10 +16,11 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from rich.progress import track
 
+from fishnet_mmdet.errors import UserError
 from fishnet_mmdet.lab.demo_data.drawing import CLASSES, PATTERNS, SHAPES, colour, outline, texture
 
 SIDES = {'small': (14, 30), 'medium': (38, 90), 'large': (120, 170)}
-"""Range of an object's side in pixels; COCO calls an object small below 32^2 and large above 96^2 pixels."""
+"""Range of an object's side in pixels; in COCO an object is small below 32^2 and large above 96^2 pixels."""
 
 SIZE_ODDS = (0.15, 0.6, 0.25)
 CROWD_ODDS = 0.1
@@ -27,22 +28,29 @@ RLE_ODDS = 0.2
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
 OBJECT_CLASSES = tuple(f'{hue}_{pattern}' for hue in ('red', 'green', 'blue') for pattern in PATTERNS)
-"""Classes of the classification set, whatever the shape."""
+"""Classes of the classification set: a colour and a pattern; the shape does not matter."""
 
 MIN_VISIBLE = 0.6
-"""A shape that would leave less than this fraction of one behind it is not drawn."""
+"""A shape is not drawn if less than this fraction of a shape behind it would stay visible."""
+
+
+class DemoDataError(UserError, ValueError):
+    """A demo set that cannot be drawn; the message names the value or the folder, and the fix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSpec:
-    """What a demo set holds; its JSON beside the data tells whether a set on disk is this one.
+    """What a demo set contains. Its JSON is stored with the data, to recognise a set on disk.
 
     Attributes:
         train: Number of training images.
-        val: Number of validation images, which share no drawing with the training images.
+        val: Number of validation images; none of them is a training image.
         side: Side of the square images in pixels.
-        seed: Seed of every drawing.
-        version: Raised with every change of the drawing code.
+        seed: Seed of all drawings.
+        version: Increased with every change of the drawing code.
+
+    Raises:
+        DemoDataError: A number that is too small.
     """
 
     train: int = 480
@@ -57,7 +65,7 @@ class DemoSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassesSpec:
-    """What a classification demo set holds, all classes being equally many; fields as in `DemoSpec`."""
+    """What a classification demo set contains, equally many images of each class; fields as in `DemoSpec`."""
 
     train: int = 1800
     val: int = 270
@@ -72,23 +80,23 @@ class ClassesSpec:
 def _check_counts(spec: DemoSpec | ClassesSpec) -> None:
     for name, least in (('train', 1), ('val', 1), ('side', 32), ('seed', 0)):
         if getattr(spec, name) < least:
-            raise ValueError(f'{name} = {getattr(spec, name)} must be at least {least}')
+            raise DemoDataError(f'{name} = {getattr(spec, name)} must be at least {least}')
 
 
 def make_demo_data(root: Path | str, spec: DemoSpec | None = None) -> bool:
     """Writes `train/`, `val/` and `annotations/instances_{train,val}.json` under `root`.
 
-    The folder appears in one move when all is drawn, so an interrupted run leaves nothing half-made.
+    The folder appears in one move when everything is drawn, so an interrupted call leaves nothing unfinished.
 
     Args:
-        root: The folder; a demo set of another spec is replaced, anything else is left alone.
-        spec: What to draw.
+        root: The folder. A demo set of another spec is replaced; anything else is left as it is.
+        spec: What to draw; by default `DemoSpec()`.
 
     Returns:
         Whether anything had to be drawn.
 
     Raises:
-        FileExistsError: `root` holds something that is not a demo set.
+        DemoDataError: `root` contains something that is not a demo set, or cannot be written.
     """
     spec = spec or DemoSpec()
 
@@ -100,17 +108,17 @@ def make_demo_data(root: Path | str, spec: DemoSpec | None = None) -> bool:
 
 
 def make_demo_classes(root: Path | str, spec: ClassesSpec | None = None) -> bool:
-    """Writes a classification set: `train/CLASS/*.jpg` and `val/CLASS/*.jpg`, a class being a colour and a pattern.
+    """Writes a classification set: `train/CLASS/*.jpg` and `val/CLASS/*.jpg`; a class is a colour and a pattern.
 
     Args:
-        root: As in `make_demo_data`, like the return value and what is raised.
-        spec: What to draw.
+        root: The folder, as in `make_demo_data`.
+        spec: What to draw; by default `ClassesSpec()`.
 
     Returns:
         Whether anything had to be drawn.
 
     Raises:
-        FileExistsError: `root` holds something that is not a demo set.
+        DemoDataError: `root` contains something that is not a demo set, or cannot be written.
     """
     spec = spec or ClassesSpec()
 
@@ -127,26 +135,38 @@ def make_demo_classes(root: Path | str, spec: ClassesSpec | None = None) -> bool
 
 
 def _write_once(root: Path, wanted: str, draw: Callable[[Path], None]) -> bool:
-    """Draws into a scratch folder beside `root` and moves it there, unless `root` holds what is wanted."""
+    """Draws into a temporary folder beside `root` and moves it there, unless `root` is what is wanted."""
     stamp = root / 'demo_spec.json'
     if stamp.is_file() and stamp.read_text() == wanted:
         return False
-    if root.exists() and not stamp.is_file() and any(root.iterdir()):
-        raise FileExistsError(f'{root} is there and is no demo set: name another folder, or move it away')
+    if root.exists() and not stamp.is_file() and (not root.is_dir() or any(root.iterdir())):
+        raise DemoDataError(f'{root} exists and is not a demo set: give another folder, or move it away')
 
-    root.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoDataError(f'{root} cannot be written: {error}; give another folder') from error
     with tempfile.TemporaryDirectory(dir=root.parent, prefix='.demo-') as scratch:
         drawn = Path(scratch) / 'drawn'
         drawn.mkdir()
         draw(drawn)
         (drawn / 'demo_spec.json').write_text(wanted)
         shutil.rmtree(root, ignore_errors=True)
-        drawn.rename(root)  # one move: the scratch folder lies on the same file system
+        drawn.rename(root)  # one move, because the temporary folder is on the same file system
     return True
 
 
 def draw_object(rng: np.random.Generator, label: int, side: int) -> np.ndarray:
-    """Draws one object of a class of OBJECT_CLASSES, of any shape, whole, on grey: (side, side, 3) BGR, uint8."""
+    """Draws one whole object of any shape on a grey background.
+
+    Args:
+        rng: Source of everything random.
+        label: Index of a class of `OBJECT_CLASSES`.
+        side: Side of the image in pixels.
+
+    Returns:
+        The picture (side, side, 3) in BGR, uint8.
+    """
     hue, pattern = divmod(label, len(PATTERNS))
     canvas = texture(rng, side, contrast=15) + rng.uniform(40, 200)
     length = rng.uniform(0.45, 0.85) * side
@@ -181,13 +201,17 @@ def _write_split(root: Path, split: str, seed: tuple[int, int], count: int, side
 
 
 def draw_image(rng: np.random.Generator, side: int) -> tuple[np.ndarray, list[dict]]:
-    """Draws one image.
+    """Draws one image with several objects.
+
+    Args:
+        rng: Source of everything random.
+        side: Side of the image in pixels.
 
     Returns:
         The picture (side, side, 3) in BGR, uint8, and its objects as COCO annotations without ids.
     """
     canvas = texture(rng, side, contrast=30) + rng.uniform(40, 200, 3)
-    layers: list[tuple[int, np.ndarray, bool]] = []  # category, mask of what is visible, crowd
+    layers: list[tuple[int, np.ndarray, bool]] = []  # category, visible mask, crowd
     for category, mask, crowd in _shapes(rng, side):
         left = [visible & ~mask for _, visible, _ in layers]
         before = [visible for _, visible, _ in layers]
@@ -203,7 +227,7 @@ def draw_image(rng: np.random.Generator, side: int) -> tuple[np.ndarray, list[di
 
 
 def _shapes(rng: np.random.Generator, side: int) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """Masks from the background to the front: perhaps a crowd of small discs, then single objects."""
+    """Masks from back to front: sometimes a crowd of small discs, then single objects."""
     if rng.random() < CROWD_ODDS:
         crowd = np.zeros((side, side), bool)
         middle = rng.uniform(0.2 * side, 0.8 * side, 2)

@@ -1,4 +1,4 @@
-"""What the demo sets are drawn with: shapes, textures and colours, all of which follow from a random generator."""
+"""Shapes, textures and colours of the demo sets; a random generator determines each of them."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,10 @@ import numpy as np
 CLASSES = ('disc', 'box', 'triangle')
 
 HUES = (0, 60, 120)
-"""Middle of each class's range of hues, of 180. The ranges do not meet: colour tells the classes apart as shape does, which
-is what lets a network learn them in minutes."""
+"""Middle of each class's range of hues, out of 180.
+
+The ranges do not overlap, so colour distinguishes the classes as shape does, and a network learns them in minutes.
+"""
 
 
 def _fill(side: int, corners: np.ndarray) -> np.ndarray:
@@ -19,26 +21,26 @@ def _fill(side: int, corners: np.ndarray) -> np.ndarray:
 
 
 def disc(rng: np.random.Generator, side: int, length: float, middle: np.ndarray) -> np.ndarray:
-    """A disc or ellipse, turned: mask (side, side)."""
+    """A rotated disc or ellipse: mask (side, side)."""
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     axes = length / 2 * np.array([1.0, rng.uniform(0.75, 1.0)])
-    return _fill(side, _turn(rng, axes * np.stack([np.cos(angles), np.sin(angles)], 1)) + middle)
+    return _fill(side, _rotated(rng, axes * np.stack([np.cos(angles), np.sin(angles)], 1)) + middle)
 
 
 def box(rng: np.random.Generator, side: int, length: float, middle: np.ndarray) -> np.ndarray:
-    """A rectangle, turned: mask (side, side)."""
+    """A rotated rectangle: mask (side, side)."""
     half = length / 2 * np.array([0.9, rng.uniform(0.55, 0.9)])
-    return _fill(side, _turn(rng, half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])) + middle)
+    return _fill(side, _rotated(rng, half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])) + middle)
 
 
 def triangle(rng: np.random.Generator, side: int, length: float, middle: np.ndarray) -> np.ndarray:
-    """A triangle of no exact symmetry, turned: mask (side, side)."""
+    """A rotated triangle without exact symmetry: mask (side, side)."""
     angles = np.array([0, 2, 4]) * np.pi / 3 + rng.uniform(-0.25, 0.25, 3)
     corners = 0.62 * length * np.stack([np.cos(angles), np.sin(angles)], 1)
-    return _fill(side, _turn(rng, corners) + middle)
+    return _fill(side, _rotated(rng, corners) + middle)
 
 
-def _turn(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
+def _rotated(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
     angle = rng.uniform(0, 2 * np.pi)
     return points @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
@@ -48,7 +50,7 @@ SHAPES: dict[str, Callable[[np.random.Generator, int, float, np.ndarray], np.nda
     'box': box,
     'triangle': triangle,
 }
-"""How each class is drawn: (generator, side of the image, side of the object, its middle) -> mask (side, side)."""
+"""Drawing function of each class: (generator, side of the image, side of the object, middle) -> mask (side, side)."""
 
 
 def texture(rng: np.random.Generator, side: int, contrast: float) -> np.ndarray:
@@ -61,7 +63,7 @@ def texture(rng: np.random.Generator, side: int, contrast: float) -> np.ndarray:
 
 
 def colour(rng: np.random.Generator, hue_range: int, covered: np.ndarray) -> np.ndarray:
-    """A colour of one of the three HUES that can be told from what it is painted over, (3,) BGR."""
+    """A colour of one of the three `HUES` that differs clearly from the covered pixels: (3,) BGR."""
     behind = covered.mean(0)
     while True:
         hue = (HUES[hue_range] + rng.uniform(-25, 25)) % 180
@@ -72,14 +74,14 @@ def colour(rng: np.random.Generator, hue_range: int, covered: np.ndarray) -> np.
 
 
 def outline(mask: np.ndarray, finer: int = 4) -> list[list[float]]:
-    """Polygons along the edges of a mask's pixels; OpenCV's own run through their centres, half a pixel inside."""
+    """Polygons along the edges of a mask's pixels; OpenCV's own contours run through their centres."""
     fine = cv2.resize(mask.astype(np.uint8), None, fx=finer, fy=finer, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return [((c.reshape(-1) + 0.5) / finer).tolist() for c in contours if len(c) >= 3]
 
 
 def _waves(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two waves across each other, turned, of one random length: (side, side) each, in [-1, 1]."""
+    """Two perpendicular, rotated waves of one random length: (side, side) each, in [-1, 1]."""
     angle, length = rng.uniform(0, np.pi), rng.uniform(7, 12)
     y, x = np.mgrid[:side, :side] * (2 * np.pi / length)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -107,4 +109,4 @@ PATTERNS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     'striped': striped,
     'dotted': dotted,
 }
-"""How an object is painted, beside its colour: (generator, side of the image) -> lightness (side, side)."""
+"""Pattern of an object, in addition to its colour: (generator, side of the image) -> lightness (side, side)."""

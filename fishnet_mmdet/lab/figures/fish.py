@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path as Outline
 
-from fishnet_mmdet.network.arch import FishNetArch, StageRow, TransferRow
+from fishnet_mmdet.network.arch import FishNetArch
+from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 COLOURS = {
     'stem': '#c3ccd6',

@@ -1,1 +1,1 @@
-"""The tables and figures of the paper, with counts of the built networks and the runs of the user."""
+"""The paper's tables and its Figure 4: published figures, counts of the built networks, and own runs."""

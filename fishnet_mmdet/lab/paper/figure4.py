@@ -17,14 +17,20 @@ STYLES = {
     'FishNet': ('o', '#D55E00'), 'FishNeXt': ('*', '#000000'), 'ResNet': ('s', '#0072B2'),
     'DenseNet': ('^', '#009E73'), 'ResNeXt': ('D', '#8A4FA3'),
 }  # fmt: skip
-"""Marker and colour of a family; the colours can be told apart by the colour-blind."""
+"""Marker and colour of a family; people with colour blindness can tell the colours apart."""
 
-PLACES = ((0, 8), (0, -14), (13, -3), (-13, -3), (11, 7), (-11, 7), (11, -13), (-11, -13))
-"""Where the name of a point may stand, in points from it; the first free one is taken."""
+OFFSETS = ((0, 8), (0, -14), (13, -3), (-13, -3), (11, 7), (-11, 7), (11, -13), (-11, -13))
+"""Offsets of a name from its dot, in points of 1/72 inch; the first free one is used."""
 
 
 class Dot(NamedTuple):
-    """A point of the figure: a published error and what the network costs."""
+    """A point of the figure.
+
+    Attributes:
+        row: The published error.
+        parameters: Parameters of the built network, in millions.
+        gmacs: Multiply-adds of its convolutions for a 224 x 224 image, in 1e9.
+    """
 
     row: PublishedError
     parameters: float
@@ -32,15 +38,22 @@ class Dot(NamedTuple):
 
 
 def dots(rows: Sequence[PublishedError] = FIGURE_4) -> list[Dot]:
-    """The rows whose network can be built here, with their counts: parameters in millions, and GMACs."""
+    """The rows whose network can be built here, with their counts."""
     counted = ((row, count_model(row.model, row.options)) for row in rows)
     return [Dot(row, c.parameters / 1e6, c.gmacs) for row, c in counted if c is not None]
 
 
 def draw_figure4(out: Path) -> list[Path]:
-    """Draws the figure into a folder, as PNG and as SVG."""
+    """Draws the figure as `figure4.png` and `figure4.svg`.
+
+    Args:
+        out: Folder of the files; it is created if necessary.
+
+    Returns:
+        The two files.
+    """
     figure = Figure(figsize=(10, 5.6), layout='constrained')
-    figure.get_layout_engine().set(rect=(0, 0.15, 1, 0.85))  # below stand the sources
+    figure.get_layout_engine().set(rect=(0, 0.15, 1, 0.85))  # room for the sources below
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, 'parameters')
     _panel(right, 'gmacs')
@@ -52,8 +65,9 @@ def draw_figure4(out: Path) -> list[Path]:
 
     files = [out / f'figure4.{kind}' for kind in ('png', 'svg')]
     out.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({'svg.hashsalt': 'figure4'}):  # the same drawing is the same file
-        figure.draw_without_rendering()  # settles the axes, which the names are placed by
+    # With a fixed salt the same drawing gives the same file.
+    with matplotlib.rc_context({'svg.hashsalt': 'figure4'}):
+        figure.draw_without_rendering()  # computes the axes, which the places of names depend on
         _name_dots(left, 'parameters')
         _name_dots(right, 'gmacs')
         figure.savefig(files[0], dpi=150)
@@ -62,7 +76,7 @@ def draw_figure4(out: Path) -> list[Path]:
 
 
 def _sources() -> list[str]:
-    """Which errors come from where, a line for each source."""
+    """One line for each source, with the errors that come from it."""
     cited: dict[str, dict[str, list[str]]] = {}
     for dot in dots():
         cited.setdefault(dot.row.source, {}).setdefault(dot.row.family, []).append(dot.row.mark)
@@ -78,8 +92,8 @@ def _panel(axes: Axes, cost: str) -> None:
         line = sorted((getattr(dot, cost), dot.row.error) for dot in dots() if dot.row.family == family)
         if line:
             size = 12 if marker == '*' else 7
-            look = dict(marker=marker, ms=size, color=colour, lw=1.2, mec='white', mew=0.7)
-            axes.plot(*zip(*line, strict=True), label=family, **look)
+            style = dict(marker=marker, ms=size, color=colour, lw=1.2, mec='white', mew=0.7)
+            axes.plot(*zip(*line, strict=True), label=family, **style)
     axes.grid(color='0.9')
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
@@ -87,11 +101,11 @@ def _panel(axes: Axes, cost: str) -> None:
 
 
 def _name_dots(axes: Axes, cost: str) -> None:
-    """Writes each dot's name where it covers neither a dot, nor a line, nor a name that stands already."""
+    """Writes each dot's name where it covers no dot, no line and no name written before, if there is such a place."""
     points = 72 / axes.figure.dpi  # from pixels
     corners = [points * axes.transData.transform(line.get_xydata()) for line in axes.lines]
     taken = [_box(x, y, 10, 10) for line in corners for x, y in line]
-    ways = [
+    on_lines = [
         _box(*(start + (end - start) * t), 2, 2)
         for line in corners
         for start, end in pairwise(line)
@@ -100,12 +114,13 @@ def _name_dots(axes: Axes, cost: str) -> None:
     choices = []
     for dot in dots():
         x, y = points * axes.transData.transform(place := (getattr(dot, cost), dot.row.error))
-        boxes = {(dx, dy): _box(x + dx, y + dy + 3, 5 * len(dot.row.mark) + 2, 8) for dx, dy in PLACES}
+        boxes = {(dx, dy): _box(x + dx, y + dy + 3, 5 * len(dot.row.mark) + 2, 8) for dx, dy in OFFSETS}
         choices.append((dot.row, place, boxes))
-    choices.sort(key=lambda choice: sum(not _met(box, [*taken, *ways]) for box in choice[2].values()))
-    for row, place, boxes in choices:  # those with the fewest free places first
-        # A name upon a line can still be read, one upon another name cannot.
-        offset = min(PLACES, key=lambda o: (_met(boxes[o], taken), _met(boxes[o], ways)))
+    choices.sort(key=lambda choice: sum(not _overlaps(box, [*taken, *on_lines]) for box in choice[2].values()))
+    # Dots with the fewest free places come first.
+    for row, place, boxes in choices:
+        # A name on a line can still be read, a name on another name cannot.
+        offset = min(OFFSETS, key=lambda o: (_overlaps(boxes[o], taken), _overlaps(boxes[o], on_lines)))
         taken.append(boxes[offset])
         colour = STYLES[row.family][1]
         axes.annotate(row.mark, place, offset, textcoords='offset points', ha='center', fontsize=8, color=colour)
@@ -116,7 +131,7 @@ def _box(x: float, y: float, width: float, height: float) -> tuple[float, float,
     return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def _met(box: Sequence[float], others: Sequence[Sequence[float]]) -> int:
-    """How many of the others a box overlaps."""
+def _overlaps(box: Sequence[float], others: Sequence[Sequence[float]]) -> int:
+    """Number of the other boxes that a box overlaps."""
     one, many = np.array(box), np.array(others)
     return int(((one[:2] < many[:, 2:]) & (one[2:] > many[:, :2])).all(axis=1).sum())

@@ -1,7 +1,7 @@
-"""Every table of the paper: published figures, our counts, and the user's own runs beside them.
+"""The tables of the paper: published figures, counts of the built networks, and the user's own runs beside them.
 
-What is published is data (`published.py`) and labelled so; what can be counted is counted on the built network
-(`counting.py`).
+Published figures are data (`evaluation/published.py`) and labelled as published. What can be counted is counted on the
+built network (`counting.py`).
 """
 
 import os
@@ -26,13 +26,14 @@ from fishnet_mmdet.evaluation.published import (
     PublishedError,
 )
 from fishnet_mmdet.lab.paper.counting import Counts, Part, count_model, count_parts
-from fishnet_mmdet.lab.paper.runs import ReportError, Run
+from fishnet_mmdet.lab.paper.own_runs import TablesError, TrainedRun
 from fishnet_mmdet.lab.tables import Column, Table, Value
 from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch, name_of, resolve_arch
 
 AP_COLUMNS = ('AP', 'AP_S', 'AP_M', 'AP_L')
-OWN_DATA = 'Own rows are of the data that the run was tested on; only on {} do they compare with the published ones.'
-
+OWN_DATA = (
+    'Own rows are on the data that the run was tested on; they compare with the published rows only if that is {}.'
+)
 
 PARAMETERS, CONVOLUTIONS, GMACS = (
     Column('parameters, counted', ',d'),
@@ -42,12 +43,12 @@ PARAMETERS, CONVOLUTIONS, GMACS = (
 ERROR, SOURCE = Column('top-1 error, %', '.2f'), Column('source')
 
 
-def all_tables(runs: dict[str, list[Run]], parts: Iterable[str] = ()) -> list[Table]:
+def all_tables(runs: dict[str, list[TrainedRun]], parts: Iterable[str] = ()) -> list[Table]:
     """Every table, in the paper's order.
 
     Args:
         runs: From `read_runs`.
-        parts: Names of layouts whose stages to list.
+        parts: Names of architectures whose stages to list.
     """
     return [
         variants_table(),
@@ -61,7 +62,7 @@ def all_tables(runs: dict[str, list[Run]], parts: Iterable[str] = ()) -> list[Ta
 
 
 def variants_table() -> Table:
-    """Size and cost of every name of `ARCHS`, beside what was published of it."""
+    """Size and cost of every architecture of `ARCHS`, beside published figures."""
     rows = []
     for name in ARCHS:
         released = PUBLISHED[name].released_gmacs if name in RELEASED_PARAMETERS else None
@@ -77,15 +78,15 @@ def variants_table() -> Table:
         ),
         rows=rows,
         notes=(
-            'Counted on the built network: GMACs are multiply-adds of the convolutions and the linear layer alone.',
-            f'Released: README of {FISHNET_README}, whose GMACs count more than that; {NOT_MEASURED}.',
-            f'Paper: arXiv 1901.03495, whose FishNet-150 has a layout that was never released; {NOT_MEASURED}.',
-            'The number in a name leaves the linear layer out.',
+            'Counted on the built network. GMACs: multiply-adds of the convolutions and the linear layer only.',
+            f'Released: README of {FISHNET_README}, which counts more operations as GMACs; {NOT_MEASURED}.',
+            f'Paper: arXiv 1901.03495, whose FishNet-150 has an architecture that was never released; {NOT_MEASURED}.',
+            'The number in a name does not count the linear layer.',
         ),
     )  # fmt: skip
 
 
-def imagenet_table(runs: Iterable[Run]) -> Table:
+def imagenet_table(runs: Iterable[TrainedRun]) -> Table:
     """Top-1 error on ImageNet: the paper's networks, the released ones, and own runs."""
     rows: list[Sequence[Value]] = [
         (row.network, row.parameters, *_counted(_count(row))[:2], row.error, _published(row.source))
@@ -103,16 +104,16 @@ def imagenet_table(runs: Iterable[Run]) -> Table:
         ),
         rows=rows,
         notes=(
-            'Titled by what it holds: which of these figures the paper prints as Table 1 was not checked.',
+            'Named after its content: which of these figures are in Table 1 of the paper was not checked.',
             SOURCES,
-            'Counted: the released layouts. The FishNet-150 and FishNeXt-150 of the paper had another, never released.',
+            'Counted: released architectures. Those of FishNet-150 and FishNeXt-150 in the paper were never released.',
             *([OWN_DATA.format('ImageNet val')] if runs else []),
         ),
     )  # fmt: skip
 
 
 def down_sampling_table() -> Table:
-    """The down-sampling of tail and head in FishNet-150, each way counted where it can be built."""
+    """FishNet-150 with each kind of down-sampling in tail and head."""
     return Table(
         name='table2_down_sampling',
         title='Table 2: FishNet-150 with another down-sampling in tail and head',
@@ -121,12 +122,12 @@ def down_sampling_table() -> Table:
             (row.choice, row.parameters, *_ablated(row), row.error, _published(row.source))
             for row in DOWN_SAMPLING
         ],
-        notes=('Counted in the released layout; the errors and parameters of the paper are of its own layout.',),
+        notes=('Counted on the released architecture; the errors and parameters of the paper are of its own.',),
     )  # fmt: skip
 
 
 def ablations_table() -> Table:
-    """What else section 4.3 changed in FishNet-150."""
+    """FishNet-150 with the other changes of section 4.3."""
     return Table(
         name='section4_3_ablations',
         title='FishNet-150 with other changes (the paper, section 4.3)',
@@ -135,14 +136,14 @@ def ablations_table() -> Table:
             (row.choice, *_ablated(row), row.change, _published(row.source)) for row in OTHER_ABLATIONS
         ],
         notes=(
-            "Taken from a reader's notes on the paper, not from the paper itself. Dilation in body and head raised "
-            'the error; by how much is not known here.',
+            "Taken from a reader's notes on the paper, not from the paper itself. Dilation in body and head raises "
+            'the error; the amount is not known here.',
         ),
     )  # fmt: skip
 
 
-def coco_table(runs: Iterable[Run]) -> Table:
-    """AP on COCO val2017 as published, and own runs."""
+def coco_table(runs: Iterable[TrainedRun]) -> Table:
+    """AP on COCO val2017: published figures, and own runs."""
     rows: list[Sequence[Value]] = [
         (
             row.backbone, detector, iou_type, row.ap, row.small, row.medium, row.large,
@@ -180,14 +181,17 @@ def figure4_table() -> Table:
 
 
 def parts_table(arch: str) -> Table:
-    """What each stage of a layout takes in, gives out and is made of.
+    """Input, output and blocks of each stage of an architecture.
+
+    Args:
+        arch: A name of `ARCHS`, also short ('150').
 
     Raises:
-        ReportError: No such layout.
+        TablesError: An unknown name.
     """
-    layout = _layout(arch)
-    name = name_of(layout) or arch
-    parts = count_parts(layout)
+    resolved = _resolve(arch)
+    name = name_of(resolved) or arch
+    parts = count_parts(resolved)
     total = (sum(column) for column in list(zip(*parts, strict=True))[4:])
     return Table(
         name=f'parts_{name}',
@@ -198,39 +202,43 @@ def parts_table(arch: str) -> Table:
         ),
         rows=[*parts, Part('in all', '', '', '', *total)],
         notes=(
-            'Stage s is a resolution, 1 at the finest, and is called after where its trunk enters. I-convs: '
-            'convolutions in place of an identity, as a shortcut or to down-sample. The linear layer counts as a '
-            'convolution.',
+            'Stage s is a resolution, 1 is the finest; a part is named after the stage at which its trunk enters. '
+            'I-convs: convolutions in place of an identity, as a shortcut or to down-sample. The linear layer counts '
+            'as a convolution.',
         ),
     )  # fmt: skip
 
 
 def check_arguments(parts: Iterable[str], out: Path | None) -> None:
-    """Refuses what would fail only after minutes of work.
+    """Checks arguments before minutes of work.
+
+    Args:
+        parts: Names of architectures.
+        out: Output folder; None for none.
 
     Raises:
-        ReportError: An unknown layout, or an output folder that cannot be one.
+        TablesError: An unknown architecture, or an output folder that cannot be created or written.
     """
     for name in parts:
-        _layout(name)
+        _resolve(name)
     if out is None:
         return
     ground = next(path for path in (out.resolve(), *out.resolve().parents) if path.exists())
     if not ground.is_dir():
-        raise ReportError(f'--out {out}: {ground} is a file; name a folder')
+        raise TablesError(f'--out {out}: {ground} is a file; give a folder')
     if not os.access(ground, os.W_OK):
-        raise ReportError(f'--out {out}: {ground} cannot be written to; name another folder')
+        raise TablesError(f'--out {out}: {ground} cannot be written to; give another folder')
 
 
 def _labelled(name: str) -> str:
     return f'{name} (a reconstruction)' if name in RECONSTRUCTED else name
 
 
-def _layout(name: str) -> FishNetArch:
+def _resolve(name: str) -> FishNetArch:
     try:
         return resolve_arch(name)
     except ValueError as error:
-        raise ReportError(f'--parts {name}: {error}') from error
+        raise TablesError(f'--parts {name}: {error}') from error
 
 
 def _published(source: str) -> str:

@@ -1,4 +1,4 @@
-"""Sums of neighbouring channels in the layout of their input: torch's own would leave channels_last for good."""
+"""Sums of neighbouring channels in the memory format of their input; torch's own sum would leave channels_last."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from fishnet_mmdet.network.ops.memory_format import memory_format_of
 
 
 def channel_sum(x: Tensor, k: int) -> Tensor:
-    """Sums k neighbouring channels: (N, C, H, W) -> (N, C / k, H, W); the layout stays, and so does the gradient's."""
+    """Sums k neighbouring channels: (N, C, H, W) -> (N, C / k, H, W). Memory formats stay, the gradient's too."""
     if torch.compiler.is_compiling():
         return x.unflatten(1, (-1, k)).sum(2)
     if x.requires_grad and torch.is_grad_enabled():
@@ -17,7 +17,7 @@ def channel_sum(x: Tensor, k: int) -> Tensor:
 
 
 def _add_slices(x: Tensor, k: int) -> Tensor:
-    """Slice by slice: every step keeps the layout."""
+    """Slice by slice: every step keeps the memory format."""
     return sum((x[:, i::k] for i in range(1, k)), start=x[:, ::k])
 
 

@@ -1,4 +1,4 @@
-"""Memory layouts: which one a tensor has, and a whole model in channels_last."""
+"""Memory formats: the one of a tensor, and a whole model in channels_last."""
 
 import torch
 from torch import Tensor, nn
@@ -6,37 +6,37 @@ from torch.autograd.function import FunctionCtx
 
 
 def memory_format_of(x: Tensor) -> torch.memory_format:
-    """`torch.channels_last` for a tensor (N, C, H, W) in that layout alone, else `torch.contiguous_format`."""
+    """`torch.channels_last` for a tensor (N, C, H, W) in that format only, else `torch.contiguous_format`."""
     both = x.is_contiguous(), x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if both == (False, True) else torch.contiguous_format
 
 
 class OutOfChannelsLast(torch.autograd.Function):
-    """A map in the layout in which the next one wants it, whose gradient comes back in channels_last whatever it was.
+    """Converts a map to a memory format; its gradient comes back in channels_last.
 
-    A contiguous gradient would stay so along every sum and concatenation, and be turned over at each convolution.
+    A contiguous gradient would stay contiguous through sums and concatenations, and be converted at each convolution.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, layout: torch.memory_format) -> Tensor:
-        """The map, copied where its layout changes."""
-        return x.contiguous(memory_format=layout)
+    def forward(ctx: FunctionCtx, x: Tensor, memory_format: torch.memory_format) -> Tensor:
+        """The map, copied where its format changes."""
+        return x.contiguous(memory_format=memory_format)
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-        """Copied likewise."""
+        """The gradient, copied where its format changes."""
         return grad.contiguous(memory_format=torch.channels_last), None
 
 
 def to_channels_last(model: nn.Module, entry: nn.Module) -> None:
-    """Lays a detector out in channels_last, in place: its weights, and every map that goes through it.
+    """Converts a detector to channels_last, in place: its weights, and every map that goes through it.
 
-    mmcv's own operations (RoIAlign and the like) read memory as if it were contiguous and are silently wrong otherwise, so
-    they keep contiguous weights and get contiguous maps. Calling it twice is as good as once.
+    mmcv's own operations, such as RoIAlign, read memory as if it were contiguous and are silently wrong otherwise. They
+    keep contiguous weights and get contiguous maps. A second call changes nothing.
 
     Args:
         model: The detector, or any other model.
-        entry: The part of it that takes the image, which is its backbone.
+        entry: Its part that takes the image: the backbone.
     """
     model.to(memory_format=torch.channels_last)
     entry.register_forward_pre_hook(_to_channels_last)
@@ -47,12 +47,12 @@ def to_channels_last(model: nn.Module, entry: nn.Module) -> None:
 
 
 def _to_channels_last(_: nn.Module, inputs: tuple) -> tuple:
-    return tuple(_laid_out(value, torch.channels_last) for value in inputs)
+    return tuple(_converted(value, torch.channels_last) for value in inputs)
 
 
 def _to_contiguous(_: nn.Module, inputs: tuple) -> tuple:
-    return tuple(_laid_out(value, torch.contiguous_format) for value in inputs)
+    return tuple(_converted(value, torch.contiguous_format) for value in inputs)
 
 
-def _laid_out(value: object, layout: torch.memory_format) -> object:
-    return value.contiguous(memory_format=layout) if isinstance(value, Tensor) and value.dim() == 4 else value
+def _converted(value: object, memory_format: torch.memory_format) -> object:
+    return value.contiguous(memory_format=memory_format) if isinstance(value, Tensor) and value.dim() == 4 else value

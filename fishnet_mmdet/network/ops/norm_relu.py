@@ -1,8 +1,8 @@
-"""Norm and ReLU as one operation, which under fixed BN keeps its output and nothing else.
+"""Norm and ReLU as one operation, which under fixed BN keeps only its output for backward.
 
-Torch keeps the input of a BatchNorm and the output of the ReLU behind it. Where BN is fixed (statistics and affine), the
-output alone is enough: it tells where ReLU let through, and the scale of BN is one constant a channel. That output is
-what the next convolution keeps anyhow, so that norm and ReLU cost no memory at all.
+Torch keeps the input of a BatchNorm and the output of the ReLU behind it. Where BN is fixed (statistics and affine),
+the output is enough: it is positive where ReLU passed, and the scale of BN is one constant for each channel. The next
+convolution keeps that output in any case, so norm and ReLU cost no memory.
 """
 
 import torch
@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
-    """`relu(norm(x))`, lean where `norm` is a fixed BatchNorm; bit for bit the same either way.
+    """`relu(norm(x))`, lean where `norm` is a fixed BatchNorm; the results are the same bit for bit.
 
-    Shape: (N, C, H, W) -> (N, C, H, W). A compiler gets the plain operations: it decides by itself what to keep.
+    Shape: (N, C, H, W) -> (N, C, H, W). A compiler gets the plain operations and decides by itself what to keep.
     """
     lean = is_fixed(norm) and x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
     if lean:
@@ -24,7 +24,7 @@ def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 def is_fixed(norm: nn.Module) -> bool:
-    """Whether a norm is a BatchNorm (or SyncBN) of constants: statistics kept from outside, affine without gradient."""
+    """Whether a norm is a BatchNorm (or SyncBN) of constants: eval mode, running statistics, no gradient."""
     return (
         isinstance(norm, _BatchNorm)
         and not norm.training
@@ -34,7 +34,7 @@ def is_fixed(norm: nn.Module) -> bool:
 
 
 class FixedNormReLU(torch.autograd.Function):
-    """relu((x - mean) / sqrt(var + eps) * weight + bias) of constants, which keeps its output only."""
+    """relu((x - mean) / sqrt(var + eps) * weight + bias) with constants; keeps only its output."""
 
     @staticmethod
     def forward(
@@ -54,8 +54,8 @@ class FixedNormReLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """ReLU's mask, read off the output, times BN's scale."""
+        """ReLU's mask, from the output, times BN's scale."""
         y, scale = ctx.saved_tensors
-        # Not in place: a gradient may have other readers, and double backward has to see both steps.
+        # Not in place: others may read the gradient, and double backward needs both steps.
         passed = torch.ops.aten.threshold_backward(grad, y, 0) * scale[:, None, None]
         return passed.to(grad.dtype), None, None, None, None, None  # the scale is float32 under AMP too

@@ -1,7 +1,7 @@
-"""Norm, ReLU and convolution as one operation that keeps its input only, under live and under fixed BN.
+"""Norm, ReLU and convolution as one operation that keeps only its input, under live and under fixed BN.
 
-Torch keeps three maps: the input of BN, the output of ReLU, which the convolution needs. Here the latter is computed again
-in backward from BN's input and the batch's statistics, which are a number a channel: no statistic is taken twice.
+Torch keeps the input of BN and the output of ReLU, which the convolution needs. Here backward computes the output of
+ReLU again, from the input of BN and the statistics of the batch, which are one number for each channel.
 """
 
 import torch
@@ -11,27 +11,27 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def can_recompute(norm: nn.Module) -> bool:
-    """Whether `norm_relu_conv` knows a norm: plain BatchNorm. Others (SyncBN, GN) take torch's checkpoint."""
+    """Whether `norm_relu_conv` can take this norm: a plain BatchNorm. Others (SyncBN, GN) take torch's checkpoint."""
     return (
         type(norm) is nn.BatchNorm2d
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
         and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()  # a compiler is told by torch's checkpoint
+        and not torch.compiler.is_compiling()  # a compiler understands torch's checkpoint
     )
 
 
 def norm_relu_conv(norm: nn.BatchNorm2d, conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """`conv(relu(norm(x)))`, the same bits, of which backward finds `x` alone; gradients agree within rounding.
+    """`conv(relu(norm(x)))`, the same bit for bit, with only `x` kept for backward; gradients agree within rounding.
 
-    Shape: (N, C, H, W) -> (N, C', H', W') as `conv` says. Running statistics are updated once.
+    Shape: (N, C, H, W) -> (N, C', H', W'), as `conv` makes it. Running statistics are updated once.
     """
     if norm.training:
         norm.num_batches_tracked.add_(1)
     device = x.device.type
     weight, bias = conv.weight, conv.bias
-    if torch.is_autocast_enabled(device):  # which does not reach into an operation of our own
+    if torch.is_autocast_enabled(device):  # which does not reach into an operation of our own:
         dtype = torch.get_autocast_dtype(device)
         weight, bias = weight.to(dtype), bias if bias is None else bias.to(dtype)
     statistics = norm.running_mean, norm.running_var, norm.training, norm.momentum, norm.eps
@@ -40,7 +40,7 @@ def norm_relu_conv(norm: nn.BatchNorm2d, conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class NormReLUConv(torch.autograd.Function):
-    """Torch's own kernels, one after the other; in backward too, after BN and ReLU have run again."""
+    """Torch's own kernels, one after the other; backward runs BN and ReLU again first."""
 
     @staticmethod
     def forward(
@@ -53,7 +53,7 @@ class NormReLUConv(torch.autograd.Function):
         statistics: tuple[Tensor, Tensor, bool, float, float],
         geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int], int],
     ) -> Tensor:
-        """Keeps `x` and, of live BN, the batch's mean and 1 / deviation."""
+        """Keeps `x` and, under live BN, mean and 1 / deviation of the batch."""
         y, mean, inverse = torch.native_batch_norm(x, scale, shift, *statistics)
         ctx.save_for_backward(x, scale, shift, weight, mean, inverse)
         ctx.statistics, ctx.geometry, ctx.has_bias = statistics, geometry, bias is not None
@@ -62,10 +62,10 @@ class NormReLUConv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """BN and ReLU once more, then back through convolution, ReLU and BN."""
+        """Runs BN and ReLU again, then goes back through convolution, ReLU and BN."""
         x, scale, shift, weight, mean, inverse = ctx.saved_tensors
         running_mean, running_var, live, _, eps = ctx.statistics
-        # Statistics at hand, live BN is fixed BN: one pass over the map where it took two.
+        # With known statistics, live BN is computed as fixed BN: one pass over the map instead of two.
         known = (mean, inverse.pow(-2).sub_(eps)) if live else (running_mean, running_var)
         y = torch.native_batch_norm(x, scale, shift, *known, False, 0.0, eps)[0].relu_()
 

@@ -11,7 +11,8 @@ from fishnet_mmdet.network.ops.memory_format import memory_format_of
 class LeanMaxPool2d(nn.MaxPool2d):
     """torch's square max-pool, the same bits forward and backward, with 1 byte an output kept for backward.
 
-    What is kept is where in its window each maximum lay; torch keeps its place in the map (8 bytes), and the input.
+    It keeps the place of each maximum in its window. Torch keeps the place in the map, which takes 8 bytes, and the
+    input.
     """
 
     def __init__(self, kernel_size: int, stride: int, padding: int = 0, ceil_mode: bool = False) -> None:
@@ -20,7 +21,7 @@ class LeanMaxPool2d(nn.MaxPool2d):
         super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, (H + 2 padding - kernel_size) / stride + 1, the same of W), rounded as `ceil_mode` says."""
+        """(N, C, H, W) -> (N, C, h, w), h = (H + 2 padding - kernel_size) / stride + 1, rounded as `ceil_mode` says."""
         if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return ByteMaxPool.apply(x, self.kernel_size, self.stride, self.padding, self.ceil_mode)
         return super().forward(x)
@@ -31,7 +32,7 @@ class ByteMaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: int, stride: int, padding: int, ceil_mode: bool) -> Tensor:
-        """Pools, and numbers the cells of each window from 0 to say which one won."""
+        """Pools; the cells of each window are numbered from 0, and the number of the maximum is kept."""
         y, place = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
         corner, steps = _window(y.shape, x.shape, kernel, stride, padding, x.device)
         span = (kernel - 1) * (x.shape[-1] + 1) + 1  # places from the first cell of a window to its last
@@ -48,11 +49,11 @@ class ByteMaxPool(torch.autograd.Function):
         """Turns the cells back into places and hands them to torch's own backward."""
         (cell,) = ctx.saved_tensors
         kernel, stride, padding, ceil_mode = ctx.window
-        shape, dtype, layout = ctx.input_like
+        shape, dtype, memory_format = ctx.input_like
         corner, steps = _window(grad.shape, shape, kernel, stride, padding, grad.device)
         place = _look_up(steps, cell.int()).add_(corner)
-        # torch's backward asks its input for shape and layout only; this one is never touched.
-        x = torch.empty(shape, dtype=dtype, device=grad.device, memory_format=layout)
+        # torch's backward reads only shape and memory format of its input; the values of this one do not matter.
+        x = torch.empty(shape, dtype=dtype, device=grad.device, memory_format=memory_format)
         grad = torch.ops.aten.max_pool2d_with_indices_backward(
             grad, x, [kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], ceil_mode, place
         )
@@ -62,7 +63,7 @@ class ByteMaxPool(torch.autograd.Function):
 def _window(
     pooled: torch.Size, map_: torch.Size, kernel: int, stride: int, padding: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Where windows begin, as places in the flat map (h, w), and the steps from there to each cell, (kernel^2,)."""
+    """First place of each window in the flat map, (h, w), and the steps from there to its cells, (kernel^2,)."""
     width = map_[-1]
     rows, columns = (torch.arange(n, device=device) * stride - padding for n in pooled[-2:])
     cells = torch.arange(kernel, device=device)
@@ -70,6 +71,6 @@ def _window(
 
 
 def _look_up(table: Tensor, index: Tensor) -> Tensor:
-    """`table[index]` in the layout of `index`, at a third of the time on a CPU."""
-    flat = index.as_strided((index.numel(),), (1,))  # a dense tensor in memory's own order, whatever its layout
+    """`table[index]` in the memory format of `index`, in a third of the time on a CPU."""
+    flat = index.as_strided((index.numel(),), (1,))  # a dense tensor in the order of memory
     return table.index_select(0, flat).as_strided(index.shape, index.stride())

@@ -1,7 +1,7 @@
-"""Recomputation in backward, as a decorator: what it covers keeps its inputs and nothing else.
+"""Recomputation in backward, as a decorator: what it covers keeps only its inputs.
 
-By torch's own non-reentrant checkpoint, which DDP takes as it is, and which in backward runs a function only up to the
-last thing that backward needs.
+It uses torch's own non-reentrant checkpoint, which works under DDP, and which in backward runs a function only as far
+as backward needs.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Recomputable(nn.Module):
-    """A module whose `forward`, under `recomputable`, may be repeated in backward instead of kept.
+    """A module whose `forward`, under `recomputable`, may run again in backward.
 
     Attributes:
-        with_cp: Whether it is; training only.
+        with_cp: Whether it does; in training only.
     """
 
     with_cp = False
 
 
 def recomputable(forward: Callable) -> Callable:
-    """Lets a `forward` of tensors be recomputed in backward where its module's `with_cp` says so.
+    """Lets backward recompute a `forward` of tensors where `with_cp` of its module is set.
 
-    The results are the same bit for bit: what runs twice is deterministic, and BN updates its running statistics once.
+    The results are the same bit for bit: the second run is deterministic, and BN updates its running statistics once.
     """
 
     @wraps(forward)
@@ -35,12 +35,12 @@ def recomputable(forward: Callable) -> Callable:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return forward(self, *inputs, **named)
         named |= dict(use_reentrant=False, preserve_rng_state=False)
-        # A compiler's graph updates statistics once anyway.
+        # The graph of a compiler updates statistics once in any case.
         if _live_norms(self) and not torch.compiler.is_compiling():
             named |= dict(context_fn=partial(_twice, self))
         return checkpoint(partial(forward, self), *inputs, **named)
 
-    # torch.compile counts how often it compiles a piece of code: not one for all classes.
+    # torch.compile counts how often it compiles a code object: each class needs one of its own.
     either.__code__ = either.__code__.replace(co_name=forward.__qualname__)
     return either
 
@@ -50,14 +50,14 @@ def _live_norms(module: nn.Module) -> list[_BatchNorm]:
 
 
 def _twice(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Contexts of the first pass and of the one in backward."""
+    """Contexts of the first pass and of the pass in backward."""
     return nullcontext(), StatisticsKept(module)
 
 
 class StatisticsKept:
-    """Within it, live BN normalises by its batch as always but leaves its running statistics as they are.
+    """Within it, live BN normalises by its batch and leaves its running statistics unchanged.
 
-    A class, as torch enters the same object again where backward runs a second time (`retain_graph`).
+    It is a class because torch enters the same object again where backward runs a second time (`retain_graph`).
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -66,7 +66,7 @@ class StatisticsKept:
 
     def __enter__(self) -> None:
         for norm, _, batches in self.kept:
-            # Not without statistics at all: a checkpoint wants as many tensors saved as before.
+            # Statistics stay on: a checkpoint expects as many saved tensors as in the first pass.
             norm.momentum = 0.0
             norm.num_batches_tracked = batches.clone()
 

@@ -55,15 +55,16 @@ class CompleteResume(Hook):
         fit(
             state,
             target,
-            'the checkpoint lacks weights of the model, which would stay random. To resume all the same: '
-            '--cfg-options strict_resume=False',
+            'the checkpoint lacks weights of the model, which would stay random (--cfg-options strict_resume=False '
+            'resumes all the same)',
         )
 
 
 def _is_pretrained(module: nn.Module) -> bool:
     init = getattr(module, 'init_cfg', None) if isinstance(module, BaseModule) else None
     configs = [init] if isinstance(init, Mapping) else init or []
-    return any(config.get('type') in ('Pretrained', PretrainedInit) for config in configs)
+    # FishNetPretrained is an initializer of this package.
+    return any(config.get('type') in ('Pretrained', 'FishNetPretrained', PretrainedInit) for config in configs)
 
 
 def _keys_of(module: nn.Module, keys: Mapping[int, str]) -> set[str]:

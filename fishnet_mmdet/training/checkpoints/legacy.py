@@ -18,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 from fishnet_mmdet.files.atomic import write_atomically
 from fishnet_mmdet.training.checkpoints.plain import WEIGHTS, to_plain
 from fishnet_mmdet.training.checkpoints.position import position_of
-from fishnet_mmdet.weights import reading
+from fishnet_mmdet.weights import reading, writing
 from fishnet_mmdet.weights.reading import WeightsError
 
 KINDS = 'biuf'
@@ -135,7 +135,7 @@ def convert(source: Path | str, target: Path | str) -> tuple[int, int, list[str]
     except (TypeError, ValueError, RecursionError) as error:
         # Arrays as keys, for example, or lists that contain themselves.
         raise WeightsError(f'{source} is not a checkpoint that MMEngine wrote: {error}') from error
-    write_atomically(target, reading.torch_bytes(plain))
+    write_atomically(target, writing.torch_bytes(plain))
     return plain['meta']['epoch'], plain['meta']['iter'], left_out
 
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from fishnet_mmdet.training.checkpoints.position import Position, position_of
-from fishnet_mmdet.weights import reading
+from fishnet_mmdet.weights import containers, reading, torch_files
 from fishnet_mmdet.weights.reading import WeightsError
 
 SCHEME = 'fishnet-run://'
@@ -58,8 +58,8 @@ def peek(path: Path) -> Position:
         WeightsError: As `read`, except that damaged tensors are not noticed.
         OSError: The file cannot be opened.
     """
-    container = reading.sniff(path, limit=None)
-    reading.check_calls(path, container)
+    container = containers.sniff(path, limit=None)
+    torch_files.check_calls(path, container)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS, build_functions
+from mmengine.registry import MODELS, RUNNERS, build_functions
 from mmengine.runner import Runner
 
 from fishnet_mmdet.errors import ConfigError
@@ -15,6 +15,14 @@ from fishnet_mmdet.training.distributed import prepare_cpu_processes
 
 UNKNOWN_TYPE = re.compile(r'(\S+) is not in the \S+::(.+?) registry|Failed to get (\S+)')
 """MMEngine's messages for a `type` that nothing registers."""
+
+UNKNOWN_LAYER = re.compile(r'Cannot find None in registry')
+"""What mmcv says of a layer with an unknown `type`, without naming it."""
+
+LAYERS = ('norm_cfg', 'conv_cfg', 'act_cfg', 'upsample_cfg', 'padding_cfg')
+
+NO_OPTIMIZER = 'None is not a callable object'
+"""Python's message when MMEngine inspects the class of an optimizer that nothing registers."""
 
 ARGUMENTS = re.compile(r"(?:(\w+)\.)?__init__\(\) (got an unexpected keyword argument '(\w+)'|missing \d+ required .*)")
 """Python's messages for a constructor that is called with wrong arguments."""
@@ -52,11 +60,16 @@ def _explain(error: Exception, cfg: Config) -> str | None:
     """Returns the message for an error that a mistake in the config caused; None where that is not certain."""
     text = str(error.args[0]) if error.args else ''
     if unknown := UNKNOWN_TYPE.match(text):
-        name, registry = unknown[1] or unknown[3], unknown[2] or 'module'
+        name, registry = unknown[1] or unknown[3], unknown[2] or 'type'
         return (
             f"config: type='{name}' is not a registered {registry}. Check its spelling, its scope (such as 'mmdet.') "
             'and custom_imports'
         )
+    if UNKNOWN_LAYER.match(text) and (layers := _unknown_layers(cfg)):
+        return f'config: {", ".join(layers)}: not a registered layer. Check its spelling'
+    if text == NO_OPTIMIZER:
+        kind = (cfg.get('optim_wrapper') or {}).get('optimizer', {}).get('type')
+        return f"config: optim_wrapper.optimizer.type='{kind}' is not a registered optimizer. Check its spelling"
     arguments = ARGUMENTS.search(text) if isinstance(error, TypeError) else None
     if not arguments:
         return None
@@ -68,3 +81,9 @@ def _explain(error: Exception, cfg: Config) -> str | None:
         # MMEngine's registry makes its calls with the arguments of the config.
         is_from_config = traceback.extract_tb(error.__traceback__)[-1].filename == build_functions.__file__
     return f'config: {name or "a constructor"} {problem}' if is_from_config else None
+
+
+def _unknown_layers(cfg: Config) -> list[str]:
+    """Returns the settings of layers in a model whose type nothing registers, as text."""
+    layers = [(key, node[key].get('type')) for node in mappings(cfg.model) for key in LAYERS if node.get(key)]
+    return sorted({f'{key}.type={kind!r}' for key, kind in layers if isinstance(kind, str) and not MODELS.get(kind)})

@@ -1,0 +1,65 @@
+"""Reads JSON files that others wrote, and quotes their values in messages."""
+
+import gc
+import json
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fishnet_mmdet.errors import UserError
+
+MAX_BYTES = 2 * 2**30
+"""The largest file that is read: several times the size of COCO's largest."""
+
+
+class FormatError(UserError, ValueError):
+    """A file, or a value in one, that does not follow its format; the message says what is wrong."""
+
+
+def read_json(path: Path | str) -> object:
+    """Reads a JSON file.
+
+    Raises:
+        FormatError: The file does not exist, is not a regular file, is larger than `MAX_BYTES`, or is not JSON.
+    """
+    try:
+        status = Path(path).stat()
+        # Reading from a pipe or a device may never end.
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError(f'{path}: not a regular file')
+        if status.st_size > MAX_BYTES:
+            raise FormatError(f'{path}: has {status.st_size:,} bytes, and at most {MAX_BYTES:,} are read')
+        text = Path(path).read_text(encoding='utf-8')
+        with _without_collector():
+            return json.loads(text)
+    except FormatError:
+        raise
+    except OSError as error:
+        raise FormatError(f'{path}: cannot be read: {error.strerror}') from error
+    # A ValueError is text that is not UTF-8, text that is not JSON, or a number with too many digits.
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f'{path}: not JSON: {error}') from error
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Switches garbage collection off: JSON has no cycles, and searching for some doubles the time to read it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def brief(value: object, length: int = 60) -> str:
+    """Quotes a value in at most `length` characters; control characters in texts are escaped."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**length:
+        return f'a number of more than {length} digits'
+    try:
+        text = repr(value[:length] if isinstance(value, str | list) else value)
+    except RecursionError:
+        text = f'a {type(value).__name__} that is nested too deeply'
+    return text if len(text) <= length else f'{text[: length - 3]}...'

@@ -1,0 +1,102 @@
+"""The result of a run: figures, curves, time and memory, taken from its logs and kept as JSON in its folder."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from fishnet_mmdet.lab.compare.experiment import CompareError
+from fishnet_mmdet.training.checkpoints.resume import POINTER
+
+RESULT = 'result.json'
+FIGURES = {'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP_M': 'mAP_m', 'AP_L': 'mAP_l'}
+"""COCO's names of the figures, and their names in MMDetection's logs."""
+
+Results = Mapping[Path, Mapping]
+"""Results of runs by the folder of the run, relative to the folder of the experiment."""
+
+
+def read_results(out: Path) -> dict[Path, dict]:
+    """Reads what earlier runs left.
+
+    Args:
+        out: Folder of the experiment.
+
+    Raises:
+        CompareError: A result that cannot be read.
+    """
+    found = {}
+    for path in sorted(out.glob(f'*/*/*/{RESULT}')):
+        try:
+            found[path.parent.relative_to(out)] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise CompareError(f'{path} cannot be read ({error}); delete it to run that training again') from error
+    return found
+
+
+def progress(folder: Path) -> str:
+    """How far the run in a folder is, as one line."""
+    lines = [line for line in _logged(folder) if 'loss' in line]
+    if not lines:
+        return 'starting'
+    last = lines[-1]
+    return f'epoch {last.get("epoch", "?")}, iteration {last["step"]}, loss {last["loss"]:.3f}'
+
+
+def result_of(config: Path, folder: Path) -> dict:
+    """The result of a finished run, from its logs.
+
+    Args:
+        config: The run's config.
+        folder: The run's folder.
+    """
+    lines = list(_logged(folder))
+    steps = {line['step']: line for line in lines if 'loss' in line}  # a resumed run logs some steps again
+    memory = [line['memory'] for line in lines if 'memory' in line]
+    result = dict(
+        checkpoint=str(Path((folder / POINTER).read_text().strip()).resolve()),
+        epochs=Config.fromfile(config).train_cfg.max_epochs,
+        iterations=max(steps, default=0),
+        **_times(steps),
+        device_peak_mb=max(memory, default=None),
+        loss={step: line['loss'] for step, line in sorted(steps.items())},
+    )
+    for kind in ('bbox', 'segm'):
+        if curve := _curve(lines, kind):
+            result[kind] = curve[max(curve)]
+            result[f'{kind}_curve'] = curve
+    accuracy = [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
+    return result | (dict(top1=accuracy[-1]) if accuracy else {})
+
+
+def _logged(folder: Path) -> Iterator[dict]:
+    """Every line that the runs in a folder logged, oldest first."""
+    for file in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue  # being written, or cut short by a crash
+
+
+def _times(steps: Mapping[int, Mapping]) -> dict[str, float | None]:
+    """Median time of an iteration, and time of all; a logged time is the mean since the line before."""
+    times = np.array([steps[step]['time'] for step in sorted(steps)])
+    iterations = np.diff([0, *sorted(steps)])
+    return dict(
+        iteration_ms=1000 * float(np.median(times)) if len(times) else None,
+        train_seconds=float(times @ iterations),
+    )
+
+
+def _curve(lines: list[dict], kind: str) -> dict[int, dict[str, float | None]]:
+    """Figures of each validation by epoch; COCO's -1, for no objects of a size, becomes None."""
+    return {
+        line['step']: {
+            name: None if (value := line[f'coco/{kind}_{key}']) < 0 else value for name, key in FIGURES.items()
+        }
+        for line in lines
+        if f'coco/{kind}_mAP' in line
+    }

@@ -1,0 +1,181 @@
+"""The COCO data of a config: which files its loaders and evaluators name, and every check of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from rich.progress import Progress
+
+from fishnet_mmdet.preflight.annotations import read_annotations
+from fishnet_mmdet.preflight.classes import check_classes, check_classes_of_splits, check_remaining, classes_match
+from fishnet_mmdet.preflight.contents import Contents, Use
+from fishnet_mmdet.preflight.evaluators import Evaluator, check_evaluator_configs, check_same_images, coco_evaluators
+from fishnet_mmdet.preflight.findings import Finding
+from fishnet_mmdet.preflight.image_checks import check_images
+from fishnet_mmdet.preflight.loaders import Loader, check_loader_configs, coco_loaders
+
+COCO_TREE = """\
+  {root}
+  |-- annotations/instances_train2017.json, instances_val2017.json
+  |-- train2017/*.jpg
+  `-- val2017/*.jpg"""
+
+PANOPTIC_TREE = """\
+  {root}
+  |-- annotations/panoptic_train2017.json, panoptic_val2017.json
+  |-- annotations/panoptic_train2017/*.png, annotations/panoptic_val2017/*.png (zipped in COCO's own download)
+  |-- train2017/*.jpg
+  `-- val2017/*.jpg"""
+
+ELSEWHERE = (
+    'If the data are elsewhere: COCO_ROOT=/path/to/coco moves every path of our COCO configs; in others, set data_root '
+    'of each loader and ann_file of each evaluator.\nWithout COCO: `make demo` trains on images that it draws itself.'
+)
+
+
+@dataclass(frozen=True)
+class CocoData:
+    """The COCO data of a config, with each annotation file read once.
+
+    Attributes:
+        loaders: The loaders whose files exist.
+        evaluators: The evaluators whose files exist.
+        files: What their annotation files hold, by path.
+        ignored: Categories that are left out on purpose.
+    """
+
+    loaders: Sequence[Loader]
+    evaluators: Sequence[Evaluator]
+    files: Mapping[Path, Contents]
+    ignored: Sequence[str]
+
+    @classmethod
+    def read(cls, cfg: Config, splits: Sequence[str], progress: Progress) -> 'CocoData':
+        """Reads the annotation files that the splits of a config name."""
+        loaders = [loader for loader in coco_loaders(cfg, splits) if not _missing(loader)]
+        evaluators = [evaluator for evaluator in coco_evaluators(cfg, splits) if evaluator.file.exists()]
+        ignored = cfg.get('ignored_classes') or ()
+        ignored = (ignored,) if isinstance(ignored, str) else tuple(ignored)
+        files = {}
+        for path in dict.fromkeys(user.file for user in (*loaders, *evaluators)):
+            reading = [loader for loader in loaders if loader.file == path]
+            evaluating = [evaluator for evaluator in evaluators if evaluator.file == path]
+            names = dict.fromkeys(split for loader in reading for split in loader.splits)
+            where = ', '.join(names) or evaluating[0].where
+            size = path.stat().st_size / 2**20
+            task = progress.add_task(f'reading {where} annotations ({size:.0f} MiB)', total=None)
+            files[path] = read_annotations(path, where, _use(reading, evaluating, ignored))
+            progress.remove_task(task)
+        return cls(loaders, evaluators, files, ignored)
+
+    @property
+    def read_loaders(self) -> list[Loader]:
+        """The loaders whose annotation file could be read."""
+        return [loader for loader in self.loaders if self.files[loader.file].is_read]
+
+    def summary(self) -> list[str]:
+        """One line for each loader."""
+        return [
+            f'{loader.where}: {len(self.files[loader.file].images)} images in {loader.folder}, '
+            f'{len(self.files[loader.file].objects.category_ids)} annotations in {loader.file}'
+            for loader in self.read_loaders
+        ]
+
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """Number of annotations by split and class name."""
+        counts = {}
+        for loader in self.read_loaders:
+            contents = self.files[loader.file]
+            ids, numbers = np.unique(contents.objects.category_ids, return_counts=True)
+            by_id = dict(zip(ids.tolist(), numbers.tolist(), strict=True))
+            counts[loader.where] = {name: by_id.get(key, 0) for key, name in contents.categories}
+        return counts
+
+
+def _use(loaders: Sequence[Loader], evaluators: Sequence[Evaluator], ignored: Sequence[str]) -> Use:
+    """What these loaders and evaluators need an annotation file for."""
+    return Use(
+        masks=any(loader.pipeline.masks for loader in loaders) or any(evaluator.masks for evaluator in evaluators),
+        polygons_only=any(loader.pipeline.polygons_only for loader in loaders),
+        evaluated=any(evaluator.scores for evaluator in evaluators),
+        stock_metric=any(evaluator.stock_metric for evaluator in evaluators),
+        panoptic=any(user.panoptic for user in (*loaders, *evaluators)),
+        ignored={name for name in ignored if not any(name in loader.classes for loader in loaders)},
+    )
+
+
+def check_coco(cfg: Config, splits: Sequence[str], data: CocoData, progress: Progress) -> Iterator[Finding]:
+    """Runs every check of the COCO data of a config.
+
+    Args:
+        cfg: A whole config.
+        splits: The splits that will run.
+        data: What was read of them.
+        progress: Shows how many images are done.
+    """
+    yield from check_loader_configs(cfg, splits)
+    loaders = coco_loaders(cfg, splits)
+    yield from _check_loader_paths(loaders)
+    yield from check_evaluator_configs(cfg, splits)
+    yield from _check_evaluator_paths(coco_evaluators(cfg, splits), loaders)
+    for contents in data.files.values():
+        yield from contents.findings
+    settings = cfg.get('preflight') or {}
+    trusted = [str(Path(folder).resolve()) for folder in settings.get('trusted_folders', ())]
+    for loader in data.read_loaders:
+        contents = data.files[loader.file]
+        yield from check_classes(contents, loader.classes, loader.where, data.ignored)
+        yield from _check_remaining(data, loader)
+        yield from check_images(contents, loader, trusted, settings.get('images', True), progress)
+    yield from check_classes_of_splits(data.loaders)
+    yield from _check_evaluators(data)
+
+
+def _check_remaining(data: CocoData, loader: Loader) -> Iterator[Finding]:
+    contents = data.files[loader.file]
+    scores = all(e.scores for e in data.evaluators if {*e.splits} & {*loader.splits})
+    if scores and contents.images and loader.pipeline.labels:
+        yield from check_remaining(contents, loader, classes_match(contents, loader.classes, data.ignored))
+
+
+def _check_evaluators(data: CocoData) -> Iterator[Finding]:
+    """Checks each evaluator together with the loaders of its splits."""
+    for evaluator in data.evaluators:
+        for split in evaluator.splits:
+            loaders = [loader for loader in data.loaders if split in loader.splits]
+            if not (loaders and evaluator.of_all):
+                continue
+            yield from check_same_images(evaluator, loaders, data.files)
+            contents = data.files[evaluator.file]
+            for loader in loaders:
+                if loader.file != evaluator.file and contents.is_read:
+                    yield from check_classes(contents, loader.classes, evaluator.where, data.ignored)
+
+
+def _missing(loader: Loader) -> list[Path]:
+    """The files and folders of a loader that do not exist."""
+    return [path for path in (loader.file, loader.folder, loader.maps) if path and not path.exists()]
+
+
+def _check_loader_paths(loaders: Sequence[Loader]) -> Iterator[Finding]:
+    shown = set()
+    for loader in loaders:
+        tree = (PANOPTIC_TREE if loader.maps else COCO_TREE).format(root=loader.root or '.')
+        for path in _missing(loader):
+            text = f'{path.resolve()} does not exist'
+            if tree not in shown:
+                text += f'. Expected under data_root:\n{tree}\n{ELSEWHERE}'
+            shown.add(tree)
+            yield Finding('data-missing', loader.where, '', text)
+
+
+def _check_evaluator_paths(evaluators: Sequence[Evaluator], loaders: Sequence[Loader]) -> Iterator[Finding]:
+    """Names each missing file once, and not those that are missing for a loader too."""
+    named = {path for loader in loaders for path in _missing(loader)}
+    for evaluator in evaluators:
+        if not evaluator.file.exists() and evaluator.file not in named:
+            named.add(evaluator.file)
+            text = f'{evaluator.file} does not exist: set ann_file of {evaluator.splits[0]}_evaluator'
+            yield Finding('data-missing', evaluator.where, '', text)

@@ -1,0 +1,109 @@
+"""Reads files that `torch.save` wrote, without ever executing what is in them.
+
+Tensors come from `torch.load(weights_only=True)`. There is no fallback to an unpickler that allows more.
+"""
+
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from fishnet_mmdet.weights.containers import ZIP_ERRORS, reason
+from fishnet_mmdet.weights.errors import WeightsError
+
+REFUSED_GLOBAL = re.compile(r'unsupported (?:global: )?(?:global|class) ([\w.]+)', re.IGNORECASE)
+"""torch's words for an object that is neither a tensor nor one of the containers that it allows."""
+
+ALLOCATES = re.compile(r'(__builtin__|builtins) bytearray|torch(\.\w+)* \w*Tensor')
+"""Calls that torch allows although they take as many bytes as a number in the file says. Tensors are not saved so."""
+
+PICKLES_OF_LEGACY = 5
+"""Pickles at the beginning of a legacy file, before its tensors: magic number, protocol, system, content, keys."""
+
+
+def read_torch(path: Path, container: str, allow: Sequence[tuple[Any, str]] = ()) -> Mapping:
+    """Reads the content of a torch file; tensors are on the CPU.
+
+    Args:
+        path: The file.
+        container: 'torch zip' or 'torch legacy', from `containers.sniff`.
+        allow: As in `reading.read_checkpoint`.
+
+    Raises:
+        WeightsError: The file is damaged, holds anything but tensors and containers, or is not a mapping.
+    """
+    if container == 'torch zip':
+        _check_zip_sums(path)
+    check_calls(path, container)
+    try:
+        with torch.serialization.safe_globals(list(allow)) if allow else nullcontext():
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    # torch raises many kinds of errors for a damaged file, and one of them for a call that is not allowed.
+    except Exception as error:
+        if refused := REFUSED_GLOBAL.search(str(error)):
+            raise WeightsError(
+                f'{path} holds more than weights: unpickling it would call {refused[1]}. Refused, nothing was '
+                'executed. If you trust the file, load it where it was made and save only its state_dict'
+            ) from error
+        raise _damaged(path, error) from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f'{path} holds a {type(content).__name__}, not weights by name')
+    return content
+
+
+def check_calls(path: Path, container: str) -> None:
+    """Checks which calls a file asks torch for, without unpickling it.
+
+    Args:
+        path: The file.
+        container: 'torch zip' or 'torch legacy', from `containers.sniff`.
+
+    Raises:
+        WeightsError: A call takes an amount of memory that the file states, or a pickle cannot be parsed.
+    """
+    try:
+        for pickled in _pickles(path, container):
+            for opcode, argument, _ in pickletools.genops(pickled):
+                if opcode.name == 'GLOBAL' and ALLOCATES.fullmatch(argument):
+                    raise WeightsError(
+                        f'{path} holds more than weights: unpickling it would call {argument.replace(" ", ".")}, which '
+                        'takes as much memory as the file says. Refused'
+                    )
+    except WeightsError:
+        raise
+    except (*ZIP_ERRORS, IndexError, UnicodeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _pickles(path: Path, container: str) -> Iterator[IO[bytes]]:
+    if container == 'torch legacy':
+        with path.open('rb') as file:
+            for _ in range(PICKLES_OF_LEGACY):
+                # The caller reads one pickle to its end, where the next one begins.
+                yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.endswith('data.pkl'):
+                with archive.open(member) as file:
+                    yield file
+
+
+def _check_zip_sums(path: Path) -> None:
+    """Verifies the checksums that torch writes into its zip files but does not verify when it loads them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except ZIP_ERRORS as error:
+        raise WeightsError(f'{path} is damaged ({reason(error)}). Download it again') from error
+    if damaged:
+        raise WeightsError(f'{path} is damaged: the checksum of {damaged} is wrong. Download it again')
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f'{path} is damaged or not a weight file: {reason(error)}. Download it again')

@@ -1,0 +1,159 @@
+"""From a config to a run: what is read on a resume, and mistakes of the user in one line each."""
+
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import CONFIGS, demo_options
+from mmengine.config import Config
+from mmengine.registry import HOOKS
+from run_logs import log_of
+
+from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.training.launch import read_config
+from fishnet_mmdet.training.launch.runner import config_mistakes
+
+DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
+QUICK = dict(seed=5, workers=0, validate=False, ema=False)
+
+
+def bytes_read(run, rank=0):
+    """By the last training in a folder, on one rank."""
+    return int(re.findall(r'bytes read: (\d+)', log_of(run, rank))[-1])
+
+
+class TestReads:
+    """Of a resume, by the kernel's count of what each process has read."""
+
+    WIDE = dict(QUICK, width=500_000)
+
+    @pytest.fixture(scope='class')
+    def wide(self, forker, tmp_path_factory):
+        """A run of one epoch with a checkpoint of more than 30 MB, the bytes that it read, and pretrained weights."""
+        run = tmp_path_factory.mktemp('wide') / 'run'
+        assert forker.run(work_dir=str(run), epochs=1, tool=True, **self.WIDE) == [0], log_of(run)
+        pretrained = shutil.copy(run / 'epoch_1.pth', run.with_name('pretrained.pth'))
+        return run, bytes_read(run), str(pretrained)
+
+    def whole_reads(self, wide, run, rank=0):
+        """How often the checkpoint was read whole."""
+        return (bytes_read(run, rank) - wide[1]) / (wide[0] / 'epoch_1.pth').stat().st_size
+
+    def test_the_count_sees_pretrained_files(self, forker, wide, tmp_path):
+        """Without a resume, the pretrained file is checked, and then loaded."""
+        job = dict(self.WIDE, work_dir=str(tmp_path / 'run'), epochs=1, tool=True, pretrained=wide[2])
+        assert forker.run(**job) == [0], log_of(tmp_path / 'run')
+        assert 1.8 < self.whole_reads(wide, tmp_path / 'run') < 2.4
+
+    @pytest.mark.parametrize('ranks', [1, 2])
+    @pytest.mark.parametrize('how', ['auto', 'by name'])
+    def test_a_resume_reads_its_checkpoint_once_on_each_rank(self, forker, wide, tmp_path, ranks, how):
+        """Once for the checksums and once for the tensors. The pretrained file is not there: nobody looks for it."""
+        run = shutil.copytree(wide[0], tmp_path / 'run')
+        source = 'auto' if how == 'auto' else str(run / 'epoch_1.pth')
+        job = dict(self.WIDE, work_dir=str(run), epochs=2, tool=True, ranks=ranks, pretrained='/nowhere.pth')
+        assert forker.run(**job, **{'from': source}) == [0] * ranks, log_of(run)
+        assert 'resumed epoch: 1' in log_of(run)
+        for rank in range(ranks):
+            assert 1.8 < self.whole_reads(wide, run, rank) < 2.4
+
+    def test_any_runner_reads_it_once_too(self, forker, wide, tmp_path):
+        """As other people's train tools resume: resume=True, and MMEngine asks for what `last_checkpoint` names."""
+        run = shutil.copytree(wide[0], tmp_path / 'run')
+        assert forker.run(**self.WIDE, work_dir=str(run), epochs=2, resume=True) == [0], log_of(run)
+        assert 'resumed epoch: 1' in log_of(run)
+        assert 1.8 < self.whole_reads(wide, run) < 2.4
+
+
+class TestIncompleteCheckpoints:
+    """A resume whose checkpoint lacks weights of the model."""
+
+    @pytest.fixture
+    def run(self, forker, tmp_path):
+        """A run whose checkpoint has lost a layer, and the whole checkpoint beside it."""
+        run = tmp_path / 'run'
+        assert forker.run(work_dir=str(run), epochs=1, **QUICK) == [0]
+        shutil.copy(run / 'epoch_1.pth', tmp_path / 'whole.pth')
+        content = torch.load(run / 'epoch_1.pth', weights_only=True)
+        del content['state_dict']['layers.0.weight']
+        torch.save(content, run / 'epoch_1.pth')
+        return run
+
+    def resume(self, forker, run, **more):
+        return forker.run(**QUICK, work_dir=str(run), epochs=2, tool=True, **{'from': 'auto'}, **more)
+
+    def test_is_refused(self, forker, run):
+        assert self.resume(forker, run) == [1]
+        told = log_of(run)
+        assert 'lacks weights of the model' in told and 'layers.0.weight' in told and 'strict_resume=False' in told
+        assert 'Traceback' not in told
+
+    def test_a_pretrained_file_may_provide_them(self, forker, run):
+        """As for a frozen part that a hook keeps out of checkpoints."""
+        assert self.resume(forker, run, pretrained=str(run.with_name('whole.pth'))) == [0], log_of(run)
+
+    def test_the_switch_accepts_them(self, forker, run):
+        assert self.resume(forker, run, strict_resume=False) == [0], log_of(run)
+        assert 'missing keys in source state_dict: layers.0.weight' in log_of(run)
+
+
+class TestMistakes:
+    """In one line each, without a traceback."""
+
+    @pytest.mark.parametrize(
+        'option, told',
+        [
+            ("model.backbone.arch='fishnet151'", 'fishnet151'),
+            ('model.backbone.out_indices=(0,5)', 'out_indices'),
+            ('model.backbone.type=FishNat', "type='FishNat' is not a registered model"),
+            ('model.backbone.norm_cfg.type=BM', "norm_cfg.type='BM': not a registered layer"),
+            ('model.backbone.depht=50', "FishNet got an unexpected keyword argument 'depht'"),
+            ('model.neck.in_channels=None', None),
+            ('optim_wrapper.optimizer.type=SDG', "optim_wrapper.optimizer.type='SDG' is not a registered optimizer"),
+            ('optim_wrapper.optimizer.momentun=0.9', "AdamW got an unexpected keyword argument 'momentun'"),
+            ('default_hooks.checkpoint.max_keep_ckpts=1', 'max_keep_ckpts = 1 must be at least 2'),
+            ('custom_hooks.99.type=X', '--cfg-options custom_hooks.99.type'),
+        ],
+    )
+    def test_a_setting(self, demo_data, tmp_path, run_tool, option, told):
+        done = run_tool(
+            'tools/train.py', DEMO, '--work-dir', tmp_path, '--cfg-options', *demo_options(demo_data), option
+        )
+        assert done.returncode == 1
+        if told is None:
+            # Not certain to be the user's: the traceback stays.
+            assert 'Traceback' in done.stderr
+            return
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith('error: ') and told in last and 'Traceback' not in done.stderr, done.stderr[-2000:]
+
+    def test_an_option_without_a_value(self, tmp_path, run_tool):
+        done = run_tool('tools/train.py', DEMO, '--work-dir', tmp_path, '--cfg-options', 'model.backbone')
+        assert done.returncode == 2 and "'model.backbone' is not of the form key=value" in done.stderr
+
+    def test_a_bug_keeps_its_traceback(self):
+        cfg = Config(dict(model=dict(type='X', width=3)))
+        with pytest.raises(TypeError), config_mistakes(cfg):
+            SimpleNamespace(1, 2, 3)
+        with pytest.raises(KeyError, match='width'), config_mistakes(cfg):
+            {}['width']
+
+        class Broken:
+            def __init__(self):
+                super().__init__(depth=3)
+
+        with pytest.raises(TypeError), config_mistakes(cfg):
+            Broken()
+
+    def test_a_missing_argument_of_a_config(self):
+        with pytest.raises(ConfigError, match='PrepareTTAHook missing 1 required.*tta_cfg'), config_mistakes(Config()):
+            HOOKS.build(dict(type='PrepareTTAHook'))
+
+    def test_configs_that_cannot_be_read(self, tmp_path):
+        (tmp_path / 'broken.py').write_text('model = dict(')
+        with pytest.raises(ConfigError, match='cannot be read as a config: SyntaxError'):
+            read_config(str(tmp_path / 'broken.py'))
+        with pytest.raises(ConfigError, match='config file not found'):
+            read_config(str(tmp_path / 'none.py'))
