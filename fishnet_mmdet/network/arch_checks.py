@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fishnet_mmdet.errors import ConfigError
 
-if TYPE_CHECKING:
-    from fishnet_mmdet.network.arch import FishNetArch
 
-
-def check_arch(arch: 'FishNetArch', choices: Mapping[str, Sequence[str]]) -> None:
+def check_arch(arch: Any, choices: Mapping[str, Sequence[str]]) -> None:
     """Checks every field by itself, then the widths against each other.
 
     Args:
-        arch: The architecture.
+        arch: A `FishNetArch`.
         choices: Allowed values of the fields that are named choices.
 
     Raises:
@@ -54,7 +51,7 @@ def _check_multiple(name: str, values: tuple[int, ...], of: int, why: str) -> No
         raise ConfigError(f'arch.{name} = {values} must be multiples of {of}: {why}')
 
 
-def _check_reductions(arch: 'FishNetArch') -> None:
+def _check_reductions(arch: Any) -> None:
     for stage, row in enumerate(arch.body_rows):
         if row.in_width % row.width:
             raise ConfigError(
@@ -63,7 +60,7 @@ def _check_reductions(arch: 'FishNetArch') -> None:
             )
 
 
-def _check_groups(arch: 'FishNetArch') -> None:
+def _check_groups(arch: Any) -> None:
     for row in arch.rows if arch.group_width else ():
         for block in filter(None, (row, row.transfer)):
             if block.width // 2 % block.group_width:
