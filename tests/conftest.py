@@ -14,7 +14,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 REPO = Path(__file__).resolve().parent.parent
 CONFIGS = REPO / 'configs'
 REAL_DATA = REPO.parent / 'shared' / 'data'
-READ_AT_START = {'PYTHONPATH', 'PYTHONHASHSEED', 'OMP_NUM_THREADS', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'}
+READ_AT_START = {'PYTHONPATH', 'PYTHONHASHSEED', 'OMP_NUM_THREADS'}
 """Environment variables that Python or torch read when they start."""
 
 

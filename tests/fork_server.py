@@ -18,8 +18,6 @@ import time
 import traceback
 from pathlib import Path
 
-import torch
-
 TESTS = Path(__file__).resolve().parent
 
 
@@ -178,8 +176,6 @@ def run_script(request):
     os.chdir(request['cwd'])
     sys.argv = request['argv']
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    if request['env']['OMP_NUM_THREADS'] != '1':
-        torch.set_num_threads(int(request['env']['OMP_NUM_THREADS']))
     status = guarded(lambda: runpy.run_path(sys.argv[0], run_name='__main__'))
     sys.stdout.flush()
     atexit._run_exitfuncs()
