@@ -1,4 +1,4 @@
-"""Training on what is sound, what is remembered of images, the tools, and the time it all takes."""
+"""Training on the valid rest of bad data, the cache of images, the tools, and the time that checks take."""
 
 import json
 import os
