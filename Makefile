@@ -1,7 +1,8 @@
-# `make demo` and `make test` are all a stranger needs. Both set up first; a finished set-up is checked in seconds.
+# `make demo` and `make test` are the commands to begin with. Both run the set-up first, which takes seconds once it is
+# complete.
 PYTHON ?= python3
 VENV ?= .venv
-# Another build of torch? For example, CUDA 12.8 wheels:
+# To install another build of torch, for example CUDA 12.8 wheels:
 #   make TORCH_SPEC='torch==2.11.0 torchvision==0.26.0 --index-url https://download.pytorch.org/whl/cu128' demo
 TORCH_SPEC ?= torch==2.11.0 torchvision==0.26.0
 
@@ -10,7 +11,8 @@ DEMO_CONFIG = configs/mask_rcnn_fishnet_demo.py
 DEMO_DIR = work_dirs/demo
 CHAIN_CONFIG = configs/mask_rcnn_fishnet_demo_pretrained.py
 CHAIN_DIR = work_dirs/demo_chain
-# Two processes of one thread each: on maps as small as the demo's, a second thread within a process gains nothing.
+# Two processes of one thread each: on feature maps as small as the demo's, a second thread does not make a process
+# faster.
 TWO = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per_node=2
 
 .PHONY: setup doctor demo demo-chain lint format test test-long
@@ -45,6 +47,7 @@ format: setup
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
+# Two workers of one thread each; see tests/conftest.py.
 test: lint
 	$(RUN) -m pytest
 

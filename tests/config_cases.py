@@ -44,6 +44,6 @@ def load(name):
 @cache
 def build(name):
     """The model of a config, on the meta device; nobody changes it but `train` and `eval`."""
-    cfg = _read(name)
+    cfg = load(name)
     with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
         return MODELS.build({**cfg.model, 'type': f'{cfg.default_scope}.{cfg.model.type}'})

@@ -14,7 +14,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 REPO = Path(__file__).resolve().parent.parent
 CONFIGS = REPO / 'configs'
 REAL_DATA = REPO.parent / 'shared' / 'data'
-READ_AT_START = {'PYTHONPATH', 'PYTHONHASHSEED', 'OMP_NUM_THREADS', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'}
+READ_AT_START = {'PYTHONPATH', 'PYTHONHASHSEED', 'OMP_NUM_THREADS'}
 """Environment variables that Python or torch read when they start."""
 
 
@@ -29,6 +29,15 @@ def cache_of_the_session(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
         yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def model_cards():
+    """Configs are read faster. Not imported for tests without MMEngine."""
+    if 'mmengine' in sys.modules:
+        import model_cards
+
+        model_cards.read_each_once()
 
 
 @pytest.fixture(scope='session')

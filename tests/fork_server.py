@@ -18,8 +18,6 @@ import time
 import traceback
 from pathlib import Path
 
-import torch
-
 TESTS = Path(__file__).resolve().parent
 
 
@@ -112,9 +110,11 @@ def free_port():
 
 def serve():
     import mmdet.utils
+    import model_cards
     import tiny_run
     import torch._dynamo
     import torchvision
+    from mmengine.config import Config
     from mmengine.utils.dl_utils import collect_env
 
     import fishnet_mmdet
@@ -124,6 +124,8 @@ def serve():
         assert imported
     mmdet.utils.register_all_modules(init_default_scope=False)
     collect_env()
+    model_cards.read_each_once()
+    Config.fromfile(TESTS.parent / 'configs' / 'mask_rcnn_fishnet_demo.py')
     tiny_run.define()
     replies = os.fdopen(os.dup(1), 'w')
     statuses = {}
@@ -174,8 +176,6 @@ def run_script(request):
     os.chdir(request['cwd'])
     sys.argv = request['argv']
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    if request['env']['OMP_NUM_THREADS'] != '1':
-        torch.set_num_threads(int(request['env']['OMP_NUM_THREADS']))
     status = guarded(lambda: runpy.run_path(sys.argv[0], run_name='__main__'))
     sys.stdout.flush()
     atexit._run_exitfuncs()

@@ -1,14 +1,16 @@
-"""FishNet-150 from random weights on a handful of real images, until it knows them by heart.
+"""FishNet-150 from random weights on a few real images, until it predicts every object of them.
 
-COCO_ROOT names the images, OVERFIT_ANNOTATIONS their annotations; test_training.py picks both.
+The environment variables COCO_ROOT and OVERFIT_ANNOTATIONS name the images and their annotations;
+tests/training/test_training.py sets both.
 """
 
 _base_ = '../configs/mask_rcnn_fishnet150_fpn.py'
 
 annotations = '{{$OVERFIT_ANNOTATIONS:annotations/overfit.json}}'
 scale = (256, 224)
-width = 128  # of FPN and of the heads
-# RoIAlign runs on one core: one sample a bin.
+# Channels of FPN and of the heads.
+width = 128
+# RoIAlign runs on one core: one sample per bin.
 roi_extractor = dict(out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1))
 max_epochs = 150
 norm_cfg = dict(type='BN', requires_grad=True)

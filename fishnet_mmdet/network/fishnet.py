@@ -43,7 +43,7 @@ class FishNet(BaseModule):
         out_indices: Which levels to return, of 0 to 3: the refined features of head stages 1-3 before down-sampling,
             and the last concatenation (paper 4.4: FPN is attached to the fish head).
         frozen_stages: Parts that training must not change: -1 none, 0 the stem, s = 1 to 3 also the tail stages up to
-            s. They take no gradient and their norms stay in eval mode.
+            s, 4 the whole backbone. They take no gradient and their norms stay in eval mode.
         norm_cfg: Norm of all five parts. `requires_grad=False` fixes its affine parameters.
         norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
         with_cp: What backward recomputes instead of keeping: 'norm' (norms and ReLUs: half the memory under live BN),
@@ -120,6 +120,25 @@ class FishNet(BaseModule):
         """Every stage after the stem with its row, in the order in which the image meets them."""
         return list(zip(self.arch.rows, (*self.tail, self.bridge, *self.body, *self.head), strict=True))
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, for layer-wise decay of the learning rate by mmpretrain's optimizer constructor.
+
+        Args:
+            param_name: Name of the parameter in its model.
+            prefix: Name of the backbone in that model, such as `backbone.`.
+
+        Returns:
+            The depth, 0 in the stem and one more in each stage that the image meets, and the number of depths. The last
+            depth is that of everything behind the backbone.
+        """
+        first = {'stem': 0, 'tail': 1, 'bridge': 4, 'body': 5, 'head': 8}
+        number = len(self.stages) + 2
+        part, _, rest = param_name.removeprefix(prefix).partition('.')
+        if not param_name.startswith(prefix) or part not in first:
+            return number - 1, number
+        stage = rest.partition('.')[0]
+        return first[part] + (int(stage) if part in ('tail', 'body', 'head') else 0), number
+
     def compile_parts(self, options: Mapping) -> None:
         """Compiles each of the five parts, in place, with these options of `torch.compile`.
 
@@ -137,8 +156,8 @@ class FishNet(BaseModule):
         Returns:
             Level i as (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up.
         """
-        memory_format = memory_format_of(image)
         if self.channels_last:
+            memory_format = memory_format_of(image)
             image = image.contiguous(memory_format=torch.channels_last)
 
         *tail, deepest = self.tail(self.stem(image))  # 64 @ 1/4, 128 @ 1/8, 256 @ 1/16; 512 @ 1/32
@@ -181,9 +200,9 @@ class FishNet(BaseModule):
                 part.with_cp = True
 
     def _freeze(self) -> None:
-        if self.frozen_stages >= 0:
-            for part in (self.stem, *self.tail[: self.frozen_stages]):
-                part.eval().requires_grad_(False)
+        parts = self.children() if self.frozen_stages == 4 else (self.stem, *self.tail)[: self.frozen_stages + 1]
+        for part in parts:
+            part.eval().requires_grad_(False)
         # Parts that no returned level depends on take no gradient, so that DDP does not look for it.
         last = max(self.out_indices)
         for level, stage in enumerate(self.head):
@@ -202,10 +221,10 @@ def _check_levels(in_channels: int, out_indices: Sequence[int], frozen_stages: i
             f'out_indices = {out_indices!r} must be increasing indices out of 0, 1, 2, 3: '
             'head stages 1-3 before down-sampling, and the last concatenation'
         )
-    if frozen_stages not in range(-1, 4):
+    if frozen_stages not in range(-1, 5):
         raise ConfigError(
-            f'frozen_stages = {frozen_stages!r} must be -1 (nothing), 0 (the stem), or 1, 2, 3 (also '
-            'the tail stages up to that one)'
+            f'frozen_stages = {frozen_stages!r} must be -1 (nothing), 0 (the stem), 1, 2, 3 (also the tail stages up '
+            'to that one) or 4 (the whole backbone)'
         )
 
 

@@ -101,7 +101,8 @@ class SqueezeExcitation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, width, 1, 1)."""
         x = F.adaptive_avg_pool2d(norm_relu(self.norm, x), 1)
-        return torch.sigmoid(self.excite(F.relu(self.squeeze(x), inplace=True)))
+        # Not in place: a full backward hook of the convolution would forbid it.
+        return torch.sigmoid(self.excite(F.relu(self.squeeze(x))))
 
 
 class Bridge(Recomputable):

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.key_naming import CLASSIFIER_LAYERS, DETECTOR_HEADS
+
+COUNTER = 'num_batches_tracked'
+"""Last part of the key of a counter."""
 
 MAX_ROWS = 20
 """Rows of a table of misfits. With the wrong network hundreds of keys do not fit, and a few of them are enough."""
@@ -54,6 +58,7 @@ def fit(
     misfits = [Misfit('missing', named(key), shown(target[key])) for key in target if key not in state]
     misfits += [Misfit('unexpected', key) for key in unexpected]
     misfits += [Misfit('unexpected', named(key), shown(state[key])) for key in state if key not in target]
+    state = {key: _as_counter(value) if key.endswith(COUNTER) else value for key, value in state.items()}
     for key in target.keys() & state.keys():
         have, want = state[key], target[key]
         if have.shape != want.shape or have.is_floating_point() != want.is_floating_point():
@@ -61,6 +66,16 @@ def fit(
     if misfits:
         raise WeightsError(f'{what}: {summary(misfits)}\n{misfit_table(misfits)}')
     return {key: state[key] for key in target}
+
+
+def _as_counter(value: Tensor) -> Tensor:
+    """BN's counter as an integer; a state dict that was cast to half or float as a whole has it as a float.
+
+    Beyond 65,504, half has infinity in its place. Only BN without momentum reads the counter.
+    """
+    if not value.is_floating_point():
+        return value
+    return value.double().nan_to_num(posinf=torch.finfo(value.dtype).max).long()
 
 
 def shown(tensor: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Every config takes a training step, through tools/train.py, at its real depth and width; minutes, so marked long."""
+"""Every config takes a training step through tools/train.py, at its real depth and width. Minutes, so marked long."""
 
 import re
 
@@ -6,17 +6,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from config_cases import CLASSIFIERS, DETECTORS, load
 from conftest import CONFIGS, demo_options
-from mmengine.config import Config
 from seeded import seed
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.lab.demo_data.demo import ClassesSpec, DemoSpec, make_demo_classes, make_demo_data
 
 NO_VALIDATION = ['val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']
-DETECTORS = sorted(p.stem for p in CONFIGS.glob('*_rcnn_*.py'))
-IMAGENET = sorted(p.stem for p in CONFIGS.glob('imagenet_*.py'))
+IMAGENET = [name for name in CLASSIFIERS if name.startswith('imagenet')]
 LOADER = 'train_dataloader'
+ONE_EPOCH = [*NO_VALIDATION, 'train_cfg.max_epochs=1', 'default_hooks.logger.interval=1']
+NO_WORKERS = [f'{LOADER}.num_workers=0', f'{LOADER}.persistent_workers=False']
 
 pytestmark = pytest.mark.long
 
@@ -46,86 +47,60 @@ def weights(backbone, folder):
     return folder / 'fish.pth'
 
 
-def run_step(done):
+@pytest.fixture
+def take_step(run_tool, tmp_path):
+    def take(name, settings, **env):
+        flags = ['--work-dir', tmp_path, '--cfg-options', *settings]
+        check_losses(run_tool('tools/train.py', CONFIGS / f'{name}.py', *flags, env=env, timeout=600))
+
+    return take
+
+
+def check_losses(done):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     losses = re.findall(r'Epoch\(train\).* loss: ([\d.]+)', done.stdout + done.stderr)
     assert losses and all(float(loss) > 0 for loss in losses)
 
 
 @pytest.mark.parametrize('name', DETECTORS)
-def test_detectors(name, one_image, tmp_path, run_tool):
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    settings = [*demo_options(one_image), *NO_VALIDATION, 'train_cfg.max_epochs=1']
+def test_detectors(name, one_image, tmp_path, take_step):
+    settings = [s for s in demo_options(one_image) if not s.startswith(('val_dataloader.', 'val_evaluator.'))]
+    settings += ONE_EPOCH
     if 'demo' not in name:
         settings += [
             f'{LOADER}.dataset.metainfo.classes=disc,box,triangle',
             f'{LOADER}.dataset.data_prefix.img=train/',
+            f'{LOADER}.dataset.ann_file=annotations/instances_train.json',
         ]
-        settings += [f'{LOADER}.dataset.ann_file=annotations/instances_train.json']
         size = 'crop_size=(64,64)' if 'nuclei' in name else 'scale=(128,128)'
         settings += [f'{LOADER}.dataset.pipeline.2.{size}']
         heads = ('bbox_head', 'mask_head') if name.startswith('mask') else ('bbox_head',)
         settings += [f'model.roi_head.{head}.num_classes=3' for head in heads]
-    backbone = cfg.model.backbone
-    if backbone.type != 'FishNet':  # weights of the baselines are on the network
+    backbone = load(name).model.backbone
+    if backbone.type != 'FishNet':
+        # Weights of the baselines are on the network.
         settings += ['model.backbone.init_cfg=None', 'model.backbone.norm_eval=False']
         settings += ['model.backbone.norm_cfg.requires_grad=True', 'model.backbone.frozen_stages=-1']
     elif backbone.init_cfg:
         settings += [f'model.backbone.init_cfg.checkpoint={weights(backbone, tmp_path)}']
-    elif backbone.norm_cfg.type == 'SyncBN':  # which knows no CPU
+    elif backbone.norm_cfg.type == 'SyncBN':
+        # It does not run on a CPU.
         settings += ['model.backbone.norm_cfg.type=BN', 'model.neck.norm_cfg.type=BN']
-    settings = [s for s in settings if not s.startswith(('val_dataloader.', 'val_evaluator.'))]
-    run_step(
-        run_tool(
-            'tools/train.py',
-            CONFIGS / f'{name}.py',
-            '--work-dir',
-            tmp_path,
-            '--cfg-options',
-            *settings,
-            timeout=600,
-        )
-    )
+    take_step(name, settings)
 
 
 @pytest.mark.parametrize('name', IMAGENET)
-def test_classifiers(name, thousand_classes, tmp_path, run_tool):
-    settings = [
-        *NO_VALIDATION,
-        'train_cfg.max_epochs=1',
-        f'{LOADER}.batch_size=3',
-        'default_hooks.logger.interval=1',
-    ]
-    settings += [f'{LOADER}.num_workers=0', f'{LOADER}.persistent_workers=False']
-    run_step(
-        run_tool(
-            'tools/train.py',
-            CONFIGS / f'{name}.py',
-            '--work-dir',
-            tmp_path,
-            '--cfg-options',
-            *settings,
-            env={'IMAGENET_ROOT': str(thousand_classes)},
-            timeout=600,
-        )  # fmt: skip
-    )
+def test_classifiers(name, thousand_classes, take_step):
+    settings = [*ONE_EPOCH, *NO_WORKERS, f'{LOADER}.batch_size=3']
+    take_step(name, settings, IMAGENET_ROOT=str(thousand_classes))
 
 
 @pytest.mark.parametrize('name', ['tiny_imagenet_fishnet99', 'tiny_imagenet_fishnet150'])
-def test_tiny_imagenet(name, tmp_path, run_tool):
+def test_tiny_imagenet(name, tmp_path, take_step):
     for index in range(200):
-        (tmp_path / 'tiny/train' / f'n{index:08d}' / 'images').mkdir(parents=True)
+        folder = tmp_path / 'tiny/train' / f'n{index:08d}' / 'images'
+        folder.mkdir(parents=True)
         if index % 50 == 0:
-            cv2.imwrite(
-                str(tmp_path / f'tiny/train/n{index:08d}/images/x.JPEG'),
-                np.full((64, 64, 3), index, np.uint8),
-            )
-    settings = [*NO_VALIDATION, 'train_cfg.max_epochs=1', f'{LOADER}.batch_size=4', f'{LOADER}.num_workers=0']
-    settings += [
-        f'{LOADER}.persistent_workers=False',
-        'default_hooks.logger.interval=1',
-        'param_scheduler=None',
-    ]
-    config = CONFIGS / f'{name}.py'
-    environment = {'TINY_IMAGENET_ROOT': str(tmp_path / 'tiny')}
-    run_step(run_tool('tools/train.py', config, '--work-dir', tmp_path, '--cfg-options', *settings, env=environment))
+            cv2.imwrite(str(folder / 'x.JPEG'), np.full((64, 64, 3), index, np.uint8))
+    settings = [*ONE_EPOCH, *NO_WORKERS, f'{LOADER}.batch_size=4', 'param_scheduler=None']
+    take_step(name, settings, TINY_IMAGENET_ROOT=str(tmp_path / 'tiny'))

@@ -251,7 +251,7 @@ def test_seeded_init_is_repeatable_and_kaiming():
         (dict(out_indices=(1, 0)), 'out_indices'),
         (dict(out_indices=(1, 1)), 'out_indices'),
         (dict(out_indices=2), 'out_indices'),
-        (dict(frozen_stages=4), 'frozen_stages.*-1.*3'),
+        (dict(frozen_stages=5), 'frozen_stages.*-1.*4'),
         (dict(frozen_stages=-2), 'frozen_stages'),
         (dict(norm_cfg=dict(requires_grad=False)), 'norm_cfg.*type'),
         (dict(norm_cfg='BN'), 'norm_cfg'),

@@ -14,8 +14,10 @@ from mmdet.registry import MODELS as DET_MODELS
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.model import Sequential
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
+from seeded import NARROW
 from torch import nn
 
 from fishnet_mmdet import (
@@ -26,8 +28,10 @@ from fishnet_mmdet import (
     NonFiniteGuard,
     PlainCheckpoints,
 )  # fmt: skip
+from fishnet_mmdet.training.checkpoints.complete import CompleteResume
 from fishnet_mmdet.training.checkpoints.plain import to_plain
 from fishnet_mmdet.training.guards.class_count import mismatches
+from fishnet_mmdet.weights.reading import WeightsError
 
 
 def test_hooks_are_mmengines():
@@ -48,8 +52,6 @@ class TestEarlyClipping:
 
 class TestFixedNormGuard:
     def runner(self, **kwargs):
-        from test_fishnet import NARROW
-
         return SimpleNamespace(model=nn.ModuleDict({'backbone': FishNet(NARROW, **kwargs)}))
 
     FIXED = dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
@@ -283,6 +285,43 @@ class TestClassCountGuard:
     def test_a_single_class_without_its_comma(self):
         with pytest.raises(ValueError, match=r"classes=\('fish',\)"):
             ClassCountGuard().before_val(self.runner(('a', 'b'), 'fish'))
+
+
+class TestCompleteResume:
+    """Which modules still read their pretrained file on a resume."""
+
+    FROM_FILE = dict(type='Pretrained', checkpoint='/nowhere.pth')
+
+    def model(self):
+        model = Sequential(Sequential(nn.Linear(2, 3)), Sequential(nn.BatchNorm1d(3)))
+        model[0].init_cfg = [dict(type='Normal', layer='Linear', std=0.1), self.FROM_FILE]
+        model[1].init_cfg = self.FROM_FILE
+        # As mmdet keeps the teacher of a distillation out of its student's checkpoints.
+        model.__dict__['teacher'] = Sequential(nn.Linear(2, 3), init_cfg=self.FROM_FILE)
+        return model
+
+    def marked(self, lacking=()):
+        model = self.model()
+        shapes = {key: value.shape for key, value in model.state_dict().items() if key not in lacking}
+        hook = CompleteResume(shapes)
+        hook.before_run(SimpleNamespace(model=model))
+        return hook, model, [module.is_init for module in (model, model[0], model[1], model.teacher)]
+
+    def test_none_of_a_complete_checkpoint(self):
+        hook, model, marked = self.marked()
+        assert marked == [False, True, True, False]
+        # It would fail on a file that is read.
+        model.init_weights()
+        hook.after_load_checkpoint(SimpleNamespace(model=model), {'state_dict': {**model.state_dict(), 'more': 1}})
+
+    def test_those_whose_weights_are_lacking(self):
+        lacking = ('1.0.running_mean',)
+        hook, model, marked = self.marked(lacking)
+        assert marked == [False, True, False, False]
+        state = {key: value for key, value in model.state_dict().items() if key not in lacking}
+        hook.after_load_checkpoint(SimpleNamespace(model=model), {'state_dict': state})
+        with pytest.raises(WeightsError, match='(?s)would stay random.*0.0.weight'):
+            hook.after_load_checkpoint(SimpleNamespace(model=model), {'state_dict': {'0.0.bias': state['0.0.bias']}})
 
 
 class TestPlainCheckpoints:

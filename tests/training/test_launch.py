@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import CONFIGS, demo_options
+from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS
 from run_logs import log_of
 
@@ -103,31 +105,43 @@ class TestMistakes:
     """In one line each, without a traceback."""
 
     @pytest.mark.parametrize(
-        'option, told',
+        'option, expected',
         [
             ("model.backbone.arch='fishnet151'", 'fishnet151'),
-            ('model.backbone.out_indices=(0,5)', 'out_indices'),
             ('model.backbone.type=FishNat', "type='FishNat' is not a registered model"),
-            ('model.backbone.norm_cfg.type=BM', "norm_cfg.type='BM': not a registered layer"),
-            ('model.backbone.depht=50', "FishNet got an unexpected keyword argument 'depht'"),
-            ('model.neck.in_channels=None', None),
-            ('optim_wrapper.optimizer.type=SDG', "optim_wrapper.optimizer.type='SDG' is not a registered optimizer"),
             ('optim_wrapper.optimizer.momentun=0.9', "AdamW got an unexpected keyword argument 'momentun'"),
-            ('default_hooks.checkpoint.max_keep_ckpts=1', 'max_keep_ckpts = 1 must be at least 2'),
             ('custom_hooks.99.type=X', '--cfg-options custom_hooks.99.type'),
+            ('model.neck.in_channels=None', None),
         ],
     )
-    def test_a_setting(self, demo_data, tmp_path, run_tool, option, told):
-        done = run_tool(
-            'tools/train.py', DEMO, '--work-dir', tmp_path, '--cfg-options', *demo_options(demo_data), option
-        )
+    def test_a_setting(self, demo_data, tmp_path, run_tool, option, expected):
+        options = [*demo_options(demo_data), option]
+        done = run_tool('tools/train.py', DEMO, '--work-dir', tmp_path, '--cfg-options', *options)
         assert done.returncode == 1
-        if told is None:
+        if expected is None:
             # Not certain to be the user's: the traceback stays.
             assert 'Traceback' in done.stderr
             return
         last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith('error: ') and told in last and 'Traceback' not in done.stderr, done.stderr[-2000:]
+        assert last.startswith('error: ') and expected in last and 'Traceback' not in done.stderr, done.stderr[-2000:]
+
+    @pytest.mark.parametrize(
+        'key, value, expected',
+        [
+            ('out_indices', (0, 5), 'out_indices'),
+            ('depht', 50, "FishNet got an unexpected keyword argument 'depht'"),
+            ('norm_cfg', dict(type='BM'), "norm_cfg.type='BM': not a registered layer"),
+        ],
+    )
+    def test_an_argument_of_the_backbone(self, key, value, expected):
+        cfg = Config(dict(model=dict(type='FishNet', arch='fishnet99', **{key: value})))
+        with pytest.raises(ConfigError, match=re.escape(expected)), config_mistakes(cfg), torch.device('meta'):
+            MODELS.build(cfg.model)
+
+    def test_an_unknown_optimizer(self):
+        cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SDG', lr=1.0))))
+        with pytest.raises(ConfigError, match="optimizer.type='SDG' is not a registered"), config_mistakes(cfg):
+            build_optim_wrapper(torch.nn.Linear(1, 1), cfg.optim_wrapper)
 
     def test_an_option_without_a_value(self, tmp_path, run_tool):
         done = run_tool('tools/train.py', DEMO, '--work-dir', tmp_path, '--cfg-options', 'model.backbone')

@@ -17,6 +17,7 @@ from fishnet_mmdet import SeededBatches
 from fishnet_mmdet.training.checkpoints.random_state import RandomState
 
 BY_ITER = dict(by_epoch=False, interval=4)
+QUICK = dict(seed=5, workers=0, validate=False, ema=False)
 
 
 # what is run, the iteration before which it is killed, and the last checkpoint
@@ -54,6 +55,17 @@ def test_resumed_equals_uninterrupted(forker, tmp_path, ranks, case):
     assert 'resumed epoch' in log_of(tmp_path / 'parts')
     assert 'not exactly' not in log_of(tmp_path / 'parts')
     assert_same_run(tmp_path / 'parts', tmp_path / 'whole', last)
+
+
+def test_a_loop_with_its_own_run(forker, tmp_path):
+    """A subclass that does not call the `run` of the loop above it."""
+    job = dict(QUICK, loop='iter', loop_type='OwnRun', iters=16, checkpoint=BY_ITER)
+    assert forker.run(work_dir=str(tmp_path / 'whole'), **job) == [0]
+    assert forker.run(work_dir=str(tmp_path / 'parts'), mischief=dict(die_at=10), **job) == [-9]
+    assert forker.run(work_dir=str(tmp_path / 'parts'), resume=True, **job) == [0], log_of(tmp_path / 'parts')
+    ours, theirs = (torch.load(tmp_path / run / 'iter_16.pth', weights_only=True) for run in ('parts', 'whole'))
+    for key in ('state_dict', 'optimizer', 'loop'):
+        assert_same(ours[key], theirs[key])
 
 
 def test_without_a_seed_the_resumed_run_takes_up_the_first_ones(forker, tmp_path):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from fishnet_mmdet.network.ops.lean import keeps_for_backward
 from fishnet_mmdet.network.ops.memory_format import memory_format_of
 
 
@@ -11,7 +12,7 @@ def channel_sum(x: Tensor, k: int) -> Tensor:
     """Sums k neighbouring channels: (N, C, H, W) -> (N, C / k, H, W). Memory formats stay, the gradient's too."""
     if torch.compiler.is_compiling():
         return x.unflatten(1, (-1, k)).sum(2)
-    if x.requires_grad and torch.is_grad_enabled():
+    if keeps_for_backward(x):
         return ChannelSum.apply(x, k)
     return _add_slices(x, k)
 

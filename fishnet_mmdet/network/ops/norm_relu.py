@@ -11,16 +11,24 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fishnet_mmdet.network.ops.lean import keeps_for_backward
+
 
 def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
     """`relu(norm(x))`, lean where `norm` is a fixed BatchNorm; the results are the same bit for bit.
 
     Shape: (N, C, H, W) -> (N, C, H, W). A compiler gets the plain operations and decides by itself what to keep.
     """
-    lean = is_fixed(norm) and x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    if lean:
+    if is_fixed(norm) and keeps_for_backward(x) and not _is_watched(norm):
         return FixedNormReLU.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
     return F.relu(norm(x), inplace=True)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether hooks wait for a call of the module itself."""
+    return bool(
+        module._forward_pre_hooks or module._forward_hooks or module._backward_pre_hooks or module._backward_hooks
+    )
 
 
 def is_fixed(norm: nn.Module) -> bool:

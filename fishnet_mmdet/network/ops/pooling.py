@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from fishnet_mmdet.network.ops.lean import keeps_for_backward
 from fishnet_mmdet.network.ops.memory_format import memory_format_of
 
 
@@ -22,7 +23,7 @@ class LeanMaxPool2d(nn.MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, h, w), h = (H + 2 padding - kernel_size) / stride + 1, rounded as `ceil_mode` says."""
-        if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if keeps_for_backward(x):
             return ByteMaxPool.apply(x, self.kernel_size, self.stride, self.padding, self.ceil_mode)
         return super().forward(x)
 
