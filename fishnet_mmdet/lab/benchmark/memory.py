@@ -6,6 +6,7 @@ share it. What was allocated before (parameters, buffers, the image) does not co
 """
 
 import gc
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -44,7 +45,11 @@ def memory_of(work: Callable[[], object], device: str = 'cpu') -> Memory:
         32768
     """
     gc.collect()  # otherwise cycles of earlier work would be freed during this work, and the count go below zero
-    return _on_cuda(work) if device.startswith('cuda') else _on_cpu(work)
+    gc.freeze()  # the collection after the work then looks only at objects of the work, which takes a moment
+    try:
+        return _on_cuda(work) if device.startswith('cuda') else _on_cpu(work)
+    finally:
+        gc.unfreeze()
 
 
 def _on_cuda(work: Callable[[], object]) -> Memory:
@@ -60,9 +65,12 @@ def _on_cuda(work: Callable[[], object]) -> Memory:
 
 
 def _on_cpu(work: Callable[[], object]) -> Memory:
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-        held = work()
-        gc.collect()
+    with warnings.catch_warnings():
+        # One cycle is all there is. With acc_events torch would also build its tree of events, which takes long.
+        warnings.filterwarnings('ignore', '.*Profiler clears events')
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            held = work()
+            gc.collect()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
     now = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
