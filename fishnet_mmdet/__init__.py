@@ -11,9 +11,9 @@ from pathlib import Path
 __version__ = '0.1.0'
 
 try:
+    from fishnet_mmdet.base.errors import UserError
     from fishnet_mmdet.data.tiny_imagenet import TinyImageNet
     from fishnet_mmdet.deploy.inference import optimize_for_inference
-    from fishnet_mmdet.errors import UserError
     from fishnet_mmdet.evaluation.accuracy_report import AccuracyReport
     from fishnet_mmdet.evaluation.ap_report import APReport
     from fishnet_mmdet.evaluation.pixel_reports import MIoUReport, PQReport

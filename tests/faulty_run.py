@@ -18,7 +18,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch import build_runner
 

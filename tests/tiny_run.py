@@ -234,7 +234,7 @@ def train(job, ranks):
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-    from fishnet_mmdet.errors import one_line_errors
+    from fishnet_mmdet.base.errors import one_line_errors
     from fishnet_mmdet.training import launch
     from fishnet_mmdet.training.distributed import prepare_cpu_processes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.lab.benchmark.contenders import DEFAULT, QUICK, installed, read_contenders
 from fishnet_mmdet.lab.benchmark.detector import DETECTORS, DetectorPlan
 from fishnet_mmdet.lab.benchmark.forms import FORMS

@@ -6,8 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from fishnet_mmdet.errors import UserError, one_line_errors
-from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.base.atomic import write_atomically
+from fishnet_mmdet.base.errors import UserError, one_line_errors
 from fishnet_mmdet.preflight import Report, drop_bad, examine
 from fishnet_mmdet.training.launch import add_common_arguments, load_config
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.lab.compare.experiment import read_experiment
 from fishnet_mmdet.lab.compare.results import read_results
 from fishnet_mmdet.lab.compare.runs import KINDS

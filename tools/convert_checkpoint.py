@@ -3,7 +3,7 @@
 
 import argparse
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 from fishnet_mmdet.weights.convert import convert_weights
 from fishnet_mmdet.weights.hashes import file_hash

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.lab.figures.backbones import FigureError, read_arch
 from fishnet_mmdet.lab.figures.fish import draw, save
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fishnet_mmdet.errors import UserError, one_line_errors
+from fishnet_mmdet.base.atomic import write_atomically
+from fishnet_mmdet.base.errors import UserError, one_line_errors
 from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations, load_results
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
-from fishnet_mmdet.files.atomic import write_atomically
 
 
 def main() -> None:

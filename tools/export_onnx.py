@@ -11,8 +11,8 @@ from pathlib import Path
 from mmengine.config import DictAction
 from rich.console import Console
 
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.deploy.export import TOLERANCE, check_target, difference_table, export, read_network
-from fishnet_mmdet.errors import one_line_errors
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.lab.figures.backbones import FigureError, build_backbone, read_backbone
 from fishnet_mmdet.lab.figures.gradients import analyse, claim_fails, i_convs, parts, table
 from fishnet_mmdet.lab.figures.training import Norms, TrainingPlan, gradient_norms, plot, save_plot

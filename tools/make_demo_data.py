@@ -3,7 +3,7 @@
 
 import argparse
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.lab.demo_data.demo import ClassesSpec, DemoSpec, make_demo_classes, make_demo_data
 
 

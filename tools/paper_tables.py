@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.lab.paper.figure4 import draw_figure4
 from fishnet_mmdet.lab.paper.own_runs import read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown

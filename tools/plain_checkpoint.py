@@ -6,7 +6,7 @@ Nothing in the old checkpoint is executed.
 
 import argparse
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.training.checkpoints.legacy import convert
 
 

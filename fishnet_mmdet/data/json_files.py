@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 
 MAX_BYTES = 2 * 2**30
 """The largest file that is read: several times the size of COCO's largest."""

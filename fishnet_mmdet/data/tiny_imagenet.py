@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from fishnet_mmdet.errors import ConfigError, UserError
+from fishnet_mmdet.base.errors import ConfigError, UserError
 
 TREE = """\
   {root}

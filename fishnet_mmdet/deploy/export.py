@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from rich.table import Table
 from torch import Tensor, nn
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.training.launch import read_config
 from fishnet_mmdet.weights.fitting import fit

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.blocks import Bottleneck
 from fishnet_mmdet.network.classifier import FishNetNeck
 from fishnet_mmdet.network.fishnet import FishNet

@@ -10,7 +10,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.evaluation.coco_eval import evaluate
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES, checked_annotations
 

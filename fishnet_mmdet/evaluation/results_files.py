@@ -11,6 +11,7 @@ from numbers import Real
 
 from pycocotools.coco import COCO
 
+from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.data.coco_fields import (
     BOX,
     IS_CROWD,
@@ -25,7 +26,6 @@ from fishnet_mmdet.data.coco_fields import (
 from fishnet_mmdet.data.coco_geometry import PolygonBatch
 from fishnet_mmdet.data.coco_masks import is_polygon, mask_problem, rle_problem
 from fishnet_mmdet.data.json_files import brief
-from fishnet_mmdet.errors import UserError
 
 IOU_TYPES = ('bbox', 'segm')
 

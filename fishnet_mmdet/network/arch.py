@@ -8,7 +8,7 @@ torch.
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch_checks import check_arch
 from fishnet_mmdet.network.rows import StageRow, TransferRow
 

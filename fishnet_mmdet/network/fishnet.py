@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import FishNetArch, resolve_arch
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
 from fishnet_mmdet.network.ops.memory_format import OutOfChannelsLast, memory_format_of

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.data.json_files import read_json
-from fishnet_mmdet.files.atomic import write_atomically
 from fishnet_mmdet.preflight.findings import Finding, PreflightError, Report
 from fishnet_mmdet.preflight.kinds import KINDS
 from fishnet_mmdet.preflight.loaders import coco_loaders

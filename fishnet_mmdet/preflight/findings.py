@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.data.json_files import brief
-from fishnet_mmdet.errors import UserError
 from fishnet_mmdet.preflight.kinds import KINDS
 
 

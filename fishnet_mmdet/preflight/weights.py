@@ -8,7 +8,7 @@ import torch
 import torch.hub
 from mmengine.runner import CheckpointLoader
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.nodes import mappings, name_of

@@ -1,6 +1,6 @@
 """The error of this room."""
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 
 
 class WeightsError(UserError, RuntimeError):

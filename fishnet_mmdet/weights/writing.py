@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.weights.hashes import content_hash
 
 ENDINGS = ('.safetensors', '.pth')

@@ -17,7 +17,7 @@ from mmengine.fileio import get_file_backend
 from run_logs import Hostile, assert_same, log_of, wait_for_log
 
 from fishnet_mmdet import DurableCheckpoints
-from fishnet_mmdet.files.atomic import HALF_WRITTEN, write_atomically
+from fishnet_mmdet.base.atomic import HALF_WRITTEN, write_atomically
 from fishnet_mmdet.training.checkpoints.position import CheckpointError
 from fishnet_mmdet.training.checkpoints.reader import read
 from fishnet_mmdet.training.checkpoints.resume import newest

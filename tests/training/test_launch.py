@@ -13,7 +13,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS
 from run_logs import log_of
 
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.launch import read_config
 from fishnet_mmdet.training.launch.runner import config_mistakes
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 
 
 class BenchmarkError(UserError, ValueError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config, ConfigDict
 
-from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.lab.compare.experiment import CompareError, Experiment
 from fishnet_mmdet.lab.compare.networks import level_channels
 from fishnet_mmdet.lab.compare.runs import ExperimentRun

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.lab.compare.experiment import CompareError
 from fishnet_mmdet.lab.compare.results import RESULT, progress, result_of
 from fishnet_mmdet.training.stopping import STOPPED

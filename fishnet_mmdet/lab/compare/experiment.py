@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 
 FIELDS = {
     'backbones', 'baseline', 'rounds', 'seeds', 'tracks', 'rate_epochs', 'held_out', 'side', 'pictures',

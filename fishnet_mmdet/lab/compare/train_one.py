@@ -6,7 +6,7 @@
 
 import argparse
 
-from fishnet_mmdet.errors import one_line_errors
+from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
 
 

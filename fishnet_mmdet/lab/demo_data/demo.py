@@ -16,7 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from rich.progress import track
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.lab.demo_data.drawing import CLASSES, PATTERNS, SHAPES, colour, outline, texture
 
 SIDES = {'small': (14, 30), 'medium': (38, 90), 'large': (120, 170)}

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.arch import ARCHS, FishNetArch, resolve_arch
 from fishnet_mmdet.network.fishnet import FishNet
 

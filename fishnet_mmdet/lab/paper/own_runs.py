@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 
 TABLES = ('ap_test', 'ap_val', 'accuracy_test', 'accuracy_val')
 """Names of the tables; a test comes before a validation."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import mmengine.fileio
 from mmengine.fileio import LocalBackend
 
-from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.base.atomic import write_atomically
 
 
 class AtomicBackend(LocalBackend):

@@ -8,8 +8,8 @@ from mmengine.dist import all_gather, all_reduce, is_main_process
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from fishnet_mmdet.errors import ConfigError
-from fishnet_mmdet.files.atomic import clear_half_written, write_atomically
+from fishnet_mmdet.base.atomic import clear_half_written, write_atomically
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints import disk_room, resume
 from fishnet_mmdet.training.checkpoints.backend import AtomicBackend as AtomicBackend
 from fishnet_mmdet.training.checkpoints.loop_state import ExactLoop

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.training.checkpoints.plain import WEIGHTS, to_plain
 from fishnet_mmdet.training.checkpoints.position import position_of
 from fishnet_mmdet.weights import reading, writing

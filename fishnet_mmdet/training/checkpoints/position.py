@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.weights.errors import WeightsError
 
 WRITTEN = 'written'

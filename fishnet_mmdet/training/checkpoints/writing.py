@@ -9,7 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.training.checkpoints import resume
 from fishnet_mmdet.training.checkpoints.loop_state import ExactLoop
 from fishnet_mmdet.training.checkpoints.position import BEGINNING, WRITTEN, CheckpointError, Position

@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 
 OTHER_CLASSES = {'backbone', 'neck', 'rpn_head', 'FusedSemanticHead'}
 """Names or types of modules whose `num_classes` does not count the data's classes, such as a backbone."""

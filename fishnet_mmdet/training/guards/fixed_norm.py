@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.errors import UserError
+from fishnet_mmdet.base.errors import UserError
 
 FIXED_NORM = (
     '{count} of {fixed} fixed BatchNorm layers still hold their initial statistics (mean 0, variance 1), '

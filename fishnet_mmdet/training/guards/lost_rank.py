@@ -22,7 +22,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 
 LOST_RANK = 69
 """Exit status of a process that ends because another one has ended: `EX_UNAVAILABLE` of sysexits.h."""

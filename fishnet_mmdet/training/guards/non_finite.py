@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from fishnet_mmdet.errors import ConfigError, UserError
+from fishnet_mmdet.base.errors import ConfigError, UserError
 
 
 class NonFiniteError(UserError, FloatingPointError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from fishnet_mmdet import preflight
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.resume import folder_of
 from fishnet_mmdet.training.launch.start import checkpoint_out_dir
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.reader import SCHEME as RUN_SCHEME
 from fishnet_mmdet.training.checkpoints.reader import RunCheckpoint, hand_over, read
 from fishnet_mmdet.training.checkpoints.resume import POINTER, Survey, folder_of

@@ -4,7 +4,7 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
 
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.plain import StrictLoading
 from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch.checks import run_checks

@@ -4,7 +4,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from fishnet_mmdet import preflight
-from fishnet_mmdet.errors import ConfigError
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.complete import CompleteResume
 from fishnet_mmdet.training.checkpoints.durable import DurableCheckpoints
 from fishnet_mmdet.training.distributed import leave_process_group
