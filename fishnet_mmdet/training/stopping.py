@@ -13,6 +13,8 @@ from typing import NoReturn
 import torch
 from mmengine.dist import all_reduce, get_world_size
 
+from fishnet_mmdet.training import own_handlers
+
 STOPPED = 75
 """Exit status of a run that was asked to stop, saved, and can continue: `EX_TEMPFAIL` of sysexits.h, "try again"."""
 
@@ -26,22 +28,23 @@ class StopRequest:
     """Notes that this process was asked to stop, by Slurm, a launcher or Ctrl-C.
 
     The first signal is only noted. A second one, after `ECHO_SECONDS`, has its default effect and ends the process at
-    once.
+    once. Processes that are forked meanwhile do not inherit the handlers.
     """
 
     def __init__(self) -> None:
         self._first: float | None = None
-        self._former: dict[int, object] = {}
 
     def listen(self) -> None:
         """Installs the signal handlers. Only the main thread can; in any other thread it does nothing."""
         if threading.current_thread() is threading.main_thread():
-            self._former = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self.restore_handlers()
+            for number in SIGNALS:
+                own_handlers.install(number, self._note)
 
     def restore_handlers(self) -> None:
-        """Installs the former signal handlers."""
-        while self._former:
-            signal.signal(*self._former.popitem())
+        """Installs the former signal handlers. Only the main thread can; in any other thread it does nothing."""
+        if threading.current_thread() is threading.main_thread():
+            own_handlers.uninstall(self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -66,11 +69,11 @@ def nothing_to_save_yet() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = signal.signal(signal.SIGTERM, _leave)
+    own_handlers.install(signal.SIGTERM, _leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        own_handlers.uninstall(_leave)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

@@ -21,12 +21,16 @@ def isolate_worker_signals(worker_id: int) -> None:
     Args:
         worker_id: Index of the worker, from 0; not used.
     """
+    # Windows has no process groups.
+    if hasattr(os, 'setpgid'):
+        os.setpgid(0, 0)
     # Windows and macOS have no sigwaitinfo.
     if not hasattr(signal, 'sigwaitinfo'):
         return
-    os.setpgid(0, 0)
     trainer = os.getppid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    # What a transform forks must obey SIGTERM.
+    os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, former))
 
     def exit_on_request() -> None:
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 import torch
@@ -41,6 +42,12 @@ JOIN_SECONDS = 1
 
 GOODBYE = b'done'
 """Sent by a process that ends as it should."""
+
+_watches: weakref.WeakSet['RankWatch'] = weakref.WeakSet()
+"""The watches of this process. A child that kept a connection open would hide that its parent has died."""
+
+_opening = threading.RLock()
+"""Held while a socket is opened and listed, and while a process is forked: the child finds every socket in the list."""
 
 
 @HOOKS.register_module()
@@ -100,15 +107,19 @@ class RankWatch:
         self.rank, self.grace = dist.get_rank(), grace
         self._sockets: list[socket.socket] = []
         self._left = False
-        listener = _listen() if self.rank == 0 else None
+        self._selector: selectors.BaseSelector | None = None
+        _watches.add(self)
+        with _opening:
+            listener = _listen() if self.rank == 0 else None
+            if listener:
+                # A rank may be gone when it is accepted; waiting for the next one would hold `_opening`.
+                listener.setblocking(False)
+                self._sockets.append(listener)
         port, token = _announce(listener)
         if listener:
-            self._sockets.append(listener)
             watch, arguments = self._watch_ranks, (listener, token)
         else:
             watch, arguments = self._watch_rank_zero, (self._connect(port, token),)
-        # A forked loader worker would keep the connection open after its parent has died.
-        os.register_at_fork(after_in_child=self._close_all)
         # Runs after an exception too, and before torch cleans up, which may hang.
         atexit.register(self._drop)
         self._thread = threading.Thread(target=watch, args=arguments, name='rank_watch', daemon=True)
@@ -138,20 +149,20 @@ class RankWatch:
             end.close()
         self._sockets.clear()
 
+    def close_in_child(self) -> None:
+        """Closes what a forked process has inherited; the connections of its parent stay open."""
+        self._close_all()
+        if self._selector is not None:
+            self._selector.close()
+
     def _connect(self, port: int, token: bytes) -> socket.socket:
-        zero = socket.create_connection((os.environ['MASTER_ADDR'], port), timeout=HELLO_SECONDS)
+        with _opening:
+            zero = socket.create_connection((os.environ['MASTER_ADDR'], port), timeout=HELLO_SECONDS)
+            self._sockets.append(zero)
         zero.settimeout(None)
         zero.sendall(token + self.rank.to_bytes(4, 'big'))
-        self._keep(zero)
+        _probe(zero)
         return zero
-
-    def _keep(self, end: socket.socket) -> None:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            # Not every system has them.
-            if hasattr(socket, option):
-                end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-        self._sockets.append(end)
 
     def _watch_rank_zero(self, zero: socket.socket) -> None:
         received = _receive_all(zero)
@@ -159,7 +170,9 @@ class RankWatch:
             self._end(received.decode(errors='replace') or f'rank 0 on {os.environ["MASTER_ADDR"]} has ended')
 
     def _watch_ranks(self, listener: socket.socket, token: bytes) -> None:
-        with selectors.DefaultSelector() as ready:
+        with _opening:
+            self._selector = selectors.DefaultSelector()
+        with self._selector as ready:
             ready.register(listener, selectors.EVENT_READ)
             while not self._left:
                 for key, _ in ready.select():
@@ -174,14 +187,20 @@ class RankWatch:
         """Accepts the connection of a rank; one without the secret is closed."""
         # Fails if `leave` was called, or if the other end has closed.
         with suppress(OSError):
-            end, address = listener.accept()
-            end.settimeout(HELLO_SECONDS)
-            hello = end.recv(TOKEN_BYTES + 4)
-            end.settimeout(None)
+            with _opening:
+                end, address = listener.accept()
+                self._sockets.append(end)
+            hello = b''
+            with suppress(OSError):
+                end.settimeout(HELLO_SECONDS)
+                hello = end.recv(TOKEN_BYTES + 4)
+                end.settimeout(None)
             if not secrets.compare_digest(hello[:TOKEN_BYTES], token):
-                end.close()
+                with _opening:
+                    self._sockets.remove(end)
+                    end.close()
                 return
-            self._keep(end)
+            _probe(end)
             rank, host = int.from_bytes(hello[TOKEN_BYTES:], 'big'), address[0].removeprefix('::ffff:')
             ready.register(end, selectors.EVENT_READ, (rank, host))
 
@@ -198,6 +217,26 @@ class RankWatch:
         time.sleep(self.grace)
         # The main thread may wait in a collective for ever.
         os._exit(LOST_RANK)
+
+
+def _probe(end: socket.socket) -> None:
+    """Has the operating system probe a connection on which nothing is sent."""
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        # Not every system has them.
+        if hasattr(socket, option):
+            end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _close_in_child() -> None:
+    for watch in _watches:
+        watch.close_in_child()
+    _opening.release()
+
+
+# Windows does not fork.
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_in_child)
 
 
 def _listen() -> socket.socket | None:
