@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport
+from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
-METRIC_KEY = re.compile(r'(?:.*/)?top([15])')
+METRIC_KEY = re.compile(r'top([15])')
 PUBLISHED = 'published, ImageNet val, not measured here'
 IMAGENET_CLASSES = 1000
 
@@ -24,15 +24,17 @@ class AccuracyReport(TableReport):
     style = Style(columns=('top-1', 'top-5'), decimals=2)
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
-        """Makes a row of mmpretrain's `accuracy/top1` and `accuracy/top5`, which are percentages."""
-        found = {match[1]: value for key, value in metrics.items() if (match := METRIC_KEY.fullmatch(key))}
-        return [Row(label, '', {f'top-{k}': value / 100 for k, value in found.items()})] if found else []
+        """Makes rows of mmpretrain's `accuracy/top1` and `accuracy/top5`, which are percentages."""
+        return [
+            Row(label, name, {f'top-{match[1]}': value / 100 for match, value in figures.items()})
+            for name, figures in by_evaluator(metrics, METRIC_KEY, default='accuracy').items()
+        ]
 
     def published(self, model: Mapping) -> list[Row]:
         """Returns rows of the released weights of the same architecture, with their published accuracy."""
-        if model.get('head', {}).get('num_classes') != IMAGENET_CLASSES:
+        if (model.get('head') or {}).get('num_classes') != IMAGENET_CLASSES:
             return []
-        arch = model['backbone'].get('arch', 'fishnet150')
+        arch = (model.get('backbone') or {}).get('arch', 'fishnet150')
         return [
             Row(
                 f'{name} ({PUBLISHED})',

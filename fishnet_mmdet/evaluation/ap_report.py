@@ -7,12 +7,12 @@ from mmengine.registry import HOOKS
 
 from fishnet_mmdet.evaluation.published import PUBLISHED_AP, PublishedAP
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport
+from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, kind_of
 
 LOGGED = {
     'mAP': 'AP', 'mAP_50': 'AP50', 'mAP_75': 'AP75', 'mAP_s': 'AP_S', 'mAP_m': 'AP_M', 'mAP_l': 'AP_L',
 }  # fmt: skip
-METRIC_KEY = re.compile(rf'(?:.*/)?({"|".join(IOU_TYPES)})_({"|".join(LOGGED)})')
+METRIC_KEY = re.compile(rf'({"|".join(IOU_TYPES)})_({"|".join(LOGGED)})')
 PAPER = 'paper, COCO val2017, not measured here'
 
 
@@ -25,21 +25,27 @@ class APReport(TableReport):
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
         """Makes rows of keys such as `coco/bbox_mAP_50`; -1, pycocotools' figure for no objects, becomes None."""
-        rows: dict[str, Row] = {}
-        for key, value in metrics.items():
-            if match := METRIC_KEY.fullmatch(key):
-                iou_type, name = match.groups()
-                row = rows.setdefault(iou_type, Row(label, iou_type))
-                row.figures[LOGGED[name]] = None if value < 0 else float(value)
+        rows: dict[tuple, Row] = {}
+        for name, figures in by_evaluator(metrics, METRIC_KEY, default='coco').items():
+            for match, value in figures.items():
+                iou_type, figure = match.groups()
+                row = rows.setdefault((name, iou_type), Row(label, kind_of(iou_type, name)))
+                row.figures[LOGGED[figure]] = None if value < 0 else value
         return list(rows.values())
 
     def published(self, model: Mapping) -> list[Row]:
         """Returns the paper's figures for mmdet's 'MaskRCNN' and 'FasterRCNN', labelled as the paper's."""
         return [
             Row(f'{row.backbone} ({PAPER})', iou_type, _fractions(row))
-            for iou_type, rows in PUBLISHED_AP.get(model['type'], {}).items()
+            for iou_type, rows in PUBLISHED_AP.get(_name_of(model), {}).items()
             for row in rows
         ]
+
+
+def _name_of(model: Mapping) -> str:
+    """The type of a model config, without its scope; configs of classes hold the class itself."""
+    kind = model.get('type')
+    return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
 def _fractions(row: PublishedAP) -> dict[str, float | None]:

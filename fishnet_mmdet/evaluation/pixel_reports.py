@@ -1,11 +1,12 @@
 """Tables of mean IoU for semantic segmentation and of PQ for panoptic segmentation."""
 
 import math
+import re
 from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport
+from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, kind_of
 
 PQ_GROUPS = {'': 'all', '_th': 'things', '_st': 'stuff'}
 """Groups of classes by the suffix of their figures, as in mmdet."""
@@ -19,10 +20,11 @@ class MIoUReport(TableReport):
     style = Style(columns=('mIoU', 'mAcc', 'aAcc'), decimals=2)
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
-        """Makes a row of keys such as `mIoU`, which are percentages."""
-        figures = {key.split('/')[-1]: float(value) / 100 for key, value in metrics.items()}
-        found = {name: figures[name] for name in self.style.columns if name in figures}
-        return [Row(label, '', found)] if found else []
+        """Makes rows of keys such as `mIoU`, which are percentages; NaN becomes None."""
+        return [
+            Row(label, name, {match[0]: _fraction(value) for match, value in figures.items()})
+            for name, figures in by_evaluator(metrics, re.compile('|'.join(self.style.columns))).items()
+        ]
 
     def published(self, model: Mapping) -> list[Row]:
         """Returns no rows: the paper has no semantic segmentation."""
@@ -38,14 +40,19 @@ class PQReport(TableReport):
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
         """Makes rows of keys such as `coco_panoptic/PQ_th`, which are percentages; NaN becomes None."""
-        figures = {key.split('/')[-1]: float(value) / 100 for key, value in metrics.items()}
         rows = []
-        for suffix, group in PQ_GROUPS.items():
-            names = {c: figures[c + suffix] for c in self.style.columns if c + suffix in figures}
-            if names:
-                rows.append(Row(label, group, {c: None if math.isnan(v) else v for c, v in names.items()}))
+        pattern = re.compile(f'({"|".join(self.style.columns)})(|_th|_st)')
+        for name, figures in by_evaluator(metrics, pattern, default='coco_panoptic').items():
+            groups: dict[str, dict[str, float | None]] = {suffix: {} for suffix in PQ_GROUPS}
+            for match, value in figures.items():
+                groups[match[2]][match[1]] = _fraction(value)
+            rows += [Row(label, kind_of(PQ_GROUPS[suffix], name), found) for suffix, found in groups.items() if found]
         return rows
 
     def published(self, model: Mapping) -> list[Row]:
         """Returns no rows: the paper has no panoptic segmentation."""
         return []
+
+
+def _fraction(percent: float) -> float | None:
+    return None if math.isnan(percent) else percent / 100

@@ -1,6 +1,7 @@
 """After each validation and test, a table of measured figures above published ones: on screen, as Markdown and JSON."""
 
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
+
+ALONE = 'this model'
+"""Label of rows that belong to no epoch of a training."""
 
 
 @dataclass
@@ -68,6 +72,8 @@ class TableReport(Hook):
 
     After each validation, `NAME_val.md` and `NAME_val.json` hold the figures of all validations so far: a resumed run
     keeps those up to its checkpoint, a new run starts a new table. A test writes `NAME_test.md` and `NAME_test.json`.
+    Where an evaluator gives figures of several data sets or models, each has rows of its own, named by their prefix. A
+    runner without a config has no published rows.
 
     Attributes:
         name: First part of the file names.
@@ -81,6 +87,7 @@ class TableReport(Hook):
 
     def __init__(self) -> None:
         self._history: list[dict] = []
+        self._trains = False
 
     @abstractmethod
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
@@ -92,18 +99,23 @@ class TableReport(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Reads the rows of the validations before the checkpoint of a resumed run."""
+        self._trains = True
         entries = _read_history(Path(runner.work_dir) / f'{self.name}_val.json')
         _, done = _progress(runner)
         self._history = [entry for entry in entries if int(entry['label'].split()[-1]) <= done]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Reports a validation."""
-        unit, count = _progress(runner)
-        self._history = self._report(runner, metrics or {}, 'val', f'{unit} {count}', self._history)
+        """Reports a validation. One without a training is added to the table of the work dir."""
+        if self._trains:
+            label = ' '.join(map(str, _progress(runner)))
+        else:
+            # `runner.iter` would build the training loop.
+            label, self._history = ALONE, _read_history(Path(runner.work_dir) / f'{self.name}_val.json')
+        self._history = self._report(runner, metrics or {}, 'val', label, self._history)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Reports a test."""
-        self._report(runner, metrics or {}, 'test', 'this model', [])
+        self._report(runner, metrics or {}, 'test', ALONE, [])
 
     def _report(
         self, runner: Runner, metrics: Mapping[str, float], split: str, label: str, history: list[dict]
@@ -121,9 +133,10 @@ class TableReport(Hook):
     @master_only
     def _publish(self, runner: Runner, split: str, rows: list[Row], history: list[dict]) -> None:
         title = f'{self.title}, {runner.experiment_name}'
-        model = runner.cfg.model
+        # A runner made of objects has no config.
+        model = getattr(runner.cfg, 'model', None)
         # Test-time augmentation wraps the model.
-        published = self.published(model.get('module', model))
+        published = self.published(model.get('module', model)) if isinstance(model, Mapping) else []
         runner.logger.info('\n' + self.style.on_screen(rows, published, title))
 
         stem = Path(runner.work_dir) / f'{self.name}_{split}'
@@ -131,6 +144,38 @@ class TableReport(Hook):
         record = {'title': title, 'measured': history, 'published': [_entry(row) for row in published]}
         stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
         stem.with_suffix('.md').write_text(self.style.markdown([*own, *published], title))
+
+
+def by_evaluator(
+    metrics: Mapping[str, float], pattern: re.Pattern, default: str = ''
+) -> dict[str, dict[re.Match, float]]:
+    """Groups the output of evaluators by the prefixes of its keys.
+
+    mmdet's MultiDatasetsEvaluator and TeacherStudentValLoop, and `prefix` of a metric, put names before keys, such as
+    `teacher/coco/bbox_mAP`.
+
+    Args:
+        metrics: Figures by key.
+        pattern: Matches the last part of the wanted keys; others are left out.
+        default: The usual prefix of the metric, which is not part of a name.
+
+    Returns:
+        The figures by match, by the name of what was evaluated: '' where there is no other prefix than the usual one.
+    """
+    groups: dict[str, dict[re.Match, float]] = {}
+    for key, value in metrics.items():
+        prefix, _, last = key.rpartition('/')
+        if match := pattern.fullmatch(last):
+            groups.setdefault(prefix, {})[match] = float(value)
+    names = {prefix: '/'.join(part for part in prefix.split('/') if part != default) for prefix in groups}
+    if len({*names.values()}) < len(names):
+        names = {prefix: prefix for prefix in groups}
+    return {names[prefix]: figures for prefix, figures in groups.items()}
+
+
+def kind_of(*parts: str) -> str:
+    """The kind of a row, of what it measures and the name of what was evaluated; empty parts are left out."""
+    return ', '.join(filter(None, parts))
 
 
 def _entry(row: Row) -> dict:

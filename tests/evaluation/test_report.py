@@ -5,9 +5,11 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
 
 from fishnet_mmdet.evaluation.accuracy_report import AccuracyReport
 from fishnet_mmdet.evaluation.ap_report import APReport
+from fishnet_mmdet.evaluation.pixel_reports import MIoUReport, PQReport
 
 
 class TestTable:
@@ -79,3 +81,74 @@ class TestTable:
             report.after_test_epoch(runner, self.METRICS)
         measured = json.loads((tmp_path / 'ap_test.json').read_text())['measured']
         assert [row['label'] for row in measured] == ['this model']
+
+
+class TestSeveralEvaluators:
+    @pytest.mark.parametrize('names', [('A', 'B'), ('teacher', 'student'), ('day/front', 'day/rear')])
+    def test_ap_of_each(self, names):
+        metrics = {f'{name}/coco/bbox_mAP': 0.1 + i for i, name in enumerate(names)}
+        metrics |= {f'{name}/coco/segm_mAP': 0.5 for name in names}
+        rows = APReport().measured(metrics, 'epoch 1')
+        assert [(row.label, row.kind, row.figures['AP']) for row in rows] == [
+            ('epoch 1', f'bbox, {names[0]}', 0.1), ('epoch 1', f'segm, {names[0]}', 0.5),
+            ('epoch 1', f'bbox, {names[1]}', 1.1), ('epoch 1', f'segm, {names[1]}', 0.5),
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        'prefixes, kinds',
+        [
+            (['all/', 'second/'], ['bbox, all', 'bbox, second']),
+            (['coco/', 'second/'], ['bbox', 'bbox, second']),
+            (['', 'coco/'], ['bbox', 'bbox, coco']),
+            (['own/'], ['bbox, own']),
+        ],
+    )
+    def test_prefixes_of_metrics(self, prefixes, kinds):
+        metrics = {f'{prefix}bbox_mAP': 0.1 for prefix in prefixes}
+        assert [row.kind for row in APReport().measured(metrics, 'epoch 1')] == kinds
+
+    @pytest.mark.parametrize(
+        'report, keys, kinds',
+        [
+            (AccuracyReport(), ['A/accuracy/top1', 'B/accuracy/top1'], ['A', 'B']),
+            (MIoUReport(), ['A/mIoU', 'B/mIoU'], ['A', 'B']),
+            (PQReport(), ['A/coco_panoptic/PQ', 'A/coco_panoptic/PQ_th', 'B/coco_panoptic/PQ'],
+             ['all, A', 'things, A', 'all, B']),
+        ],
+    )  # fmt: skip
+    def test_every_table(self, report, keys, kinds):
+        rows = report.measured({key: 50.0 for key in keys}, 'epoch 1')
+        assert [row.kind for row in rows] == kinds
+        assert all([*row.figures.values()] == [0.5] for row in rows)
+
+
+class TestOtherRunners:
+    def runner(self, work_dir, **kwargs):
+        return SimpleNamespace(
+            work_dir=work_dir, epoch=1, iter=4, experiment_name='x', logger=logging.getLogger('quiet'), **kwargs
+        )
+
+    @pytest.mark.parametrize('cfg', [Config(), Config(dict(model=dict(backbone=dict())))], ids=['none', 'no type'])
+    def test_without_a_config(self, tmp_path, cfg):
+        """As a runner that is made of objects."""
+        for report, key in ((APReport(), 'coco/bbox_mAP'), (AccuracyReport(), 'accuracy/top1')):
+            report.before_train(self.runner(tmp_path, cfg=cfg))
+            report.after_val_epoch(self.runner(tmp_path, cfg=cfg), {key: 0.5})
+            table = json.loads((tmp_path / f'{report.name}_val.json').read_text())
+            assert [row['label'] for row in table['measured']] == ['epoch 1'] and table['published'] == []
+
+    def test_config_of_classes(self):
+        assert APReport().published(dict(type=type('MaskRCNN', (), {})))
+        assert APReport().published(dict(type='mmdet.MaskRCNN'))
+
+    def test_validation_alone_builds_no_training_loop(self, tmp_path):
+        class Runner(SimpleNamespace):
+            iter = epoch = property(lambda self: pytest.fail('built the training loop'))
+
+        report = APReport()
+        report.before_train(self.runner(tmp_path, cfg=Config()))
+        report.after_val_epoch(self.runner(tmp_path, cfg=Config()), {'coco/bbox_mAP': 0.5})
+        alone = Runner(work_dir=tmp_path, experiment_name='x', logger=logging.getLogger('quiet'), cfg=Config())
+        APReport().after_val_epoch(alone, {'coco/bbox_mAP': 0.25})
+        rows = json.loads((tmp_path / 'ap_val.json').read_text())['measured']
+        assert [(row['label'], row['AP']) for row in rows] == [('epoch 1', 0.5), ('this model', 0.25)]
