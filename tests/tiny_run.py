@@ -39,7 +39,7 @@ def define():  # noqa: C901  (a module in a function)
     from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS
     from torch import nn
 
-    from fishnet_mmdet.training.loops import ResumableIterLoop
+    from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop
 
     @DATASETS.register_module()
     class TinyData(BaseDataset):
@@ -84,6 +84,42 @@ def define():  # noqa: C901  (a module in a function)
                 self.run_iter(next(self.dataloader_iterator))
             self.runner.call_hook('after_train_epoch')
             self.runner.call_hook('after_train')
+
+    @LOOPS.register_module()
+    class SkipsNothing(ResumableIterLoop):
+        """A `run` that takes the next batch of the iterator, on a resume too."""
+
+        def batch(self):
+            return next(self.dataloader_iterator)
+
+        def run(self):
+            self.runner.call_hook('before_train')
+            self.runner.call_hook('before_train_epoch')
+            self.runner.model.train()
+            while self._iter < self._max_iters:
+                self.run_iter(self.batch())
+            self.runner.call_hook('after_train_epoch')
+            self.runner.call_hook('after_train')
+
+    @LOOPS.register_module()
+    class OwnIterator(SkipsNothing):
+        """A `run` that iterates over the loader itself."""
+
+        def batch(self):
+            self.own = getattr(self, 'own', None) or iter(self.dataloader)
+            return next(self.own)
+
+    @LOOPS.register_module()
+    class OwnEpochs(ResumableEpochLoop):
+        """A `run_epoch` of its own."""
+
+        def run_epoch(self):
+            self.runner.call_hook('before_train_epoch')
+            self.runner.model.train()
+            for idx, batch in enumerate(self.dataloader):
+                self.run_iter(idx, batch)
+            self.runner.call_hook('after_train_epoch')
+            self._epoch += 1
 
     @METRICS.register_module()
     class TinyMetric(BaseMetric):

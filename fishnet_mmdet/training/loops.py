@@ -125,6 +125,17 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
     # The epoch that runs, and the iteration at which it began.
     _begun: tuple[int, int] = (-1, 0)
 
+    def __init__(self, runner: Runner, dataloader: dict | DataLoader, *args: Any, **kwargs: Any) -> None:
+        super().__init__(runner, dataloader, *args, **kwargs)
+        # The loader asks, so that a subclass with its own `run_epoch` starts at the right position too.
+        self.batches.follow(self._begin_epoch)
+
+    def _begin_epoch(self) -> tuple[int, int]:
+        if self._begun[0] not in (-1, self._epoch):
+            self._batches_done = 0
+        self._begun = self._epoch, self._iter - self._batches_done
+        return self._epoch, self._batches_done
+
     def restore_progress(self, progress: Mapping[str, Any] | None) -> str | None:
         """Continues from what `progress` returned; where the length of epochs changed, recounts the iterations left."""
         reason = super().restore_progress(progress)
@@ -140,8 +151,6 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
 
     def run_epoch(self) -> None:
         """Trains an epoch, or what is left of it."""
-        self._begun = self._epoch, self._iter - self._batches_done
-        self.batches.start(self._epoch, self._batches_done)
         super().run_epoch()
         self._batches_done = 0
 
@@ -176,22 +185,24 @@ class ResumableIterLoop(_Resumable, IterBasedTrainLoop):
 
     def __init__(self, runner: Runner, dataloader: dict | DataLoader, *args: Any, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
-        # A generator, so that a subclass with its own `run` starts at the right position too.
+        # So that a subclass with its own `run` starts at the right position too, by whichever of the two it loads.
+        self.batches.follow(lambda: (0, self._iter))
         self.dataloader_iterator = self._all_batches()
 
     def _all_batches(self) -> Iterator[Any]:
         """None for each batch that MMEngine skips on a resume, then the batches to train on."""
         done = self._iter
         yield from itertools.repeat(None, done)
-        self.batches.start(0, done)
         yield from self.dataloader
 
     def run_iter(self, data_batch: Any) -> None:
         """Trains on one batch.
 
         Args:
-            data_batch: The batch.
+            data_batch: The batch. None, from a `run` that skips nothing on a resume, stands for the next one.
         """
+        while data_batch is None:
+            data_batch = next(self.dataloader_iterator)
         with self._own_random_state():
             super().run_iter(data_batch)
 

@@ -1,7 +1,7 @@
 """Batches whose random augmentation depends only on their place in the run."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mmengine.dist import get_rank
@@ -37,8 +37,8 @@ class SeededBatch:
 class SeededBatches(Sampler):
     """Gives each batch of another batch sampler its own seed, and can start at any position.
 
-    It yields nothing until `start` is called. MMEngine creates an iterator while it builds an iteration-based loop, and
-    a sampler that yielded indices then would have advanced its state.
+    It yields nothing until `start` or `follow` is called. MMEngine creates an iterator while it builds an
+    iteration-based loop, and a sampler that yielded indices then would have advanced its state.
 
     Args:
         sampler: Sampler of single indices.
@@ -62,7 +62,7 @@ class SeededBatches(Sampler):
         self.batch_size = batch_size
         self.endless = endless
         self.seed = seed
-        self._start: tuple[int, int] | None = None
+        self._next: Callable[[], tuple[int, int]] | None = None
         if batch_sampler is None:
             self.batches = BatchSampler(sampler, batch_size, drop_last)
         else:
@@ -71,12 +71,16 @@ class SeededBatches(Sampler):
 
     def start(self, epoch: int, position: int) -> None:
         """Sets the epoch of the next iterator, and the batch of that epoch at which it begins."""
-        self._start = epoch, position
+        self.follow(lambda: (epoch, position))
+
+    def follow(self, position: Callable[[], tuple[int, int]]) -> None:
+        """Asks a function, at the beginning of each further iterator, for its epoch and its first batch."""
+        self._next = position
 
     def __iter__(self) -> Iterator[SeededBatch]:
-        if self._start is None:
+        if self._next is None:
             return
-        epoch, first = self._start
+        epoch, first = self._next()
         rank = get_rank()
         for position, indices in enumerate(self._endless() if self.endless else self.batches):
             if position >= first:

@@ -57,13 +57,25 @@ def test_resumed_equals_uninterrupted(forker, tmp_path, ranks, case):
     assert_same_run(tmp_path / 'parts', tmp_path / 'whole', last)
 
 
-def test_a_loop_with_its_own_run(forker, tmp_path):
+@pytest.mark.parametrize('kind', ['OwnRun', 'SkipsNothing', 'OwnIterator'])
+def test_a_loop_with_its_own_run(forker, tmp_path, kind):
     """A subclass that does not call the `run` of the loop above it."""
-    job = dict(QUICK, loop='iter', loop_type='OwnRun', iters=16, checkpoint=BY_ITER)
+    job = dict(QUICK, loop='iter', loop_type=kind, iters=16, checkpoint=BY_ITER)
     assert forker.run(work_dir=str(tmp_path / 'whole'), **job) == [0]
     assert forker.run(work_dir=str(tmp_path / 'parts'), mischief=dict(die_at=10), **job) == [-9]
     assert forker.run(work_dir=str(tmp_path / 'parts'), resume=True, **job) == [0], log_of(tmp_path / 'parts')
     ours, theirs = (torch.load(tmp_path / run / 'iter_16.pth', weights_only=True) for run in ('parts', 'whole'))
+    for key in ('state_dict', 'optimizer', 'loop'):
+        assert_same(ours[key], theirs[key])
+
+
+def test_a_loop_with_its_own_epochs(forker, tmp_path):
+    job = dict(QUICK, loop_type='OwnEpochs', epochs=2, checkpoint=BY_ITER)
+    assert forker.run(work_dir=str(tmp_path / 'whole'), **dict(job, loop_type='ResumableEpochLoop')) == [0]
+    assert forker.run(work_dir=str(tmp_path / 'parts'), mischief=dict(die_at=10), **job) == [-9]
+    assert forker.run(work_dir=str(tmp_path / 'parts'), resume=True, **job) == [0], log_of(tmp_path / 'parts')
+    ours, theirs = (torch.load(tmp_path / run / 'iter_24.pth', weights_only=True) for run in ('parts', 'whole'))
+    assert ours['meta']['epoch'] == theirs['meta']['epoch']
     for key in ('state_dict', 'optimizer', 'loop'):
         assert_same(ours[key], theirs[key])
 

@@ -12,6 +12,7 @@ from fishnet_mmdet.base.atomic import clear_half_written, write_atomically
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints import disk_room, resume
 from fishnet_mmdet.training.checkpoints.backend import AtomicBackend as AtomicBackend
+from fishnet_mmdet.training.checkpoints.kept_settings import kept_settings
 from fishnet_mmdet.training.checkpoints.loop_state import ExactLoop
 from fishnet_mmdet.training.checkpoints.plain import PlainCheckpoints
 from fishnet_mmdet.training.checkpoints.position import BEGINNING, CheckpointError, Position, written_at
@@ -32,8 +33,14 @@ class DurableCheckpoints(SafeWritingHook):
     - SIGTERM and SIGINT end the run after the current iteration, with a checkpoint and exit status 75.
 
     Args:
+        interval: As for MMEngine's hook, like the next four.
+        by_epoch: See there.
+        save_optimizer: See there.
+        save_param_scheduler: See there.
+        out_dir: See there.
         max_keep_ckpts: How many checkpoints stay, -1 for all; at least 2, so that one damaged file loses nothing.
-        kwargs: As for MMEngine's hook.
+        args: Further arguments of MMEngine's hook, by position.
+        kwargs: Further arguments of MMEngine's hook, by name.
 
     Attributes:
         survey: The checkpoints of the folder as they were when the run chose where to start. None: the hook looks for
@@ -44,16 +51,29 @@ class DurableCheckpoints(SafeWritingHook):
         CheckpointError: While training: too little room, or a checkpoint that cannot be written.
     """
 
-    def __init__(self, *, max_keep_ckpts: int = 2, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        interval: int = -1,
+        by_epoch: bool = True,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        out_dir: str | Path | None = None,
+        max_keep_ckpts: int = 2,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
         if type(max_keep_ckpts) is not int or max_keep_ckpts in (0, 1):
             raise ConfigError(
                 f'DurableCheckpoints: max_keep_ckpts = {max_keep_ckpts!r} must be at least 2, or -1 for all: with a '
                 'single file, a disk that damages it loses the whole training'
             )
-        super().__init__(max_keep_ckpts, **kwargs)
+        # MMEngine removes old files before it writes; -1 lets it remove none.
+        own = (interval, by_epoch, save_optimizer, save_param_scheduler, out_dir, -1)
+        super().__init__(max_keep_ckpts, *own, *args, **kwargs)
         self.survey: Survey | None = None
         self._stop = StopRequest()
         self._resumed: dict[str, Any] | None = None
+        self._kept_settings: list[str] = []
         self._interrupted = INTERRUPTED
         self._val_batches = 0
 
@@ -87,6 +107,7 @@ class DurableCheckpoints(SafeWritingHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Notes the loop's progress for `before_train`; only then is it known whether this is a resume."""
         self._resumed = checkpoint.get(LOOP_KEY)
+        self._kept_settings = kept_settings(runner, checkpoint)
         self._position = Position(written_at(checkpoint.get('meta')), 0)
 
     def before_train(self, runner: Runner) -> None:
@@ -101,6 +122,7 @@ class DurableCheckpoints(SafeWritingHook):
                 "dict(type='PlainCheckpoints') to custom_hooks"
             )
         super().before_train(runner)
+        self._trains = True
         self._position = self._position._replace(iteration=runner.iter) if runner.iter else BEGINNING
         self._check_same_start()
         self._take_over_folder(runner)
@@ -114,9 +136,26 @@ class DurableCheckpoints(SafeWritingHook):
                 'ResumableEpochLoop or ResumableIterLoop'
             )
         self._check_room(runner)
+        if runner.iter > 0:
+            self._warn_of_kept_settings(runner)
         self._stop.listen()
         if runner.iter > 0 and isinstance(loop, ExactLoop):
             self._restore_progress(runner, loop)
+
+    def _warn_of_kept_settings(self, runner: Runner) -> None:
+        """A longer schedule that has no effect would leave the learning rate at the end of the old one."""
+        if self._kept_settings:
+            listed = '\n'.join(f'  {line}' for line in self._kept_settings)
+            runner.logger.warning(
+                f'A resume continues with the schedule and the optimizer of its checkpoint. Other settings of the '
+                f'config have no effect:\n{listed}\nTo train with those, start a new run from the weights: '
+                '--cfg-options load_from=FILE, without --resume, and with another --work-dir'
+            )
+        if runner.iter >= runner.max_iters:
+            runner.logger.warning(
+                f'Nothing is left to train: the checkpoint has {runner.iter} of {runner.max_iters} iterations. To '
+                'train longer, set more epochs or iterations in train_cfg'
+            )
 
     def _check_same_start(self) -> None:
         """Ranks that see different folders would train a mixture."""
@@ -199,13 +238,19 @@ class DurableCheckpoints(SafeWritingHook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Counts the batches that every rank has: in further ones, a rank would wait for others in vain."""
-        count = torch.tensor([len(runner.val_dataloader)])
+        try:
+            batches = len(runner.val_dataloader)
+        except TypeError:
+            # A stream has no length: stop only after the validation.
+            batches = 0
+        count = torch.tensor([batches])
         all_reduce(count, 'min')
         self._val_batches = int(count)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Stops during a validation if the validated weights are saved; otherwise after the next training iteration."""
-        saved = self._saved_at == runner.iter and _is_whole_step(runner)
+        # In a validation alone, `runner.iter` would build the training loop.
+        saved = self._trains and self._saved_at == runner.iter and _is_whole_step(runner)
         if saved and batch_idx < self._val_batches and self._stop.on_any_rank():
             self._leave(runner)
 

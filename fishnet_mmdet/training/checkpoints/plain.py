@@ -7,6 +7,7 @@ The hook here writes the same content in plain form. Nothing is allow-listed and
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class PlainCheckpoints(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Rebuilds the message hub's histories, in place, and removes what MMEngine would execute."""
         drop_code(checkpoint)
+        _drop_lost_functions(checkpoint.get('param_schedulers'))
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for name, value in scalars.items():
             if isinstance(value, Mapping):
@@ -69,6 +71,15 @@ class StrictLoading(Hook):
         fit(checkpoint[WEIGHTS], model.state_dict(), f'the checkpoint does not fit the {type(model).__name__}')
 
 
+def _drop_lost_functions(states: Any) -> None:
+    """Removes, in place, what a file has for OneCycleLR's function; the scheduler keeps its own."""
+    for state in states.values() if isinstance(states, Mapping) else states or ():
+        if isinstance(state, list):
+            _drop_lost_functions(state)
+        elif isinstance(state, dict) and state.get('anneal_func', '') is None:
+            del state['anneal_func']
+
+
 def to_plain(value: Any, place: str, left_out: list[str]) -> Any:
     """Converts to what `torch.load(weights_only=True)` reads: None, numbers, strings, tensors and containers of them.
 
@@ -90,7 +101,9 @@ def to_plain(value: Any, place: str, left_out: list[str]) -> Any:
         }
     if isinstance(value, Mapping):
         kind = OrderedDict if isinstance(value, OrderedDict) else dict
-        return kind((to_plain(k, place, left_out), to_plain(v, f'{place}.{k}', left_out)) for k, v in value.items())
+        # MMEngine's OneCycleLR has a function in its state, which the config gives it again.
+        kept = ((k, v) for k, v in value.items() if not isinstance(v, FunctionType))
+        return kind((to_plain(k, place, left_out), to_plain(v, f'{place}.{k}', left_out)) for k, v in kept)
     if isinstance(value, list | tuple):
         kind = list if isinstance(value, list) else tuple
         return kind(to_plain(v, f'{place}[{i}]', left_out) for i, v in enumerate(value))

@@ -28,13 +28,14 @@ class SafeWritingHook(CheckpointHook):
 
     Args:
         keep: How many checkpoints stay; -1 for all.
+        args: As for MMEngine's hook, whose `max_keep_ckpts` must be -1.
         kwargs: As for MMEngine's hook.
     """
 
-    def __init__(self, keep: int, **kwargs: Any) -> None:
-        # This hook removes old files itself: MMEngine removes before it writes.
-        super().__init__(max_keep_ckpts=-1, **kwargs)
+    def __init__(self, keep: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.keep = keep
+        self._trains = False
         self._saved_at: int | None = None
         self._progress: dict[str, Any] | None = None
         self._position = BEGINNING
@@ -100,7 +101,7 @@ class SafeWritingHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """As MMEngine's, which would remove the former best before it writes the new one."""
-        if not self.save_best:
+        if not self.save_best or not self._trains:
             return
         former = self.best_paths()
         # MMEngine removes what it finds here.
