@@ -1,4 +1,4 @@
-"""The errors that end a command in one line: whatever the user can fix."""
+"""The errors that end a command in one line: problems that the user can fix."""
 
 import sys
 from collections.abc import Iterator
@@ -6,19 +6,19 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something that the user can fix; the message names the thing, its value and the fix."""
+    """A problem that the user can fix; the message names the thing, its value and the fix."""
 
 
 class ConfigError(UserError, ValueError):
-    """A setting that cannot be used: an argument of a module, a hook or a metric, or a key of a config."""
+    """An invalid setting: an argument of a module, a hook or a metric, or a key of a config."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Within it, a `UserError` ends the process with one line on stderr and status 1; every command runs in it.
+    """Context in which every command runs: a `UserError` ends the process with one line on stderr and status 1.
 
     Raises:
-        SystemExit: In place of a `UserError`.
+        SystemExit: Instead of a `UserError`.
     """
     try:
         yield

@@ -59,7 +59,7 @@ def noisy_results(truth, rng, copies=1):
 
 
 def detections(truth, image_id, rng, empty, copies=40):
-    """One image's predictions as mmdet's test loop hands them to a metric; of each object one is exact, the rest shifted."""
+    """One image's predictions as mmdet's test loop gives them to a metric: each object exactly, then shifted."""
     found = [] if empty else [a for a in truth.imgToAnns[image_id] for _ in range(copies)]
     height, width = truth.imgs[image_id]['height'], truth.imgs[image_id]['width']
     shifts = [rng.integers(-3, 4, 2) * (number % copies > 0) for number in range(len(found))]

@@ -1,7 +1,7 @@
 """An annotation file of COCO train2017's size, and what checking it costs: coco_size.py FILE writes it and measures.
 
-As many images, annotations, polygon corners and crowds as there; the shapes are circles with a wavy outline, and no image is
-behind it. Everything follows from the seed.
+It has as many images, annotations, polygon corners and crowds. The shapes are circles with a wavy outline, and there
+are no image files. Everything follows from the seed.
 """
 
 import json
@@ -19,14 +19,14 @@ WIDTH, HEIGHT = 640, 480
 MEASURE = """
 import resource, sys, time
 from pathlib import Path
-from fishnet_mmdet.preflight.annotations import check_annotations
+from fishnet_mmdet.preflight.annotations import read_annotations
 from fishnet_mmdet.preflight.contents import Use
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start, cpu = time.perf_counter(), time.process_time()
-contents = check_annotations(Path(sys.argv[1]), Use(evaluated=True, bare=True))
+contents = read_annotations(Path(sys.argv[1]), "train", Use(evaluated=True, stock_metric=True))
 seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(len(contents.images), len(contents.category_ids), len(contents.findings), seconds, cpu, before, peak)
+print(len(contents.images), len(contents.objects.category_ids), len(contents.findings), seconds, cpu, before, peak)
 """
 
 

@@ -1,4 +1,4 @@
-"""Seeded weights, the released checkpoints' keys, and a FishNet small enough to write to disk a hundred times."""
+"""Seeded weights, the keys of the released checkpoints, and a FishNet small enough for fast tests."""
 
 import json
 import zlib
@@ -49,7 +49,7 @@ def official_keys(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def official_state(name: str, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """A released checkpoint's state dict with seeded weights."""
+    """The state dict of a released checkpoint, with seeded weights."""
     state = {key: seeded_tensor(key, shape) for key, shape in official_keys(name).items()}
     return {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
 
@@ -68,12 +68,13 @@ def seed(net: torch.nn.Module) -> None:
 
 
 def load_in_order(net: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Fills a network from a released state dict, key by key in order: a map that knows no names."""
+    """Fills a network from a released state dict, key by key in order, without using names."""
     own = net.state_dict()
     assert len(own) == len(state)
     net.load_state_dict({key: value.reshape(own[key].shape) for key, value in zip(own, state.values(), strict=True)})
 
 
 def relative_error(ours, theirs) -> float:
+    """The norm of the difference, as a share of the norm of the reference."""
     theirs = torch.as_tensor(theirs, dtype=torch.float64)
     return ((ours.double() - theirs).norm() / theirs.norm()).item()

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: no line of ours that could execute a file's content, and no tool that does."""
+"""The promises of SECURITY.md: no line of ours could execute the content of a file, and no tool does."""
 
 import ast
 import json
@@ -26,13 +26,13 @@ MODULES = {
     'pty',
     'commands',
 }
-"""Not to be imported at all."""
+"""Modules that nothing may import."""
 
 CALLS = {
     'eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'tempfile.mktemp', 'torch.hub.load',
     'mmengine.load', 'mmengine.fileio.load', 'mmdet.utils.all_reduce_dict', 'ssl._create_unverified_context',
 }  # fmt: skip
-"""Not to be called: they execute, race, unpickle by a file's ending, or trust any server."""
+"""Calls that nothing may make: they execute, race, unpickle by a file's ending, or trust any server."""
 
 PICKLING = {
     'all_gather_object',
@@ -45,7 +45,7 @@ PICKLING = {
 
 
 def offences(source):
-    """What in a piece of Python is on the lists above, with its line."""
+    """The names in a piece of Python that are on the lists above, with their lines."""
     tree = ast.parse(source)
     names = {}
     for node in ast.walk(tree):
@@ -53,9 +53,7 @@ def offences(source):
             names |= {(alias.asname or alias.name.split('.')[0]): alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {(alias.asname or alias.name): f'{node.module}.{alias.name}' for alias in node.names}
-    found = [
-        (name, 0) for name in {full.split('.')[0] for full in names.values()} & MODULES
-    ]  # fmt: skip
+    found = [(name, 0) for name in {full.split('.')[0] for full in names.values()} & MODULES]
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             head, _, rest = ast.unparse(node.func).partition('.')
@@ -75,12 +73,12 @@ def offences(source):
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(REPO)))
 def test_no_line_of_ours_executes_or_unpickles(path):
-    # One file names an exception of pickle's, which torch's restricted unpickler passes on.
+    # One file uses an exception of pickle, which torch's restricted unpickler also raises.
     allowed = [('pickle', 0)] if path.name == 'legacy.py' else []
     assert offences(path.read_text()) == allowed
 
 
-def test_the_one_that_names_pickle_takes_an_exception_from_it_and_nothing_else():
+def test_only_an_exception_is_imported_from_pickle():
     source = (REPO / 'fishnet_mmdet/training/checkpoints/legacy.py').read_text()
     assert set(re.findall(r'pickle\.(\w+)', source)) == {'UnpicklingError'}
 
@@ -88,14 +86,14 @@ def test_the_one_that_names_pickle_takes_an_exception_from_it_and_nothing_else()
 @pytest.mark.parametrize(
     'line',
     [
-        'import pickle', 'from pickle import loads', 'import yaml as y', 'eval("1")', 'exec("1")',
-        'import os\nos.system("x")', 'from os import system as s\ns("x")',
-        'import subprocess\nsubprocess.run("x", shell=True)', 'import tempfile\ntempfile.mktemp()',
+        'import pickle', 'from pickle import loads', 'import yaml as y', 'import os\nos.system("x")', 'eval("1")',
+        'exec("1")', 'from os import system as s\ns("x")', 'import subprocess\nsubprocess.run("x", shell=True)',
         'import torch\ntorch.load("x")', 'import torch\ntorch.load("x", weights_only=False)',
         'from torch import load\nload("x")', 'from mmengine.fileio import load\nload("x.pkl")',
         'import torch.distributed as d\nd.all_gather_object([], 1)',
+        'import numpy as np\nnp.load("x", allow_pickle=True)', 'import tempfile\ntempfile.mktemp()',
         'from mmdet.utils import all_reduce_dict\nall_reduce_dict({})',
-        'import numpy as np\nnp.load("x", allow_pickle=True)', 'import requests\nrequests.get("x", verify=False)',
+        'import requests\nrequests.get("x", verify=False)',
     ],
 )  # fmt: skip
 def test_the_search_would_find_it(line):
@@ -109,7 +107,7 @@ def test_what_is_allowed_is_not_found():
 
 @pytest.fixture
 def payload(tmp_path):
-    """A checkpoint of MMEngine's shape, whose message hub would leave a mark when unpickled."""
+    """A checkpoint like MMEngine's, whose message hub would leave a mark if it was unpickled."""
     mark = tmp_path / 'mark'
     content = {
         'state_dict': {'w': torch.ones(1)},
@@ -135,10 +133,10 @@ DOORS = {
         '--cfg-options', 'model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={path}',
     ],
 }  # fmt: skip
-"""Flags by which tools/train.py gets a checkpoint."""
+"""Flags that give a checkpoint to tools/train.py."""
 
 OLD_TORCH = {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '1'}
-"""Lets torch unpickle wherever nobody says `weights_only=True`, as torch before 2.6 does."""
+"""Lets torch unpickle where `weights_only=True` is not given, as torch before 2.6 does."""
 
 
 @pytest.mark.parametrize(
@@ -162,13 +160,14 @@ def test_training_never_unpickles(payload, demo_data, tmp_path, run_tool, door, 
         'tools/train.py', config, *flags, *demo_options(demo_data), 'train_cfg.max_epochs=2', env=environment
     )
     assert not mark.exists()
-    if door != 'resume from the work dir':  # which may go on without a damaged file
+    # A resume from the work dir may continue without a damaged file.
+    if door != 'resume from the work dir':
         assert done.returncode != 0 and path.name in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize('reader', ['fishnet-run://', ''], ids=['ours', "MMEngine's"])
 def test_a_resume_does_not_execute_the_text_of_a_config(forker, tmp_path, reader):
-    """A plain string, under a name that MMEngine takes for a config of old: `weights_only` lets it pass."""
+    """A string under a key where MMEngine expects a config: `weights_only` does not refuse it."""
     mark, run, file = tmp_path / 'mark', tmp_path / 'run', tmp_path / 'epoch_1.pth'
     job = dict(work_dir=str(run), workers=0, validate=False, ema=False)
     assert forker.run(**job, epochs=1) == [0]
@@ -180,27 +179,30 @@ def test_a_resume_does_not_execute_the_text_of_a_config(forker, tmp_path, reader
 
 
 @pytest.mark.parametrize('packed', [False, pytest.param(True, marks=pytest.mark.long)], ids=['plain', 'in a zip'])
-def test_testing_and_converting_never_unpickle(payload, demo_data, tmp_path, run_tool, packed):
+def test_testing_and_converting_never_unpickle(payload, demo_data, tmp_path, run_tool, call_tool, monkeypatch, packed):
     path, mark = payload
     path = zip_of(path) if packed else path
     config, options = CONFIGS / 'mask_rcnn_fishnet_demo.py', demo_options(demo_data)
-    for command in (
-        ('tools/convert_checkpoint.py', path, tmp_path / 'out.pth'),
-        ('tools/test.py', config, path, '--work-dir', tmp_path / 'run', '--cfg-options', *options),
-    ):
-        done = run_tool(*command, env=OLD_TORCH)
-        assert done.returncode == 1 and not mark.exists(), command
-        assert 'nothing was executed' in done.stderr and path.name in done.stderr, done.stderr[-2000:]
-        assert 'Traceback' not in done.stderr
+    done = run_tool(
+        'tools/test.py', config, path, '--work-dir', tmp_path / 'run', '--cfg-options', *options, env=OLD_TORCH
+    )
+    assert done.returncode == 1 and not mark.exists()
+    assert 'nothing was executed' in done.stderr and path.name in done.stderr, done.stderr[-2000:]
+    assert 'Traceback' not in done.stderr
+    for name, value in OLD_TORCH.items():
+        monkeypatch.setenv(name, value)
+    done = call_tool('tools/convert_checkpoint.py', path, tmp_path / 'out.pth')
+    assert done.returncode == 1 and not mark.exists()
+    assert 'nothing was executed' in done.stderr and path.name in done.stderr
 
 
-def test_results_and_annotations_are_json_alone(tmp_path, run_tool):
-    """A pickle by the name of a JSON file, on either side."""
+def test_results_and_annotations_are_json_alone(tmp_path, call_tool):
+    """A pickle with the name of a JSON file, as results or as annotations."""
     mark = tmp_path / 'mark'
     (tmp_path / 'bad.json').write_bytes(pickle.dumps(Call(os.system, f'touch {mark}'), protocol=0))
     (tmp_path / 'good.json').write_text(json.dumps({'images': [], 'categories': [], 'annotations': []}))
     for files in (('bad.json', 'good.json'), ('good.json', 'bad.json')):
-        done = run_tool('tools/eval_results.py', *(tmp_path / name for name in files))
+        done = call_tool('tools/eval_results.py', *(tmp_path / name for name in files))
         assert done.returncode == 1 and 'bad.json: not JSON' in done.stderr and not mark.exists()
 
 

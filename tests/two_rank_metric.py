@@ -20,7 +20,7 @@ if __name__ == '__main__':
     metric = OfficialCocoMetric(ann_file=annotations, metric=['bbox', 'segm'], outfile_prefix=prefix)
     metric.dataset_meta = dict(classes=NAMES)
     for index in DefaultSampler(images, shuffle=False):
-        # The same detections of an image on whatever rank it is.
+        # An image has the same detections on any rank.
         metric.process({}, [detections(truth, images[index], np.random.default_rng(index), empty=index == 3)])
     figures = metric.evaluate(len(images))
     Path(f'{prefix}.rank{torch.distributed.get_rank()}.json').write_text(json.dumps(figures))

@@ -1,47 +1,59 @@
 #!/usr/bin/env python
-"""Checks the data of a config, images and annotations of all splits, and prints one report: tools/check_data.py CONFIG."""
+"""Checks the images and annotations of a config and prints one report of everything that is wrong with them."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from fishnet_mmdet.preflight import PreflightError, drop_bad, examine
+from fishnet_mmdet.errors import UserError, one_line_errors
+from fishnet_mmdet.files.atomic import write_atomically
+from fishnet_mmdet.preflight import Report, drop_bad, examine
 from fishnet_mmdet.training.launch import add_common_arguments, load_config
 
 SPLITS = ('train', 'val', 'test')
 
 
 def main() -> None:
-    """Parses the flags and checks; exits with status 1 where there are errors."""
+    """Parses the arguments and checks; exits with status 1 if there are errors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, such as configs/mask_rcnn_fishnet150_fpn.py')
-    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS, help='(default: all of the config)')
-    parser.add_argument('--no-images', action='store_true', help='leave the image files closed')
-    parser.add_argument('--json', type=Path, help='.json file for the report, every finding in full')
-    parser.add_argument('--shown', type=int, default=5, help='findings of a kind to print (default: %(default)s)')
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS, help='splits to check (default: all)')
+    parser.add_argument('--no-images', action='store_true', help='do not open image files')
+    parser.add_argument('--json', type=Path, help='.json file to write the whole report to')
+    parser.add_argument('--shown', type=int, default=5, help='findings to print of each kind (default: %(default)s)')
     parser.add_argument(
         '--skip-bad',
         action='store_true',
-        help='write training annotations without the bad ones to WORK_DIR/preflight, as tools/train.py --skip-bad would',
+        help='write training annotations without bad entries to WORK_DIR/preflight, as tools/train.py --skip-bad does',
     )
     add_common_arguments(parser)
     args = parser.parse_args()
-    try:
+    with one_line_errors():
         cfg = load_config(args)
         if args.no_images:
-            cfg.preflight = dict(cfg.get('preflight', {}), images=False)
+            cfg.preflight = dict(cfg.get('preflight') or {}, images=False)
         report = examine(cfg, args.splits, weights=False)
         print(report.text(args.shown))
         if args.json:
-            args.json.write_text(json.dumps(report.as_json(), indent=1))
+            write_report(report, args.json)
         if args.skip_bad:
             dropped = drop_bad(cfg, report)
-            print(f'\nleft out {len(dropped)}: {Path(cfg.work_dir) / "preflight"}')
+            print(f'\nleft out {len(dropped)} entries: {Path(cfg.work_dir) / "preflight"}')
         elif report.errors:
             sys.exit(1)
-    except (PreflightError, OSError) as error:
-        sys.exit(f'error: {error}')
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Writes a report as JSON.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    try:
+        write_atomically(path, json.dumps(report.as_json(), indent=1).encode())
+    except OSError as error:
+        raise UserError(f'--json {path} cannot be written: {error.strerror}') from error
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from fishnet_mmdet.errors import one_line_errors
-from fishnet_mmdet.lab.figures.backbones import FigureError, read_layout
+from fishnet_mmdet.lab.figures.backbones import FigureError, read_arch
 from fishnet_mmdet.lab.figures.fish import draw, save
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument('arch', help='architecture, such as fishnet150, or a config file with a FishNet backbone')
     parser.add_argument('--out', type=Path, help='files to write, without .svg and .png (default: name of ARCH)')
     args = parser.parse_args()
-    name, arch = read_layout(args.arch)
+    name, arch = read_arch(args.arch)
     out = args.out or Path(name)
     out = out.with_suffix('') if out.suffix in ('.svg', '.png') else out
     if not out.resolve().parent.is_dir():

@@ -16,7 +16,7 @@ from rich.progress import track
 from fishnet_mmdet.errors import one_line_errors
 from fishnet_mmdet.lab.figures.backbones import FigureError, build_backbone, read_backbone
 from fishnet_mmdet.lab.figures.gradients import analyse, claim_fails, i_convs, parts, table
-from fishnet_mmdet.lab.figures.training import Norms, Plan, gradient_norms, plot, save_plot
+from fishnet_mmdet.lab.figures.training import Norms, TrainingPlan, gradient_norms, plot, save_plot
 
 
 def main() -> None:
@@ -38,12 +38,12 @@ def main() -> None:
         ('lr', 'learning rate'),
         ('seed', 'seed of weights and images'),
     ):
-        default = getattr(Plan, name)
+        default = getattr(TrainingPlan, name)
         parser.add_argument(
             f'--{name}', type=type(default), default=default, help=f'for --plot: {what} (default: %(default)s)'
         )
     args = parser.parse_args()
-    plan = Plan(steps=args.steps, batch=args.batch, side=args.side, lr=args.lr, seed=args.seed)
+    plan = TrainingPlan(steps=args.steps, batch=args.batch, side=args.side, lr=args.lr, seed=args.seed)
     if args.plot:
         check_plot(args.plot)
     backbones = dict(read_backbone(what) for what in args.arch)
@@ -85,7 +85,7 @@ def report(name: str, config: dict) -> bool:
     return not wrong
 
 
-def measure(name: str, config: dict, plan: Plan) -> Norms:
+def measure(name: str, config: dict, plan: TrainingPlan) -> Norms:
     """Trains a network for the plot, with progress on screen."""
     progress = partial(track, description=f'training {name}')
     return gradient_norms(partial(build_backbone, config), plan, progress)

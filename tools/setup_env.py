@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Builds the environment of `make demo` and `make test`: pinned, in a virtual environment, mmcv from source.
+"""Creates the environment of `make demo` and `make test`: pinned versions in a virtual environment, mmcv from source.
 
-Needs Python and a C++ compiler, nothing installed. Does nothing where the environment is up to date.
+Needs Python and a C++ compiler, and no installed packages. Does nothing if the environment is up to date.
 """
 
-from __future__ import annotations  # so that an old Python gets as far as being told that it is old
+# With this, an old Python reaches the message that it is too old.
+from __future__ import annotations
 
 import argparse
 import hashlib
@@ -19,30 +20,44 @@ import venv
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
+CONSTRAINTS = ('-c', str(REPO / 'constraints.txt'))
 MMCV = 'mmcv==2.1.0'
-BUILD_TOOLS = ('pip', 'setuptools<81', 'wheel', 'ninja', 'psutil')  # mmcv's build needs pkg_resources
+BUILD_TOOLS = ('pip', 'setuptools<81', 'wheel', 'ninja', 'psutil')
+"""Packages for the build of mmcv, which needs the pkg_resources of an older setuptools."""
+
 BUILD_LINE = re.compile(r'^\s*(\[\d+/\d+\])')
+"""ninja's progress in the output of the build, such as [12/180]."""
+
 DESCRIBE_TORCH = """
 import json, os, sys, torch
 ops = 'cuda' if torch.cuda.is_available() or os.environ.get('FORCE_CUDA') == '1' else 'cpu'
 print('-'.join([sys.implementation.cache_tag, 'torch', torch.__version__, f'cuda{torch.version.cuda}', ops]))
 """
+"""Code that prints what a wheel of mmcv was built for: Python, torch, CUDA, and whether it has CUDA operators."""
+
 TRY_STACK = 'import torch, torchvision, mmcv.ops, mmdet, mmengine, fishnet_mmdet'
+"""Code that fails if the environment does not work."""
 
 
 class SetupError(RuntimeError):
-    """Set-up cannot go on; the message says what is missing and how to get it."""
+    """The set-up cannot continue; the message says what is missing and how to install it."""
 
 
 def main() -> None:
-    """Parses the flags and sets up."""
+    """Parses the arguments and sets up the environment."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('venv', type=Path, help='folder of the virtual environment')
-    parser.add_argument('--torch', required=True, help='pip requirements of torch and torchvision, and pip flags')
-    parser.add_argument('--wheels', type=Path, help='where built mmcv wheels are kept', default=_default_wheels())
+    parser.add_argument('--torch', required=True, help='pip requirements for torch and torchvision, and pip flags')
+    parser.add_argument(
+        '--wheels',
+        type=Path,
+        default=_default_wheels(),
+        help='folder that keeps built wheels of mmcv (default: %(default)s)',
+    )
     args = parser.parse_args()
-    if sys.version_info < (3, 10):  # noqa: UP036 (a stranger's python3 may well be older)
-        sys.exit(f'Python {sys.version.split()[0]} is too old; `make PYTHON=python3.11 ...` names a newer one')
+    # The Python that runs this file may be older than the one that the package requires.
+    if sys.version_info < (3, 10):  # noqa: UP036
+        sys.exit(f'Python {sys.version.split()[0]} is too old; use a newer one: make PYTHON=python3.11 ...')
     try:
         set_up(args.venv, args.torch.split(), args.wheels)
     except SetupError as error:
@@ -50,8 +65,18 @@ def main() -> None:
 
 
 def set_up(folder: Path, torch_spec: list[str], wheels: Path) -> None:
-    """Creates or completes the environment, then notes what it was made from."""
-    folder = folder.absolute()  # commands below run from elsewhere
+    """Creates or completes the environment, and records its requirements in a file.
+
+    Args:
+        folder: Folder of the virtual environment.
+        torch_spec: pip requirements for torch and torchvision, and pip flags.
+        wheels: Folder that keeps built wheels of mmcv.
+
+    Raises:
+        SetupError: Something is missing, or an installation failed.
+    """
+    # Commands below run in other folders.
+    folder = folder.absolute()
     stamp = folder / 'fishnet_setup.json'
     recipe = json.dumps({'torch': torch_spec, 'python': sys.version, 'inputs': _fingerprint()})
     python = folder / 'bin' / 'python'
@@ -67,17 +92,26 @@ def set_up(folder: Path, torch_spec: list[str], wheels: Path) -> None:
     _pip(python, 'install', *torch_spec)
     install_mmcv(python, wheels)
     extras = f'{REPO}[openmmlab,test]'
-    _pip(python, 'install', '-c', str(REPO / 'constraints.txt'), '--no-build-isolation', '-e', extras)
+    _pip(python, 'install', *CONSTRAINTS, '--no-build-isolation', '-e', extras)
     if not _runs(python, TRY_STACK, quiet=False):
-        raise SetupError(f'the stack does not import; `{python} -m fishnet_mmdet.doctor` says why')
+        raise SetupError(
+            f'the installed packages cannot be imported; to see why, run: {python} {REPO}/fishnet_mmdet/doctor.py'
+        )
     stamp.write_text(recipe)
     _say('environment ready')
 
 
 def install_mmcv(python: Path, wheels: Path) -> None:
-    """Installs mmcv from a wheel built for exactly this Python, torch and CUDA, building it where there is none.
+    """Installs mmcv from a wheel for exactly this Python, torch and CUDA; builds the wheel if there is none.
 
-    pip's own cache does not know which torch a wheel was built for, and would install one that fails on import.
+    pip's cache does not distinguish wheels by the torch that they were built for. A wheel from it may fail on import.
+
+    Args:
+        python: Python of the virtual environment.
+        wheels: Folder that keeps built wheels, in one folder for each combination.
+
+    Raises:
+        SetupError: mmcv does not build, or cannot be imported.
     """
     if _runs(python, 'import mmcv.ops'):
         return
@@ -87,19 +121,11 @@ def install_mmcv(python: Path, wheels: Path) -> None:
         if attempt == 'rebuilt' or not list(shelf.glob('mmcv-*.whl')):
             _build_mmcv(python, shelf)
         (wheel,) = shelf.glob('mmcv-*.whl')
-        _pip(
-            python,
-            'install',
-            '-c',
-            str(REPO / 'constraints.txt'),
-            '--force-reinstall',
-            '--no-deps',
-            str(wheel),
-        )
-        _pip(python, 'install', '-c', str(REPO / 'constraints.txt'), str(wheel))
+        _pip(python, 'install', *CONSTRAINTS, '--force-reinstall', '--no-deps', str(wheel))
+        _pip(python, 'install', *CONSTRAINTS, str(wheel))
         if _runs(python, 'import mmcv.ops', quiet=attempt == 'kept'):
             return
-    raise SetupError(f'mmcv was built for {key} but its operators do not import; the error stands above')
+    raise SetupError(f'mmcv was built for {key}, but its operators cannot be imported; see the error above')
 
 
 def _build_mmcv(python: Path, shelf: Path) -> None:
@@ -107,10 +133,11 @@ def _build_mmcv(python: Path, shelf: Path) -> None:
     shutil.rmtree(shelf, ignore_errors=True)
     shelf.mkdir(parents=True)
     command = [python, '-m', 'pip', 'wheel', '-v', '--no-build-isolation', '--no-cache-dir', '--no-deps']
-    # Python's own flags ask for debug symbols, which double the time and make the wheel ten times as large.
+    # Python's own flags add debug symbols, which double the build time and make the wheel ten times as large.
     flags = f'-g0 -O2 {os.environ.get("CFLAGS", "")}'
     environment = {**os.environ, 'MMCV_WITH_OPS': '1', 'CFLAGS': flags}
-    environment['PATH'] = f'{python.parent.resolve()}{os.pathsep}{environment["PATH"]}'  # ninja lies there
+    # The folder of ninja.
+    environment['PATH'] = f'{python.parent.resolve()}{os.pathsep}{environment["PATH"]}'
     log = shelf / 'build.log'
     with log.open('w') as file:
         build = subprocess.Popen(
@@ -127,7 +154,7 @@ def _build_mmcv(python: Path, shelf: Path) -> None:
     print()
     if build.wait():
         tail = ''.join(log.read_text().splitlines(keepends=True)[-30:])
-        raise SetupError(f'mmcv did not build; the end of {log}:\n{tail}')
+        raise SetupError(f'mmcv did not build. The end of {log}:\n{tail}')
 
 
 def _check_machine(wheels: Path) -> None:
@@ -135,9 +162,11 @@ def _check_machine(wheels: Path) -> None:
         return
     compiler = os.environ.get('CXX', '').split()[:1] or ['c++', 'g++', 'clang++']
     if not any(shutil.which(name) for name in compiler):
-        raise SetupError('no C++ compiler, which mmcv needs; on Debian or Ubuntu: apt install g++')
+        raise SetupError('no C++ compiler found, which the build of mmcv needs; on Debian or Ubuntu: apt install g++')
     if not (Path(sysconfig.get_path('include')) / 'Python.h').is_file():
-        raise SetupError('no Python.h, which mmcv needs; on Debian or Ubuntu: apt install python3-dev')
+        raise SetupError(
+            'no Python.h found, which the build of mmcv needs; on Debian or Ubuntu: apt install python3-dev'
+        )
 
 
 def _fingerprint() -> str:
@@ -161,10 +190,10 @@ def _runs(python: Path, code: str, quiet: bool = True) -> bool:
 def _pip(python: Path, *arguments: str) -> None:
     _say(f'pip {" ".join(arguments)}')
     command = [python, '-m', 'pip', *arguments, '--no-input', '--disable-pip-version-check']
-    # Quiet but for errors, and for the bars of large downloads where there is a terminal.
+    # Only errors are shown, and progress bars of downloads if there is a terminal.
     quiet = [] if sys.stdout.isatty() else ['-q']
     if subprocess.run([*command, *quiet]).returncode:
-        raise SetupError('pip failed; its reason stands above')
+        raise SetupError('pip failed; see its message above')
 
 
 def _say(text: str) -> None:

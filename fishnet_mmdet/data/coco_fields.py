@@ -118,11 +118,11 @@ def entry_problem(entry: object, fields: Mapping[str, Field]) -> str | None:
     """
     if not isinstance(entry, Mapping):
         return f'{brief(entry)} is not an object'
-    for name, field in fields.items():
+    for name, (is_right, complaint, optional) in fields.items():
         if name in entry:
-            if not field.is_right(entry[name]):
-                return f'{name} is {brief(entry[name])}, {field.complaint}'
-        elif not field.optional:
+            if not is_right(entry[name]):
+                return f'{name} is {brief(entry[name])}, {complaint}'
+        elif not optional:
             return f'has no {name}'
     return None
 

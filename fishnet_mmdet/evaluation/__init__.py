@@ -1,1 +1,1 @@
-"""COCO AP, accuracy, mean IoU and PQ: metrics, reports and published figures."""
+"""Metrics (COCO AP, panoptic quality), tables of measured figures, and the published figures beside them."""

@@ -1,4 +1,4 @@
-"""The accuracy table of a classifier beside the published one."""
+"""The accuracy table of a classifier, with published accuracies."""
 
 import re
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ IMAGENET_CLASSES = 1000
 
 @HOOKS.register_module()
 class AccuracyReport(TableReport):
-    """The table of top-1 and top-5, as `accuracy_val` and `accuracy_test`; beside it the released figures.
+    """Writes the table of top-1 and top-5 accuracy to `accuracy_val` and `accuracy_test`.
 
-    Those stand there for a classifier of ImageNet's 1000 classes only.
+    Below the measured rows are those of the released weights, for classifiers of ImageNet's 1000 classes only.
     """
 
     name, title = 'accuracy', 'Accuracy'
     style = Style(columns=('top-1', 'top-5'), decimals=2)
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
-        """A row from mmpretrain's `accuracy/top1` and `accuracy/top5`, which are percent."""
+        """Makes a row of mmpretrain's `accuracy/top1` and `accuracy/top5`, which are percentages."""
         found = {match[1]: value for key, value in metrics.items() if (match := METRIC_KEY.fullmatch(key))}
         return [Row(label, '', {f'top-{k}': value / 100 for k, value in found.items()})] if found else []
 
     def published(self, model: Mapping) -> list[Row]:
-        """The released weights of the same network, with their published accuracy."""
+        """Returns rows of the released weights of the same architecture, with their published accuracy."""
         if model.get('head', {}).get('num_classes') != IMAGENET_CLASSES:
             return []
         arch = model['backbone'].get('arch', 'fishnet150')

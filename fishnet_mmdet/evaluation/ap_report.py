@@ -1,4 +1,4 @@
-"""The AP table of a detector beside the paper's."""
+"""The AP table of a detector, with the figures of the paper."""
 
 import re
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ PAPER = 'paper, COCO val2017, not measured here'
 
 @HOOKS.register_module()
 class APReport(TableReport):
-    """The AP table, as `ap_val` and `ap_test`, with the paper's rows for the same detector."""
+    """Writes the AP table to `ap_val` and `ap_test`, with the paper's rows for the same detector."""
 
     name, title = 'ap', 'COCO AP'
     style = Style(columns=tuple(LOGGED.values()), decimals=1)
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
-        """Rows from keys such as `coco/bbox_mAP_50`; pycocotools' -1, for a size without objects, becomes None."""
+        """Makes rows of keys such as `coco/bbox_mAP_50`; -1, pycocotools' figure for no objects, becomes None."""
         rows: dict[str, Row] = {}
         for key, value in metrics.items():
             if match := METRIC_KEY.fullmatch(key):
@@ -34,7 +34,7 @@ class APReport(TableReport):
         return list(rows.values())
 
     def published(self, model: Mapping) -> list[Row]:
-        """The paper's figures for a detector of mmdet ('MaskRCNN', 'FasterRCNN'), labelled as the paper's."""
+        """Returns the paper's figures for mmdet's 'MaskRCNN' and 'FasterRCNN', labelled as the paper's."""
         return [
             Row(f'{row.backbone} ({PAPER})', iou_type, _fractions(row))
             for iou_type, rows in PUBLISHED_AP.get(model['type'], {}).items()

@@ -1,4 +1,4 @@
-"""The COCO metric of our configs: always the official figures, also when nothing was detected."""
+"""The COCO metric of our configs: always the official figures, even if nothing was detected."""
 
 import json
 import tempfile
@@ -10,6 +10,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
+from fishnet_mmdet.errors import ConfigError
 from fishnet_mmdet.evaluation.coco_eval import evaluate
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES, checked_annotations
 
@@ -17,39 +18,44 @@ MMDET_NAMES = {
     'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP_M': 'mAP_m', 'AP_L': 'mAP_l',
     'AR_1': 'AR@1', 'AR_10': 'AR@10', 'AR_100': 'AR@100', 'AR_S': 'AR_s@100', 'AR_M': 'AR_m@100', 'AR_L': 'AR_l@100',
 }  # fmt: skip
-"""What MMDetection's logs and `save_best` call each official figure."""
+"""Names that MMDetection's logs and `save_best` use for the official figures."""
 
 NO_DETECTIONS = (
-    'No detection survived on any image, so every AP is 0. Likely causes, in this order: the model has hardly '
-    'trained yet; its weights were not loaded (read the loading lines above); the loss blew up (lower '
-    'optim_wrapper.optimizer.lr, or scale it to the batch with --auto-scale-lr); num_classes or the class '
-    'names do not fit the annotations; model.test_cfg.rcnn.score_thr is too high.'
+    'No detection is left on any image, so every AP is 0. Likely causes, most likely first: the model has hardly been '
+    'trained; its weights were not loaded (see the lines about loading above); the loss diverged (lower '
+    'optim_wrapper.optimizer.lr, or scale it to the batch with --auto-scale-lr); num_classes or the class names do not '
+    'match the annotations; model.test_cfg.rcnn.score_thr is too high.'
 )
 
 
 @METRICS.register_module()
 class OfficialCocoMetric(CocoMetric):
-    """mmdet's CocoMetric with COCO's own figures: unrounded, at 1/10/100 detections, zeros when there are none.
+    """mmdet's CocoMetric with COCO's own figures: not rounded, at 1/10/100 detections, and 0 if nothing was detected.
 
-    The stock metric logs an error and returns nothing when no detection survives, rounds to three digits, and
-    counts recall at 100/300/1000 detections. Arguments are mmdet's; `metric_items` and `iou_thrs` have no meaning
-    here, and `proposal` metrics are left to mmdet's class.
+    If nothing was detected, mmdet's metric logs an error and returns no figures. It also rounds to three digits, and
+    counts recall at 100/300/1000 detections.
+
+    Args:
+        metric: 'bbox', 'segm' or both. Use mmdet's class for proposals.
+        kwargs: Arguments of mmdet's `CocoMetric`; `metric_items` and `iou_thrs` have no effect.
 
     Raises:
-        ValueError: A metric other than 'bbox' and 'segm'; a `ResultsError` for annotations that cannot be evaluated.
+        ConfigError: `metric` is something else.
+        ResultsError: The annotations cannot be evaluated.
     """
 
     def __init__(self, metric: str | Sequence[str] = 'bbox', **kwargs) -> None:
         metrics = [metric] if isinstance(metric, str) else list(metric)
         if unknown := set(metrics) - set(IOU_TYPES):
-            raise ValueError(f'metric {sorted(unknown)} is not among {IOU_TYPES}; use mmdet.CocoMetric for proposals')
+            raise ConfigError(f'metric = {sorted(unknown)} must be of {IOU_TYPES}; use mmdet.CocoMetric for proposals')
         super().__init__(metric=metrics, **kwargs)
-        if self._coco_api is not None and not self.format_only:  # better told now than after an epoch
+        # Checked now rather than after the first epoch.
+        if self._coco_api is not None and not self.format_only:
             for name in metrics:
                 checked_annotations(self._coco_api, name)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """From what `process` gathered to `{bbox,segm}_{mAP,mAP_50,...,AR@100,...}`, fractions of 1."""
+        """Computes `{bbox,segm}_{mAP,mAP_50,...,AR@100,...}`, as fractions of 1, of what `process` collected."""
         if self.format_only:
             return super().compute_metrics(results)
         truths, predictions = zip(*results, strict=True)
@@ -57,7 +63,8 @@ class OfficialCocoMetric(CocoMetric):
             prefix = self.outfile_prefix or str(Path(scratch) / 'results')
             if self._coco_api is None:
                 self._coco_api = COCO(self.gt_to_coco_json(truths, prefix))
-                self._coco_api.dataset.setdefault('annotations', [])  # mmdet writes none where there is no object
+                # mmdet leaves the list out if there are no objects.
+                self._coco_api.dataset.setdefault('annotations', [])
             if self.cat_ids is None:
                 self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
             if self.img_ids is None:

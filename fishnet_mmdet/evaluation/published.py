@@ -1,4 +1,4 @@
-"""Published figures as data, each with its source; nothing in this file was measured here.
+"""Published figures, each with its source; nothing in this file was measured here.
 
 COCO: the paper's Table 3 and section 4.4 (arXiv 1901.03495). ImageNet: see each row.
 """
@@ -49,21 +49,21 @@ FISHNET_README = 'github.com/kevin-ssy/FishNet'
 RESNET_README = 'github.com/facebookarchive/fb.resnet.torch'
 DENSENET_README = 'github.com/liuzhuang13/DenseNet'
 RESNEXT_README = 'github.com/facebookresearch/ResNeXt'
-SOURCES = 'Paper: arXiv 1901.03495. Of a repository, its README is meant.'
+SOURCES = 'Paper: arXiv 1901.03495. A repository stands for its README.'
 
 
 class PublishedError(NamedTuple):
     """Top-1 error of one network on ImageNet val, single 224 crop.
 
     Attributes:
-        network: As its source calls it.
-        family: The line that it belongs to in Figure 4.
-        mark: Short name beside its point there.
-        model: The network to count beside it: a name of `ARCHS`, or of torchvision's models.
-        error: In percent.
-        source: Where the error stands.
-        parameters: In millions, as the source says; None where it says nothing.
-        options: Arguments of `model`, where its name alone does not say it all.
+        network: Name in its source.
+        family: The line of Figure 4 that it belongs to.
+        mark: Short name beside its point in Figure 4.
+        model: The model whose parameters and MACs are counted: a name of `ARCHS`, or of torchvision's models.
+        error: Top-1 error in percent.
+        source: Where the error is published.
+        parameters: Millions of parameters according to the source, if it says.
+        options: Further arguments of `model`.
     """
 
     network: str
@@ -83,14 +83,14 @@ PAPER_ERRORS = (
     PublishedError('ResNeXt-50 32x4d', 'ResNeXt', '50', 'resnext50_32x4d', 22.2, PAPER_4_2, 25.0),
     PublishedError('FishNeXt-150 (4d)', 'FishNeXt', '150', 'fishnext150', 21.5, PAPER_4_2, 26.2),
 )
-"""The paper's own trainings; its ResNets are pre-activation ones, which count as many parameters and MACs."""
+"""The paper's own trainings; its ResNets are pre-activation ones, with the same parameters and MACs."""
 
 RELEASED_ERRORS = (
     PublishedError('FishNet-99', 'FishNet', '99', 'fishnet99', 22.59, FISHNET_README, 16.62),
     PublishedError('FishNet-150', 'FishNet', '150', 'fishnet150', 21.86, FISHNET_README, 24.96),
     PublishedError('FishNet-201', 'FishNet', '201', 'fishnet201', 21.24, FISHNET_README, 44.58),
 )
-"""100 less the top-1 accuracy after 100 epochs with steps; these layouts are the ones built here."""
+"""100 minus the top-1 accuracy after 100 epochs with a step schedule; these architectures are built here."""
 
 OTHER_ERRORS = (
     PublishedError('ResNet-152', 'ResNet', '152', 'resnet152', 22.16, RESNET_README),
@@ -105,7 +105,7 @@ OTHER_ERRORS = (
 )  # fmt: skip
 
 FIGURE_4 = (*RELEASED_ERRORS, *(row for row in PAPER_ERRORS if row.family != 'FishNet'), *OTHER_ERRORS)
-"""What Figure 4 shows; of FishNet the released errors, since the paper's FishNet-150 has a layout never released."""
+"""The rows of Figure 4; for FishNet the released errors, because the paper's FishNet-150 was never released."""
 
 
 class PublishedAblation(NamedTuple):
@@ -113,11 +113,11 @@ class PublishedAblation(NamedTuple):
 
     Attributes:
         choice: What is changed, in words.
-        options: The same as fields of a layout.
+        options: The same as fields of `FishNetArch`.
         error: Top-1 error in percent, or None.
-        change: Change of the top-1 error in points, where the paper gives only that, or None.
-        source: Where it stands.
-        parameters: In millions, as the paper says, or None.
+        change: Change of the top-1 error in points, if the paper gives only that, or None.
+        source: Where it is published.
+        parameters: Millions of parameters according to the paper, or None.
     """
 
     choice: str
@@ -134,17 +134,17 @@ DOWN_SAMPLING = (
     PublishedAblation('2x2 average-pool', {'down': 'avg2'}, 22.86, None, PAPER_TABLE_2),
     PublishedAblation('strided convolution', {'down': 'conv'}, 22.75, None, PAPER_TABLE_2, 30.2),
 )
-"""Down-sampling in tail and head."""
+"""Kinds of down-sampling in tail and head."""
 
 OTHER_ABLATIONS = (
     PublishedAblation('dilation in the body, against none', {'dilation': 'body'}, None, -0.13, NOTES_4_3),
     PublishedAblation('two residual blocks in the stem, against one 7x7', {'stem': 'residual'}, None, -0.18, NOTES_4_3),
 )
-"""Section 4.3 gives these in words. Dilation in body and head raised the error; by how much is not known here."""
+"""Changes that section 4.3 gives in words. Dilation in body and head raised the error by an amount not known here."""
 
 RELEASED_PARAMETERS = {row.model: row.parameters for row in RELEASED_ERRORS}
 PAPER_PARAMETERS = {row.model: row.parameters for row in PAPER_ERRORS}
 """Millions of parameters by model, as published."""
 
 RECONSTRUCTED = ('fishnext229',)
-"""Layouts that were never published: whatever is built under these names is a reconstruction."""
+"""Architectures that were never published: a model of this name is a reconstruction."""

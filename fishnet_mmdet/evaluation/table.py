@@ -15,7 +15,7 @@ from rich.table import Table
 
 @dataclass
 class Row:
-    """One line of a table; `figures` are fractions of 1, None where there is none."""
+    """One line of a table; `figures` are fractions of 1, or None if there is no figure."""
 
     label: str
     kind: str
@@ -24,23 +24,23 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """What a table looks like.
+    """How a table looks.
 
     Attributes:
         columns: Names of the figures.
-        decimals: Of the percentages: as many as the published ones have.
+        decimals: Decimals of percentages, as many as in the published ones.
     """
 
     columns: Sequence[str]
     decimals: int
 
     def cells(self, row: Row) -> list[str]:
-        """A row in percent."""
+        """The cells of a row, in percent."""
         values = (row.figures.get(column) for column in self.columns)
         return [row.label, row.kind, *('-' if v is None else f'{100 * v:.{self.decimals}f}' for v in values)]
 
     def on_screen(self, own: Iterable[Row], published: Iterable[Row], title: str) -> str:
-        """The table as text, the published rows under a line of their own."""
+        """The table as text, with a line above the published rows."""
         table = Table('', 'type', title=title, title_justify='left')
         for column in self.columns:
             table.add_column(column, justify='right')
@@ -64,16 +64,15 @@ class Style:
 
 
 class TableReport(Hook):
-    """Prints a table of figures and keeps it in the work dir.
+    """Prints a table of figures and writes it to the work dir, with the published figures below the measured ones.
 
-    After each validation `NAME_val.md` and `NAME_val.json` hold all so far (a resumed run goes on with those it
-    stands on, a new one begins anew); a test writes `NAME_test.md` and `NAME_test.json`. Under the own rows stand the
-    published ones.
+    After each validation, `NAME_val.md` and `NAME_val.json` hold the figures of all validations so far: a resumed run
+    keeps those up to its checkpoint, a new run starts a new table. A test writes `NAME_test.md` and `NAME_test.json`.
 
     Attributes:
-        name: Begins the files' names.
-        title: Of the table.
-        style: Of the table.
+        name: First part of the file names.
+        title: Title of the table.
+        style: Style of the table.
     """
 
     name: str
@@ -85,20 +84,20 @@ class TableReport(Hook):
 
     @abstractmethod
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
-        """Rows from an evaluator's output; keys of other metrics are passed over."""
+        """Makes rows of an evaluator's output; keys of other metrics are ignored."""
 
     @abstractmethod
     def published(self, model: Mapping) -> list[Row]:
-        """Published rows that belong beside a model's, from its config."""
+        """Returns the published rows for a model, given its config."""
 
     def before_train(self, runner: Runner) -> None:
-        """Takes up the rows of the validations that a resumed run has behind it."""
+        """Reads the rows of the validations before the checkpoint of a resumed run."""
         entries = _read_history(Path(runner.work_dir) / f'{self.name}_val.json')
         _, done = _progress(runner)
         self._history = [entry for entry in entries if int(entry['label'].split()[-1]) <= done]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Reports a validation of a training."""
+        """Reports a validation."""
         unit, count = _progress(runner)
         self._history = self._report(runner, metrics or {}, 'val', f'{unit} {count}', self._history)
 
@@ -109,9 +108,9 @@ class TableReport(Hook):
     def _report(
         self, runner: Runner, metrics: Mapping[str, float], split: str, label: str, history: list[dict]
     ) -> list[dict]:
-        """Adds a measurement to those before it, shows and writes all of them, and returns them.
+        """Adds a measurement to earlier ones, prints and writes all of them, and returns them.
 
-        It takes the place of one with the same label: a resumed run makes up for a validation that may have been over.
+        It replaces one with the same label: a resumed run repeats a validation that may have been finished.
         """
         rows = self.measured(metrics, label)
         history = [entry for entry in history if entry['label'] != label] + [_entry(row) for row in rows]
@@ -123,7 +122,8 @@ class TableReport(Hook):
     def _publish(self, runner: Runner, split: str, rows: list[Row], history: list[dict]) -> None:
         title = f'{self.title}, {runner.experiment_name}'
         model = runner.cfg.model
-        published = self.published(model.get('module', model))  # test-time augmentation wraps the model
+        # Test-time augmentation wraps the model.
+        published = self.published(model.get('module', model))
         runner.logger.info('\n' + self.style.on_screen(rows, published, title))
 
         stem = Path(runner.work_dir) / f'{self.name}_{split}'
@@ -138,12 +138,12 @@ def _entry(row: Row) -> dict:
 
 
 def _progress(runner: Runner) -> tuple[str, int]:
-    """How far a training is; a loop that counts iterations leaves the epoch at 0."""
+    """How far training is; in a loop that counts iterations, the epoch stays 0."""
     return ('iteration', runner.iter) if runner.epoch == 0 and runner.iter else ('epoch', runner.epoch)
 
 
 def _read_history(path: Path) -> list[dict]:
-    """Rows of earlier validations; a file cut short by a crash is started anew rather than stopping a run."""
+    """Rows of earlier validations; none if a crash truncated the file, which must not stop a run."""
     try:
         entries = json.loads(path.read_text())['measured']
         return [entry for entry in entries if entry['label'].startswith(('epoch ', 'iteration '))]

@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all."""
+"""Helpers for files: atomic writing."""

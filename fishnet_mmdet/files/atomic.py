@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writes files atomically: whole or not at all."""
 
 import errno
 import os
@@ -7,22 +7,23 @@ import uuid
 from pathlib import Path
 
 HALF_WRITTEN = '.fishnet-part'
-"""How the hidden file ends that becomes a checkpoint once it is whole."""
+"""Ending of the hidden file that is written first and renamed when it is complete."""
 
 CHUNK = 4 * 2**20
+"""Bytes that are written at once."""
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
-    """Writes a file so that whatever happens there is the old content or the new, whole and on the disk.
+    """Writes a file atomically. After a crash or a power cut it has the old content or the new, complete and on disk.
 
-    A new file gets the mode bits that the umask leaves, an existing one keeps its own; a link stays a link.
+    A new file gets the mode that the umask allows, and an existing one keeps its mode. A link stays a link.
 
     Args:
-        path: Of the file; its folder is made if need be.
-        content: The file's.
+        path: The file. Its folder is created if necessary.
+        content: The content of the file.
 
     Raises:
-        OSError: It cannot be written; what was there before is untouched, and nothing half-written is left.
+        OSError: The file cannot be written. The old file is unchanged, and no incomplete file stays behind.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,19 +44,24 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the new name too must outlast a power cut
+        # The new name, too, must survive a power cut.
+        os.fsync(folder)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+        # Some network file systems do not support this.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
         os.close(folder)
 
 
 def clear_half_written(*folders: Path | str) -> list[Path]:
-    """Removes what a killed run had begun to write under hidden names of ours; nothing else.
+    """Removes the incomplete hidden files that a killed run left behind, and no other files.
+
+    Args:
+        folders: Folders in which to look.
 
     Returns:
-        What was removed.
+        The files that were removed.
     """
     paths = sorted({path for folder in folders for path in Path(folder).glob(f'.*{HALF_WRITTEN}')})
     for path in paths:

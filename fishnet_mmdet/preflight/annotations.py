@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fishnet_mmdet.data.coco_fields import CATEGORY, entry_problem, image_problem, read_coco
-from fishnet_mmdet.data.json_files import FormatError, brief
+from fishnet_mmdet.data.json_files import FormatError, brief, without_collector
 from fishnet_mmdet.preflight.contents import Contents, ImageEntry, Use
 from fishnet_mmdet.preflight.findings import Finding, Source
 from fishnet_mmdet.preflight.objects import FileContext, check_objects
@@ -22,11 +22,12 @@ def read_annotations(path: Path, where: str, use: Use | None = None) -> Contents
         What it holds and what is wrong with it. A file that cannot be read is a finding too.
     """
     source = Source(where, path)
-    try:
-        data = read_coco(path)
-    except FormatError as error:
-        return Contents(path, [source.finding('file-broken', str(error).removeprefix(f'{path}: '))])
-    return _check_content(data, use or Use(), source)
+    with without_collector():
+        try:
+            data = read_coco(path)
+        except FormatError as error:
+            return Contents(path, [source.finding('file-broken', str(error).removeprefix(f'{path}: '))])
+        return _check_content(data, use or Use(), source)
 
 
 def _check_content(data: Mapping, use: Use, source: Source) -> Contents:

@@ -1,14 +1,14 @@
 """Training without bad entries: annotation files without them are written to the work dir; the user's files stay."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
 from fishnet_mmdet.data.json_files import read_json
 from fishnet_mmdet.files.atomic import write_atomically
-from fishnet_mmdet.preflight.findings import Finding, Report
+from fishnet_mmdet.preflight.findings import Finding, PreflightError, Report
 from fishnet_mmdet.preflight.kinds import KINDS
 from fishnet_mmdet.preflight.loaders import coco_loaders
 
@@ -30,21 +30,35 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
         What was left out.
 
     Raises:
-        PreflightError: There are errors in data other than the training data, or that leaving entries out cannot fix.
+        PreflightError: There are errors that leaving training data out cannot fix, or the files cannot be written.
     """
-    bad = {f for f in report.errors if KINDS[f.kind].drops and f.where == TRAIN and f.entry and f.entry[1] in LISTS}
+    bad = {f for f in report.errors if _can_be_dropped(f)}
     Report([f for f in report.findings if f not in bad], report.checked).raise_errors()
+    dropped = [f for f in report.findings if f in bad]
+    try:
+        _write(cfg, dropped)
+    except OSError as error:
+        text = f'{_folder(cfg)} cannot be written to: {error.strerror}. Choose another folder with --work-dir'
+        raise PreflightError(text) from error
+    use_cleaned(cfg)
+    return dropped
+
+
+def _can_be_dropped(finding: Finding) -> bool:
+    entry = finding.entry
+    return KINDS[finding.kind].drops and finding.where == TRAIN and entry is not None and entry[1] in LISTS
+
+
+def _write(cfg: Config, dropped: Sequence[Finding]) -> None:
+    """Writes the list of what is left out, and an annotation file for each training data set."""
     folder = _folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     for number, loader in enumerate(coco_loaders(cfg, [TRAIN])):
         places = {str(path) for path in (loader.file, loader.folder, loader.maps) if path}
-        entries = {f.entry[1:] for f in bad if f.entry[0] == str(loader.file) and f.file in places}
+        entries = {f.entry[1:] for f in dropped if f.entry[0] == str(loader.file) and f.file in places}
         _write_cleaned(loader.file, _cleaned(cfg, number), entries)
-    dropped = [f for f in report.findings if f in bad]
     lines = [f'{f.kind}\t{f.file}\t{f}' for f in dropped]
     write_atomically(folder / 'dropped.txt', ''.join(f'{line}\n' for line in lines).encode())
-    use_cleaned(cfg)
-    return dropped
 
 
 def use_cleaned(cfg: Config) -> None:

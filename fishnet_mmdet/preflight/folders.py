@@ -81,7 +81,8 @@ def _class_folders_problem(dataset: Mapping, split: str, num_classes: int | None
     if num_classes is not None and len(classes) != num_classes:
         return (
             f'{folder.resolve()} has {len(classes)} classes ({", ".join(classes[:5])}, ...), the head has '
-            f'{num_classes}: set model.head.num_classes={len(classes)} and data_preprocessor.num_classes, or correct the folder'
+            f'{num_classes}: set model.head.num_classes={len(classes)} and data_preprocessor.num_classes, or correct '
+            'the folder'
         )
     return None
 

@@ -54,8 +54,11 @@ def sniff(path: Path, limit: int | None = MAX_BYTES) -> str:
     size = path.stat().st_size
     if limit and size > limit:
         raise WeightsError(f'{path} has {size:,} bytes; a weight file may have up to {limit:,}')
-    with path.open('rb') as file:
-        head = file.read(512)
+    try:
+        with path.open('rb') as file:
+            head = file.read(512)
+    except OSError as error:
+        raise WeightsError(f'{path} cannot be read: {error.strerror}') from error
     if head.startswith(b'PK\x03\x04'):
         return _sniff_zip(path, limit)
     if len(head) > 8 and head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < size:

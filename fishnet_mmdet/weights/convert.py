@@ -56,9 +56,12 @@ def convert_weights(
         'source_sha256': weights.file.sha256,
         'licence': _licence(source),
     }
-    write(state, meta, target)
-    if hash_in_name:
-        target = target.replace(target.with_name(f'{target.stem}-{file_hash(target)[:8]}{target.suffix}'))
+    try:
+        write(state, meta, target)
+        if hash_in_name:
+            target = target.replace(target.with_name(f'{target.stem}-{file_hash(target)[:8]}{target.suffix}'))
+    except OSError as error:
+        raise WeightsError(f'{target} cannot be written: {error.strerror}') from error
     return target, summary_line(weights, len(state), left_out)
 
 

@@ -58,7 +58,12 @@ def obtain_url(url: str) -> Path:
 
 
 def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f'the folder {path.parent} for downloads cannot be created: {error.strerror}. TORCH_HOME names another one'
+        ) from error
     with FileLock(f'{path}.lock'):
         if path.exists():
             _verify(path, checksum, f'delete or replace {path} (its source: {", ".join(urls)})')

@@ -1,4 +1,4 @@
-"""Writes weight files, whole or not at all."""
+"""Writes weight files atomically."""
 
 import io
 from collections.abc import Mapping

@@ -1,5 +1,6 @@
 """The form for inference: the same features and detections, fewer norms, float32 for the modules around it."""
 
+import ast
 import copy
 import json
 import pickle
@@ -8,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from call_tool import call_tool
-from conftest import CONFIGS, demo_options
+from conftest import CONFIGS, REPO, demo_options
 from mmcv.cnn import ConvModule
 from mmengine.registry import MODELS, DefaultScope
 from seeded import NARROW, relative_error, seed, seeded_classifier
@@ -63,7 +63,7 @@ class TestBackbone:
 
     @pytest.mark.parametrize('field, value', OPTIONS)
     def test_only_norms_before_which_there_is_no_convolution_stay(self, field, value):
-        """The first of every bottleneck and I-conv, the two of the bridge (squeeze, attention), those of strided convs."""
+        """The first of each bottleneck and I-conv, two of the bridge (squeeze, attention), those of strided convs."""
         net = fish(replace(NARROW, **{field: value}))
         blocks = [m for m in net.modules() if isinstance(m, Bottleneck)]
         stay = len(blocks) + sum(isinstance(block.shortcut, PreActConv) for block in blocks)
@@ -136,6 +136,22 @@ class TestRefusals:
     def test_float16_on_a_cpu(self):
         with pytest.raises(ValueError, match='on a CPU use torch.bfloat16'):
             optimize_for_inference(fish(), torch.float16)
+
+
+def test_needs_neither_mmdet_nor_training():
+    """The module for inference, and all modules of the package that it imports."""
+    modules, found = ['fishnet_mmdet.deploy.inference'], set()
+    while modules:
+        module = modules.pop()
+        found.add(module)
+        path = REPO / f'{module.replace(".", "/")}.py'
+        if path.is_file():
+            tree = ast.parse(path.read_text())
+            names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+            modules += names - found
+    assert 'fishnet_mmdet.network.fishnet' in found
+    assert not [name for name in found if name.startswith(('mmdet', 'fishnet_mmdet.training'))]
 
 
 class TestNecks:
@@ -314,7 +330,6 @@ class TestTool:
         assert (runner.model.module if wrappers == 2 else runner.model) is model
         assert isinstance(model.module.backbone, deploy.InferenceForm)
 
-    def test_compile_goes_with_optimize(self, capsys):
-        with pytest.raises(SystemExit, match='2'):
-            call_tool('tools/test.py', DEMO, 'none.pth', '--compile')
-        assert '--compile goes with --optimize' in capsys.readouterr().err
+    def test_compile_goes_with_optimize(self, call_tool):
+        done = call_tool('tools/test.py', DEMO, 'none.pth', '--compile')
+        assert done.returncode == 2 and '--compile needs --optimize' in done.stderr

@@ -8,7 +8,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from call_tool import call_tool
 from conftest import CONFIGS
 from mmengine.registry import MODELS, DefaultScope
 from seeded import NARROW, seed, seeded_classifier
@@ -88,7 +87,7 @@ class TestExport:
         assert max(export(fish(**arguments), tmp_path / 'fish.onnx').values()) < 1e-5
 
     def test_fixed_norms_and_gradients(self, tmp_path):
-        """As in the training of detectors: operations of backward are not in the graph, and the network is unchanged."""
+        """As detectors train: operations of backward are not in the graph, and the network is unchanged."""
         net = fish(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True).train()
         export(net, tmp_path / 'fish.onnx')
         assert net.training and net.head[0].refine[0].conv.conv.weight.requires_grad
@@ -181,17 +180,17 @@ class TestTool:
         assert [p.name for p in tmp_path.iterdir()] == ['fish.onnx']
         runs_alike(nn.Sequential(model.backbone, model.neck), tmp_path / 'fish.onnx', (1, 100, 70), (3, 64, 128))
 
-    def test_flags(self, checkpoint, tmp_path, capsys):
+    def test_flags(self, checkpoint, tmp_path, call_tool):
         (tmp_path / 'fish.onnx').touch()
         flags = ['--backbone-only', '--overwrite', '--cfg-options', 'model.backbone.out_indices=(0,1,2,3)']
-        call_tool('tools/export_onnx.py', DEMO, checkpoint[0], tmp_path / 'fish.onnx', *flags)
-        assert 'written' in capsys.readouterr().out
+        done = call_tool('tools/export_onnx.py', DEMO, checkpoint[0], tmp_path / 'fish.onnx', *flags)
+        assert done.returncode == 0 and 'written' in done.stdout
         outputs = onnxruntime.InferenceSession(tmp_path / 'fish.onnx').get_outputs()
         assert [x.name for x in outputs] == [f'level{i}' for i in range(4)]
 
-    def test_over_tolerance(self, checkpoint, tmp_path):
-        with pytest.raises(SystemExit, match='tolerance of 1e-12'):
-            call_tool('tools/export_onnx.py', DEMO, checkpoint[0], tmp_path / 'fish.onnx', '--tolerance', '1e-12')
+    def test_over_tolerance(self, checkpoint, tmp_path, call_tool):
+        done = call_tool('tools/export_onnx.py', DEMO, checkpoint[0], tmp_path / 'fish.onnx', '--tolerance', '1e-12')
+        assert done.returncode == 1 and 'tolerance of 1e-12' in done.stderr
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(
@@ -200,19 +199,19 @@ class TestTool:
             ((DEMO, 'none.pth'), 'none.pth does not exist'),
             (('none.py', 'none.pth'), 'config file not found'),
             (('fishnet99', 'none.pth'), 'none.pth does not exist'),
-            (('fishnet9', 'none.pth'), "arch = 'fishnet9' .* config file"),
+            (('fishnet9', 'none.pth'), 'give a config file'),
         ],
     )
-    def test_a_wrong_argument_is_one_line(self, arguments, message, tmp_path):
-        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
-            call_tool('tools/export_onnx.py', *arguments, tmp_path / 'fish.onnx')
+    def test_a_wrong_argument_is_one_line(self, arguments, message, tmp_path, call_tool):
+        done = call_tool('tools/export_onnx.py', *arguments, tmp_path / 'fish.onnx')
+        assert done.returncode == 1 and 'error: ' in done.stderr and message in done.stderr
 
-    def test_weights_of_another_network(self, tmp_path):
+    def test_weights_of_another_network(self, tmp_path, call_tool):
         torch.save(fish().state_dict(), tmp_path / 'narrow.pth')
-        with pytest.raises(SystemExit, match='missing'):
-            call_tool('tools/export_onnx.py', DEMO, tmp_path / 'narrow.pth', tmp_path / 'fish.onnx')
+        done = call_tool('tools/export_onnx.py', DEMO, tmp_path / 'narrow.pth', tmp_path / 'fish.onnx')
+        assert done.returncode == 1 and 'missing' in done.stderr
 
-    def test_without_onnxruntime(self, tmp_path, monkeypatch):
+    def test_without_onnxruntime(self, tmp_path, monkeypatch, call_tool):
         monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-        with pytest.raises(SystemExit, match='pip install onnxruntime'):
-            call_tool('tools/export_onnx.py', DEMO, 'none.pth', tmp_path / 'x.onnx')
+        done = call_tool('tools/export_onnx.py', DEMO, 'none.pth', tmp_path / 'x.onnx')
+        assert done.returncode == 1 and 'pip install onnxruntime' in done.stderr

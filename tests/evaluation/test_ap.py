@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ap_case import NAMES, detections, hard_annotations, noisy_results, pycocotools_stats
 from conftest import REPO
+from in_process import run_here
 from mmengine.logging import MMLogger
 
 from fishnet_mmdet.evaluation.ap_report import APReport
@@ -87,9 +88,13 @@ class TestTool:
         np.testing.assert_allclose([figures[name] for name in FIGURES], expected, atol=1e-12)
         assert 'AR_100' in done.stdout and f'{100 * expected[0]:.1f}' in done.stdout
 
-    def test_a_bad_file_is_one_line(self, annotations, tmp_path, run_tool):
-        done = run_tool('tools/eval_results.py', annotations, tmp_path / 'none.json')
-        assert done.returncode == 1 and 'none.json' in done.stderr and 'Traceback' not in done.stderr
+    @pytest.mark.parametrize(
+        'flags, named', [([], 'none.json'), (['--out', '.'], 'is a folder'), (['--out', 'no/x.json'], 'does not exist')]
+    )
+    def test_a_bad_path_is_one_line(self, annotations, tmp_path, flags, named):
+        done = run_here('tools/eval_results.py', annotations, tmp_path / 'none.json', *flags, cwd=tmp_path)
+        assert done.returncode == 1 and named in done.stderr
+        assert done.stderr.startswith('error: ') and len(done.stderr.splitlines()) == 1
 
 
 def run_metric(annotations, empty, copies=1, **kwargs):
@@ -135,14 +140,14 @@ class TestMetric:
 
     def test_nothing_detected(self, annotations):
         """mmdet's own metric returns nothing here, and save_best then fails."""
-        told = []
+        logged = []
         logger, handler = MMLogger.get_current_instance(), logging.Handler()
-        handler.emit = lambda record: told.append(record.getMessage())
+        handler.emit = lambda record: logged.append(record.getMessage())
         logger.addHandler(handler)
         metrics = run_metric(annotations, empty=True)
         logger.removeHandler(handler)
         assert metrics['coco/bbox_mAP'] == metrics['coco/segm_mAP'] == 0
-        assert any('Likely causes' in line for line in told)
+        assert any('Likely causes' in line for line in logged)
         assert [row.kind for row in APReport().measured(metrics, 'x')] == ['bbox', 'segm']
 
     def test_other_metrics_are_left_to_mmdet(self):

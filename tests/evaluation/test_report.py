@@ -45,7 +45,7 @@ class TestTable:
         assert report.published(dict(backbone=dict(arch='fishnet150'), head=dict(num_classes=9))) == []
         assert report.measured({'coco/bbox_mAP': 1.0}, 'x') == []
 
-    def test_a_new_run_begins_its_table_anew_and_a_resumed_one_goes_on(self, tmp_path):
+    def test_a_new_run_starts_a_new_table_and_a_resumed_one_keeps_it(self, tmp_path):
         def run(first, last, again=False):
             runner = SimpleNamespace(
                 work_dir=tmp_path, epoch=first, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
@@ -66,7 +66,7 @@ class TestTable:
         (tmp_path / 'ap_val.json').write_text('{"measured": [{')  # cut short by a crash
         assert run(1, 2) == ['epoch 2']
 
-    def test_a_test_stands_alone_whatever_was_validated_before(self, tmp_path):
+    def test_a_test_has_a_table_of_its_own(self, tmp_path):
         runner = SimpleNamespace(
             work_dir=tmp_path, epoch=0, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
             cfg=SimpleNamespace(model=dict(type='MaskRCNN')),

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from seeded import NARROW
 
 from fishnet_mmdet import ARCHS, FishNet
-from fishnet_mmdet.lab.figures.backbones import FigureError, read_layout
+from fishnet_mmdet.lab.figures.backbones import FigureError, read_arch
 from fishnet_mmdet.lab.figures.fish import draw, save
 
 DRAWN = {**ARCHS, 'narrow': NARROW}
@@ -86,7 +86,7 @@ def test_the_committed_picture_is_up_to_date(tmp_path):
     assert (REPO / 'docs' / 'fishnet150.png').stat().st_size < 200_000
 
 
-def test_the_same_layout_gives_the_same_bytes(tmp_path):
+def test_the_same_architecture_gives_the_same_bytes(tmp_path):
     first, second = (save(draw(NARROW, 'narrow'), tmp_path / name) for name in ('one', 'two'))
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
@@ -106,11 +106,11 @@ def test_no_text_covers_another_or_leaves_the_picture(name):
         assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
 
 
-def test_layouts_by_name_and_by_config():
-    assert read_layout('150') == read_layout('fishnet150') == ('fishnet150', ARCHS['fishnet150'])
-    by_config = read_layout(str(CONFIGS / 'mask_rcnn_fishnet99_fpn.py'))
+def test_architectures_by_name_and_by_config():
+    assert read_arch('150') == read_arch('fishnet150') == ('fishnet150', ARCHS['fishnet150'])
+    by_config = read_arch(str(CONFIGS / 'mask_rcnn_fishnet99_fpn.py'))
     assert by_config == ('mask_rcnn_fishnet99_fpn', ARCHS['fishnet99'])
-    assert read_layout(str(CONFIGS / 'tiny_imagenet_fishnet99.py'))[1].strides[0] < 4
+    assert read_arch(str(CONFIGS / 'tiny_imagenet_fishnet99.py'))[1].strides[0] < 4
 
 
 @pytest.mark.parametrize(
@@ -128,19 +128,18 @@ def test_a_wrong_config_is_named(text, named, tmp_path):
     if text:
         file.write_text(text)
     with pytest.raises(FigureError, match=named) as caught:
-        read_layout(str(file))
+        read_arch(str(file))
     assert str(file) in str(caught.value) and '\n' not in str(caught.value)
 
 
-def test_the_tool(run_tool, tmp_path):
-    done = run_tool('tools/draw_fish.py', '99', '--out', tmp_path / 'my.fish.svg')
+def test_the_tool(call_tool, tmp_path):
+    done = call_tool('tools/draw_fish.py', '99', '--out', tmp_path / 'my.fish.svg')
     assert done.returncode == 0, done.stderr
     assert {f.name for f in tmp_path.iterdir()} == {'my.fish.svg', 'my.fish.png'}
     for arguments, named in (
         (['fishnet7'], 'fishnet7.*fishnet99'),
         (['99', '--out', tmp_path / 'no' / 'x'], '--out.*no.*make it'),
     ):
-        done = run_tool('tools/draw_fish.py', *arguments)
+        done = call_tool('tools/draw_fish.py', *arguments)
         assert done.returncode == 1
-        last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith('error: ') and re.search(named, last), last
+        assert re.match(f'error: .*{named}', done.stderr) and '\n' not in done.stderr

@@ -1,4 +1,4 @@
-"""The claim about gradients: it holds for released layouts, and each way of breaking it is told."""
+"""The claim about gradients: it holds for the released architectures, and each way of breaking it is reported."""
 
 import re
 from dataclasses import replace
@@ -13,19 +13,19 @@ from torch import nn
 from fishnet_mmdet import ARCHS, FishNet
 from fishnet_mmdet.lab.figures.backbones import FigureError, build_backbone, read_backbone
 from fishnet_mmdet.lab.figures.gradients import analyse, claim_fails, i_convs, parts, places, table
-from fishnet_mmdet.lab.figures.training import SHADES, Norms, Plan, batch_of, gradient_norms, plot, save_plot
+from fishnet_mmdet.lab.figures.training import SHADES, Norms, TrainingPlan, batch_of, gradient_norms, plot, save_plot
 from fishnet_mmdet.network.blocks import PreActConv
 
 BN = dict(type='BN')
 FOUR = [*(f'tail.{i}.refine.0.shortcut.conv' for i in range(3)), 'bridge.refine.0.shortcut.conv']
 
 
-NARROW_STEM = replace(NARROW, stem_width=4)  # every tail stage widens, as in the released layouts
+NARROW_STEM = replace(NARROW, stem_width=4)  # every tail stage widens, as in the released architectures
 
 
-def narrow(layout=None, **kwargs):
+def narrow(arch=None, **kwargs):
     torch.manual_seed(0)
-    return FishNet(replace(NARROW_STEM, **(layout or {})), **kwargs)
+    return FishNet(replace(NARROW_STEM, **(arch or {})), **kwargs)
 
 
 def by_name(findings):
@@ -63,12 +63,12 @@ def test_the_claim_holds(arch):
             'max-pool',
             'up-sampling',
         }
-    layout = ARCHS[arch] if isinstance(arch, str) else arch
-    assert [f.trunk.free['identity'] for f in grouped['head']] == list(layout.head)
+    resolved = ARCHS[arch] if isinstance(arch, str) else arch
+    assert [f.trunk.free['identity'] for f in grouped['head']] == list(resolved.head)
     reduced = [f.trunk.free['channel reduction'] for f in grouped['body']]
     assert reduced == [0, 1, 1]
     identities = [f.trunk.free['identity'] for f in grouped['body']]
-    assert identities == [blocks - r for blocks, r in zip(layout.body, reduced, strict=True)]
+    assert identities == [blocks - r for blocks, r in zip(resolved.body, reduced, strict=True)]
 
 
 def test_only_the_last_tail_stage_lies_behind_weights():
@@ -122,12 +122,12 @@ def breaks():
     def transfer(net):
         net.body[1].transfer[0].shortcut = nn.Conv2d(8, 8, 1)
 
-    yield head_shortcut, ['head 2: on its trunk stands head.1.refine.0.shortcut']
-    yield body_shortcut, ['body 3: on its trunk stands body.2.refine.0.shortcut.conv']
-    yield strided, ['head 1: on its trunk stands head.0.down', 'head 1: gradients do not reach it']
-    yield norm_on_the_trunk, ['head 1: on its trunk stands head.0.refine.0.shortcut']
-    yield scaled, ['head 3: on its trunk stands product', 'head 3: gradients do not reach it']
-    yield no_shortcut, ['head 1: on its trunk stands']
+    yield head_shortcut, ['head 2: weights on its trunk: head.1.refine.0.shortcut']
+    yield body_shortcut, ['body 3: weights on its trunk: body.2.refine.0.shortcut.conv']
+    yield strided, ['head 1: weights on its trunk: head.0.down', 'head 1: gradients do not reach it']
+    yield norm_on_the_trunk, ['head 1: weights on its trunk: head.0.refine.0.shortcut']
+    yield scaled, ['head 3: weights on its trunk: product', 'head 3: gradients do not reach it']
+    yield no_shortcut, ['head 1: weights on its trunk:']
     yield transfer, ['tail 1: gradients do not reach it']
 
 
@@ -193,10 +193,10 @@ def test_average_pooling_is_no_weight():
         dict(norm_cfg=dict(type='GN', num_groups=1)),
         dict(with_cp=True),
         dict(out_indices=(3,)),
-        dict(layout=dict(stem_stride=1)),
-        dict(layout=dict(stem='conv7x7', dilation='body_head')),
-        dict(layout=dict(attention='none')),
-        dict(layout=dict(down='avg2', up='bilinear')),
+        dict(arch=dict(stem_stride=1)),
+        dict(arch=dict(stem='conv7x7', dilation='body_head')),
+        dict(arch=dict(attention='none')),
+        dict(arch=dict(down='avg2', up='bilinear')),
     ],
     ids=str,
 )
@@ -219,7 +219,7 @@ def test_the_table_names_every_stage():
 
 
 def test_gradient_norms_are_those_of_the_loss():
-    plan = Plan(steps=2, batch=2)
+    plan = TrainingPlan(steps=2, batch=2)
     seen = []
 
     def watched():
@@ -238,18 +238,18 @@ def test_gradient_norms_are_those_of_the_loss():
 
 def test_a_short_training_learns():
     """Otherwise the lower half of the plot would not be of a training."""
-    measured = gradient_norms(narrow, Plan(steps=16, batch=9, lr=0.05))
+    measured = gradient_norms(narrow, TrainingPlan(steps=16, batch=9, lr=0.05))
     assert np.mean(measured.losses[-5:]) < np.mean(measured.losses[:5])
 
 
 def test_images_follow_from_plan_and_step():
-    (one, labels), (same, _), (other, _) = (batch_of(Plan(batch=3), step) for step in (0, 0, 1))
+    (one, labels), (same, _), (other, _) = (batch_of(TrainingPlan(batch=3), step) for step in (0, 0, 1))
     assert one.shape == (3, 3, 64, 64) and labels.tolist() == [0, 1, 2]
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 def test_the_plot_shows_every_stage_of_every_network(tmp_path):
-    plan = Plan(steps=3)
+    plan = TrainingPlan(steps=3)
     norms = {
         name: Norms(
             stages=tuple(f'{part} {i}' for i in range(count)),
@@ -277,7 +277,7 @@ def test_the_plot_shows_every_stage_of_every_network(tmp_path):
 )
 def test_a_wrong_plan_is_named(field, value):
     with pytest.raises(FigureError, match=f'{field} = {value}'):
-        Plan(**{field: value})
+        TrainingPlan(**{field: value})
 
 
 def test_an_unknown_network_is_named():
@@ -299,20 +299,28 @@ def test_configs_are_analysed_as_networks_not_as_recipes():
     assert all(p.requires_grad for p in build_backbone(config).parameters())
 
 
+def test_the_tool_proves_and_plots(call_tool, tmp_path):
+    plot = ['--plot', tmp_path / 'norms.png', '--steps', 1, '--batch', 2, '--side', 64, '--lr', 0.001, '--seed', 1]
+    done = call_tool('tools/gradient_paths.py', 'fishnet99', *plot)
+    assert done.returncode == 0, done.stderr
+    assert 'The claim holds' in done.stdout and (tmp_path / 'norms.png').stat().st_size > 10_000
+
+
 @pytest.mark.parametrize(
-    'arguments, code, said',
+    'arguments, named',
     [
-        (['fishnet99'], 0, 'The claim holds'),
-        (['fishnet99', '--plot', 'x.txt'], 1, r'error: --plot x.txt: .*\.png'),
+        (['--plot', 'x.txt'], r'--plot x\.txt: .*\.png'),
+        (['--plot', 'none/x.png'], '--plot none/x.png: .* does not exist'),
+        (['--steps', 0], 'steps = 0'),
+        (['fishnet7'], 'fishnet7.*fishnet99'),
     ],
 )
-def test_the_tool(arguments, code, said, run_tool):
-    done = run_tool('tools/gradient_paths.py', *arguments)
-    assert done.returncode == code, done.stderr
-    assert re.search(said, done.stdout + done.stderr)
+def test_the_tool_ends_errors_in_one_line(call_tool, arguments, named):
+    done = call_tool('tools/gradient_paths.py', *arguments)
+    assert done.returncode == 1 and re.match(f'error: {named}', done.stderr) and '\n' not in done.stderr
 
 
 def test_strided_convolutions_break_the_claim():
-    """Table 2's alternative stands on the trunk, in the head too: that is what the paper says against it."""
-    failed = claim_fails(analyse(narrow(layout=dict(down='conv'))))
+    """The alternative of Table 2 has weights on the trunk, in the head too: the paper's argument against it."""
+    failed = claim_fails(analyse(narrow(arch=dict(down='conv'))))
     assert failed and any('head' in line for line in failed)

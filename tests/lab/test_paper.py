@@ -17,9 +17,9 @@ from fishnet_mmdet.evaluation.published import (
     RELEASED_ERRORS,
     RELEASED_PARAMETERS,
 )
+from fishnet_mmdet.lab.counting import count, count_model, count_parts
 from fishnet_mmdet.lab.paper import figure4
 from fishnet_mmdet.lab.paper import tables as paper
-from fishnet_mmdet.lab.paper.counting import count, count_model, count_parts
 from fishnet_mmdet.lab.paper.own_runs import TablesError, read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 from fishnet_mmdet.lab.tables import Column, Table, write_tables

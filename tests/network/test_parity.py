@@ -98,7 +98,7 @@ def test_pytorchcv_gives_the_same(name):
 
 
 def well_trained(state, number):
-    """A released state dict as github.com/lyakaap/Landmark2019-1st-and-3rd-Place-Solution met the well-trained files."""
+    """A released state dict, named as in github.com/lyakaap/Landmark2019-1st-and-3rd-Place-Solution."""
     moved = {'3.0.2': '3.1.0', '3.0.3': '3.1.1', '3.1': '3.1.3'}
     if number == 150:
         moved |= {'9.3.2': '9.4.0', '9.3.3': '9.4.1', '9.4.1': '9.4.4'}

@@ -1,6 +1,7 @@
-"""Annotation and results files that nobody would write: read, or refused in words, and never a crash in between.
+"""Damaged annotation and results files: each is read or refused with a message, and none causes a crash.
 
-What passes goes on into pycocotools, whose C code trusts what it gets: a mask that it should not have seen ends this process.
+What passes goes on into pycocotools, whose C code does not check its input: a mask that should have been refused ends
+this process.
 """
 
 import json
@@ -18,8 +19,8 @@ from fishnet_mmdet.data.coco_masks import rle_runs
 from fishnet_mmdet.data.json_files import FormatError
 from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations, load_results
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES, ResultsError
-from fishnet_mmdet.preflight import KINDS, Finding, Report
-from fishnet_mmdet.preflight.annotations import check_annotations
+from fishnet_mmdet.preflight import KINDS, Report
+from fishnet_mmdet.preflight.annotations import read_annotations
 from fishnet_mmdet.preflight.contents import Use
 
 SIDE = 24
@@ -173,8 +174,8 @@ def test_the_annotation_check_never_crashes(tmp_path, count):
 
     def check(content):
         path.write_bytes(content)
-        contents = check_annotations(path, Use(evaluated=True, bare=True))
-        report = Report([Finding(f.kind, 'train', f.file, f.detail, f.image, f.annotation) for f in contents.findings])
+        contents = read_annotations(path, 'train', Use(evaluated=True, stock_metric=True))
+        report = Report(contents.findings)
         report.text().encode()
         json.dumps(report.as_json()).encode()
         if not contents.is_read:

@@ -1,4 +1,4 @@
-"""Every defect that the preflight knows, put into a drawn data set one at a time: found, and nothing else with it."""
+"""Every kind of defect, put into a drawn data set one at a time: it is found, and nothing else."""
 
 import json
 
@@ -43,11 +43,11 @@ def test_all_kinds_have_a_defect():
     assert len(DEFECTS) >= 60
 
 
-def test_the_documentation_tells_every_kind():
+def test_the_documentation_lists_every_kind():
     rows = [row.split('|') for row in (REPO / 'docs/data-checks.md').read_text().splitlines() if row.startswith('| `')]
-    told = {name.strip(' `'): row[2].strip() for row in rows for name in row[1].split(',')}
+    listed = {name.strip(' `'): row[2].strip() for row in rows for name in row[1].split(',')}
     marks = {kind: 'error, skips' if it.drops else 'error' if it.stops else 'warning' for kind, it in KINDS.items()}
-    assert told == marks
+    assert listed == marks
 
 
 def test_all_defects_come_in_one_report(make_case):
@@ -83,7 +83,7 @@ def test_long_lists_are_cut_and_counted(make_case):
 
 
 class TestTogether:
-    """What two files or two parts of a config say of each other."""
+    """Two files, or two parts of a config, that do not match."""
 
     def test_an_evaluator_of_other_images(self, make_case):
         case = make_case(split='val')

@@ -10,19 +10,21 @@ import pytest
 from annotation_defects import category_id_twice
 from coco_size import ANNOTATIONS, IMAGES, measure, write
 from conftest import REPO, demo_options
+from in_process import run_here
 from mmdet.utils import register_all_modules
 from PIL import Image
 
 from fishnet_mmdet.preflight import PreflightError, check
-from fishnet_mmdet.preflight.annotations import check_annotations
+from fishnet_mmdet.preflight.annotations import read_annotations
 from fishnet_mmdet.preflight.contents import Use
-from fishnet_mmdet.preflight.images import Cache, cache_folder, look_at_all
+from fishnet_mmdet.preflight.image_cache import ImageCache, cache_folder
+from fishnet_mmdet.preflight.images import inspect_images
 
 register_all_modules(init_default_scope=True)
 
 
 def spoil_some(case):
-    """Three defects that can be left out: an image, an annotation of another, and an entry without form."""
+    """Three defects that can be left out: an image, an annotation of another, and a malformed entry."""
     image = case.images[2]
     case.path(image).unlink()
     row = case.annotation(polygon=True, image=case.images[5]['id'])
@@ -118,17 +120,17 @@ class TestCache:
         case = make_case()
         folder = case.root / 'train'
         (folder / self.NAMES[2]).write_bytes(b'')
-        first = look_at_all(folder, self.NAMES)
+        first = inspect_images(folder, self.NAMES)
         (file,) = cache_folder().iterdir()
         opened = []
         whole = Image.open
         monkeypatch.setattr(
             Image, 'open', lambda path, **kwargs: opened.append(Path(path).name) or whole(path, **kwargs)
         )
-        assert look_at_all(folder, self.NAMES) == first and opened == []
+        assert inspect_images(folder, self.NAMES) == first and opened == []
         content = (folder / self.NAMES[1]).read_bytes()
         (folder / self.NAMES[1]).write_bytes(content[: len(content) // 2])
-        again = look_at_all(folder, self.NAMES)
+        again = inspect_images(folder, self.NAMES)
         assert opened == [self.NAMES[1]]
         assert (again[self.NAMES[1]].problem, again[self.NAMES[2]].problem) == (
             'image-truncated',
@@ -138,47 +140,47 @@ class TestCache:
     @pytest.mark.parametrize('content', [b'', b'{', b'[]', b'{"version": 1, "images": 3}', b'\xff', b'[' * 99_999])
     def test_a_damaged_cache_is_none(self, make_case, content):
         case = make_case()
-        first = look_at_all(case.root / 'train', self.NAMES)
+        first = inspect_images(case.root / 'train', self.NAMES)
         (file,) = cache_folder().iterdir()
         file.write_bytes(content)
-        assert look_at_all(case.root / 'train', self.NAMES) == first
+        assert inspect_images(case.root / 'train', self.NAMES) == first
         assert json.loads(file.read_text())['images'].keys() == set(self.NAMES)
 
     def test_a_change_that_keeps_size_and_time_is_seen(self, make_case):
         """As `rsync -t` and `cp -p` leave a file."""
         case = make_case()
         path = case.root / 'train' / self.NAMES[0]
-        look_at_all(case.root / 'train', self.NAMES)
+        inspect_images(case.root / 'train', self.NAMES)
         times = path.stat()
         path.write_bytes(bytes(times.st_size))
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        assert look_at_all(case.root / 'train', self.NAMES)[self.NAMES[0]].problem == 'image-broken'
+        assert inspect_images(case.root / 'train', self.NAMES)[self.NAMES[0]].problem == 'image-broken'
 
     def test_a_damaged_entry_is_looked_at_again(self, make_case):
         case = make_case()
-        first = look_at_all(case.root / 'train', self.NAMES)
+        first = inspect_images(case.root / 'train', self.NAMES)
         (file,) = cache_folder().iterdir()
         content = json.loads(file.read_text())
         content['images'][self.NAMES[0]] = [1, 'x']
         content['images'][self.NAMES[1]][2] = None
         file.write_text(json.dumps(content))
-        assert look_at_all(case.root / 'train', self.NAMES) == first
+        assert inspect_images(case.root / 'train', self.NAMES) == first
 
     def test_two_writers_keep_each_others_images(self, make_case):
         case = make_case()
-        look_at_all(case.root / 'train', self.NAMES[:1])
-        late = Cache(case.root / 'train')
-        look_at_all(case.root / 'train', self.NAMES[1:2])
+        inspect_images(case.root / 'train', self.NAMES[:1])
+        late = ImageCache(case.root / 'train')
+        inspect_images(case.root / 'train', self.NAMES[1:2])
         late.entries.clear()
         late.is_new = True
         late.save()
-        assert Cache(case.root / 'train').entries.keys() == set(self.NAMES[:2])
+        assert ImageCache(case.root / 'train').entries.keys() == set(self.NAMES[:2])
 
     def test_a_folder_that_cannot_be_written_costs_only_time(self, make_case, monkeypatch, tmp_path):
         case = make_case()
         (tmp_path / 'file').write_text('')
         monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
-        assert not any(look.problem for look in look_at_all(case.root / 'train', self.NAMES).values())
+        assert not any(look.problem for look in inspect_images(case.root / 'train', self.NAMES).values())
 
 
 class TestTools:
@@ -196,7 +198,7 @@ class TestTools:
         assert '[image-missing] train' in done.stdout and 'image 4:' in done.stdout
         (finding,) = json.loads(report.read_text())['findings']
         assert finding['kind'] == 'image-missing' and finding['image'] == 4
-        done = run_tool('tools/check_data.py', self.config(case), '--no-images', '--skip-bad')
+        done = run_here('tools/check_data.py', self.config(case), '--no-images', '--skip-bad')
         assert done.returncode == 0 and '0 errors, 0 warnings' in done.stdout
         assert (tmp_path / 'work/preflight/train_0.json').is_file()
 
@@ -235,8 +237,8 @@ class TestOfCocoSize:
 
     def test_a_hundredth_of_coco_is_clean(self, tmp_path):
         write(tmp_path / 'coco.json', IMAGES // 100, ANNOTATIONS // 100)
-        contents = check_annotations(tmp_path / 'coco.json', Use(evaluated=True, bare=True))
-        assert len(contents.category_ids) == ANNOTATIONS // 100 and not contents.findings
+        contents = read_annotations(tmp_path / 'coco.json', 'train', Use(evaluated=True, stock_metric=True))
+        assert len(contents.objects.category_ids) == ANNOTATIONS // 100 and not contents.findings
 
     @pytest.mark.long
     def test_all_of_it_is_checked_in_time(self, tmp_path):

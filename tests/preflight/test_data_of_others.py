@@ -1,4 +1,4 @@
-"""What the preflight says of configs and files that others write: mmdet's own kinds, exports of tools, wrappers."""
+"""Configs and files that others write: mmdet's own classes, exports of tools, wrappers."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from copy import deepcopy
 import mmcv
 import pytest
 from drawn_case import SPLITS, corners
+from in_process import run_here
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from PIL import Image
@@ -24,7 +25,7 @@ def kinds(case, splits=('train', 'val')):
 
 
 class TestFormats:
-    """A foreign format is told, and stops nothing."""
+    """A foreign format is reported, and stops nothing."""
 
     def test_lvis(self, make_case):
         case = make_case(split='val')
@@ -183,7 +184,7 @@ class TestImagesOfALoader:
         assert kinds(case) == []
 
     @pytest.mark.parametrize('opened', [True, False])
-    def test_a_path_out_of_it_is_told_unopened(self, make_case, opened):
+    def test_a_path_out_of_it_is_reported_unopened(self, make_case, opened):
         case = make_case()
         case.image()['file_name'] = '/etc/passwd'
         case.cfg.preflight = dict(images=opened)
@@ -210,15 +211,15 @@ class TestTheMetricAgrees:
         OfficialCocoMetric(ann_file=case.cfg.val_evaluator.ann_file, format_only=True, outfile_prefix='x')
 
 
-def test_a_zigzag_is_refused_before_pycocotools_draws_it(make_case, run_tool, tmp_path):
+def test_a_zigzag_is_refused_before_pycocotools_draws_it(make_case, tmp_path):
     case = make_case(split='val')
     case.annotation(polygon=True)['segmentation'] = [[0, 0, 96, 96] * 100_000]
     case.write()
     path = case.root / 'annotations/instances_val.json'
     assert load_annotations(path).anns
     (tmp_path / 'none.json').write_text('[]')
-    done = run_tool('tools/eval_results.py', path, tmp_path / 'none.json', '--iou-type', 'segm')
-    assert done.returncode == 1 and 'pixels' in done.stderr and 'Traceback' not in done.stderr
+    done = run_here('tools/eval_results.py', path, tmp_path / 'none.json', '--iou-type', 'segm')
+    assert done.returncode == 1 and 'pixels' in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -230,10 +231,17 @@ def test_a_zigzag_is_refused_before_pycocotools_draws_it(make_case, run_tool, tm
         ('notes.txt', 'model'),
     ],
 )
-@pytest.mark.parametrize('tool', ['check_data', 'train'])
-def test_files_that_are_no_configs(run_tool, tmp_path, tool, name, content):
+def test_files_that_are_no_configs(tmp_path, name, content):
     (tmp_path / name).write_text(content)
-    done = run_tool(f'tools/{tool}.py', tmp_path / name, cwd=tmp_path)
+    done = run_here('tools/check_data.py', tmp_path / name, cwd=tmp_path)
+    assert done.returncode == 1 and name in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith('error: ')
+
+
+@pytest.mark.parametrize('name, content', [('part.py', 'train_dataloader = dict()'), ('broken.py', 'model = dict(')])
+def test_training_refuses_them_too(run_tool, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    done = run_tool('tools/train.py', tmp_path / name, cwd=tmp_path)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith('error: ') and name in done.stderr
 

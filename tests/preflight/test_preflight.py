@@ -1,4 +1,4 @@
-"""What is told before a model is built: one error, the thing, the value, the fix."""
+"""Errors before a model is built: each names the thing, the value and the fix, and comes in one report."""
 
 import pytest
 import torch
@@ -8,7 +8,6 @@ from mmengine.config import Config
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.preflight import PreflightError, check
-from fishnet_mmdet.preflight.weights import check_fishnet_weights, check_weights
 
 register_all_modules(init_default_scope=True)
 MAIN = CONFIGS / 'mask_rcnn_fishnet150_fpn.py'
@@ -22,6 +21,12 @@ def demo_cfg(demo_data):
     for split in ('val', 'test'):
         cfg[f'{split}_evaluator'].ann_file = f'{demo_data}/annotations/instances_val.json'
     return cfg
+
+
+def weights_of(backbone, **init):
+    """Checks a config that is only a backbone with pretrained weights."""
+    backbone = dict(backbone, init_cfg=dict(type='Pretrained', **init))
+    return check(Config(dict(model=dict(backbone=backbone))), [], weights=True)
 
 
 def test_good_data_passes(demo_cfg):
@@ -58,28 +63,28 @@ def test_each_missing_path_is_named(demo_cfg, demo_data, gone, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'classes, ignored, told',
+    'classes, ignored, message',
     [
         (('disc', 'box', 'triangle'), (), None),
         (('disc', 'box'), ('triangle',), None),
-        (('disc', 'box'), (), r"does not know: \['triangle'\]"),
+        (('disc', 'box'), (), r"config does not have: \['triangle'\]"),
         (
             ('disc', 'box', 'triangel'),
             (),
-            r"does not know: \['triangle'\].*lack: \['triangel'\].*'triangel' meant to be 'triangle'",
+            r"does not have: \['triangle'\].*do not have: \['triangel'\].*'triangel' meant to be 'triangle'",
         ),
-        (('disc', 'box', 'triangle', 'star'), (), r"lack: \['star'\]"),
-        (('triangle', 'disc', 'box'), (), 'another order'),
+        (('disc', 'box', 'triangle', 'star'), (), r"annotations do not have: \['star'\]"),
+        (('triangle', 'disc', 'box'), (), 'a different order'),
         (('person', 'car'), (), 'no class of the config is in the file'),
     ],
 )
-def test_classes(demo_cfg, classes, ignored, told):
+def test_classes(demo_cfg, classes, ignored, message):
     demo_cfg.train_dataloader.dataset.metainfo.classes = classes
     demo_cfg.ignored_classes = ignored
-    if told is None:
+    if message is None:
         assert not check(demo_cfg, ['train'], weights=False).errors
         return
-    with pytest.raises(PreflightError, match=told) as error:
+    with pytest.raises(PreflightError, match=message) as error:
         check(demo_cfg, ['train'], weights=False)
     assert "['disc', 'box', 'triangle']" in str(error.value) and str(list(classes)) in str(error.value)
 
@@ -101,35 +106,32 @@ def test_datasets_inside_wrappers_are_checked(demo_cfg):
 
 
 class TestWeights:
-    def test_a_missing_file_is_named_with_the_mend(self, tmp_path):
-        init = dict(type='Pretrained', checkpoint=str(tmp_path / 'fish.pth'))
+    def test_a_missing_file_is_named_with_the_fix(self, tmp_path):
         with pytest.raises(PreflightError) as error:
-            check_fishnet_weights(dict(type='FishNet'), init)
+            weights_of(dict(type='FishNet'), checkpoint=str(tmp_path / 'fish.pth'))
         for part in (str(tmp_path / 'fish.pth'), 'init_cfg.checkpoint=', 'scratch'):
             assert part in str(error.value)
 
-    def test_weights_of_another_fishnet_are_told(self, tmp_path):
+    def test_weights_of_another_fishnet_are_named(self, tmp_path):
         torch.save(FishNet('fishnet99').state_dict(), tmp_path / 'fish.pth')
-        init = dict(type='Pretrained', checkpoint=str(tmp_path / 'fish.pth'))
-        check_fishnet_weights(dict(type='FishNet', arch='fishnet99', out_indices=(0, 1)), init)
-        cfg = Config(dict(model=dict(backbone=dict(type='FishNet', arch='fishnet150', init_cfg=init))))
+        weights_of(dict(type='FishNet', arch='fishnet99', out_indices=(0, 1)), checkpoint=str(tmp_path / 'fish.pth'))
         with pytest.raises(PreflightError, match=r'fishnet99\) does not fit fishnet150'):
-            check(cfg, [], weights=True)
+            weights_of(dict(type='FishNet', arch='fishnet150'), checkpoint=str(tmp_path / 'fish.pth'))
 
     def test_other_networks_are_left_to_mmengine(self, tmp_path, monkeypatch):
         monkeypatch.setenv('TORCH_HOME', str(tmp_path))
         with pytest.raises(PreflightError) as error:
-            check_weights('http://127.0.0.1:9/resnet-00000000.pth')
+            weights_of(dict(type='ResNet'), checkpoint='http://127.0.0.1:9/resnet-00000000.pth')
         assert '127.0.0.1:9/resnet' in str(error.value)
         assert str(tmp_path / 'hub' / 'checkpoints') in str(error.value)
         (tmp_path / 'resnet.pth').write_text('<html>sign in</html>')
         with pytest.raises(PreflightError, match='cannot be read'):
-            check_weights(str(tmp_path / 'resnet.pth'))
+            weights_of(dict(type='ResNet'), checkpoint=str(tmp_path / 'resnet.pth'))
         torch.save({'state_dict': {}}, tmp_path / 'resnet.pth')
-        check_weights(str(tmp_path / 'resnet.pth'))
+        weights_of(dict(type='ResNet'), checkpoint=str(tmp_path / 'resnet.pth'))
 
     def test_the_main_config_asks_before_it_builds(self, demo_data, tmp_path, run_tool):
-        """The paper's config with data but without a network: told at once, and nothing is left behind."""
+        """The paper's config with data but without a network: refused at once, and nothing is left behind."""
         options = [
             f'train_dataloader.dataset.data_root={demo_data}/',
             'train_dataloader.dataset.metainfo.classes=disc,box,triangle',
@@ -145,7 +147,7 @@ class TestWeights:
         for part in (
             'https://www.dropbox.com/s/hjadcef18ln3o2v/fishnet150_ckpt.tar',
             str(tmp_path / 'torch/hub/checkpoints/fishnet150_ckpt.tar'),
-            'Expected checksum: none is known',
+            'Expected checksum: none is published',
             'scratch',
         ):
             assert part in done.stderr

@@ -21,7 +21,7 @@ from fishnet_mmdet.files.atomic import HALF_WRITTEN, write_atomically
 from fishnet_mmdet.training.checkpoints.position import CheckpointError
 from fishnet_mmdet.training.checkpoints.reader import read
 from fishnet_mmdet.training.checkpoints.resume import newest
-from fishnet_mmdet.weights.reading import WeightsError
+from fishnet_mmdet.weights.errors import WeightsError
 
 QUICK = dict(seed=5, workers=0, validate=False)
 

@@ -12,7 +12,7 @@ from run_logs import assert_same, log_of
 
 from fishnet_mmdet.training.checkpoints.legacy import convert
 from fishnet_mmdet.training.checkpoints.reader import read
-from fishnet_mmdet.weights.reading import WeightsError
+from fishnet_mmdet.weights.errors import WeightsError
 
 
 def old_checkpoint(**more):

@@ -167,7 +167,7 @@ def test_a_file_that_changes_on_the_way(server, monkeypatch):
 
 
 def test_a_part_that_is_not_the_beginning(server):
-    """Too long for the file: the server refuses the range, or the checksum is wrong; the next call starts from the beginning."""
+    """Too long for the file: the server refuses the range, or the checksum is wrong; the next call begins again."""
     part = download.cache_folder() / 'fish.pth.part'
     part.parent.mkdir(parents=True)
     part.write_bytes(b'x' * 1000)
@@ -263,6 +263,13 @@ def test_no_network(tmp_path, monkeypatch):
         str(tmp_path / 'hub' / 'checkpoints' / 'fish.pth'),
     ):
         assert part in str(error.value)
+
+
+def test_a_cache_folder_that_cannot_be_created(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file'))
+    with pytest.raises(WeightsError, match='cannot be created: .*TORCH_HOME'):
+        download.obtain_url('https://example.com/fish.pth')
 
 
 def test_https_only(tmp_path, monkeypatch):

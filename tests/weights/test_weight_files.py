@@ -18,8 +18,7 @@ from seeded import NARROW, seeded_classifier
 from weight_cases import Call, as_downloaded, in_naming, same
 
 from fishnet_mmdet import FishNet
-from fishnet_mmdet.preflight import PreflightError
-from fishnet_mmdet.preflight.weights import check_fishnet_weights
+from fishnet_mmdet.preflight.weights import check_pretrained
 from fishnet_mmdet.weights.containers import TORCH_LEGACY
 from fishnet_mmdet.weights.convert import convert_weights
 from fishnet_mmdet.weights.errors import WeightsError
@@ -211,6 +210,12 @@ def test_not_weights(tmp_path, target, case):
     assert readable(error.value) and 'fishnet150_ckpt.tar' in str(error.value)
 
 
+@pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='needs a file that exists and cannot be read')
+def test_a_file_that_cannot_be_read():
+    with pytest.raises(WeightsError, match='/proc/self/mem cannot be read: '):
+        read('/proc/self/mem')
+
+
 class Dressed(OrderedDict):
     """A state dict that unpickles to a call."""
 
@@ -298,13 +303,14 @@ def test_no_door_lets_a_payload_in(tmp_path, target):
         doors = {
             'config': lambda init=init: FishNet(NARROW, init_cfg=init).init_weights(),
             'converter': lambda path=path: convert_weights(path, tmp_path / 'out.pth'),
-            'preflight': lambda init=init: check_fishnet_weights(dict(type='FishNet', arch=NARROW), init),
             'scheme': lambda path=path: CheckpointLoader.load_checkpoint(f'fishnet://{path}'),
         }
         for door, enter in doors.items():
-            with pytest.raises((WeightsError, PreflightError), match='nothing was executed'):
+            with pytest.raises(WeightsError, match='nothing was executed'):
                 enter()
             assert not mark.exists(), door
+        (finding,) = check_pretrained(dict(type='FishNet', arch=NARROW, init_cfg=init))
+        assert 'nothing was executed' in str(finding) and not mark.exists()
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path, narrow, monkeypatch):

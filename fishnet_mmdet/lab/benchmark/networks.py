@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.lab.paper.counting import count
+from fishnet_mmdet.lab.counting import count
 from fishnet_mmdet.network.arch import ARCHS
 from fishnet_mmdet.network.fishnet import FishNet
 

@@ -7,7 +7,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 
-from fishnet_mmdet.lab.paper.counting import Counts, count
+from fishnet_mmdet.lab.counting import Counts, count
 
 
 def build_on_meta(spec: Mapping) -> torch.nn.Module:

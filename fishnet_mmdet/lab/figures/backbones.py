@@ -1,4 +1,4 @@
-"""What a figure is about: a backbone, named on a command line by a layout's name or by a config file."""
+"""The backbone of a figure, given on the command line as the name of an architecture or as a config file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,41 +13,41 @@ from fishnet_mmdet.network.arch import ARCHS, FishNetArch, resolve_arch
 from fishnet_mmdet.network.fishnet import FishNet
 
 RESNETS = {'resnet18': 18, 'resnet34': 34, 'resnet50': 50, 'resnet101': 101, 'resnet152': 152}
-"""Names of the networks to compare with, and their depths."""
+"""Names and depths of the ResNets that FishNet can be compared with."""
 
 
 class FigureError(UserError, ValueError):
-    """What was asked for cannot be drawn; the message names it, its value and what to do."""
+    """A request that cannot be drawn; the message names it, its value and the fix."""
 
 
 def read_backbone(what: str) -> tuple[str, dict[str, Any]]:
-    """Finds a backbone by what a user typed.
+    """Finds a backbone as it is typed on the command line.
 
     Args:
         what: A name of `ARCHS` ('fishnet150', or short '150'), a name of `RESNETS`, or a config file with a
             `model.backbone`.
 
     Returns:
-        A name for titles and files, and the backbone's config without `init_cfg`: no weights are fetched for a figure.
+        A name for titles and files, and the backbone's config without `init_cfg`, because a figure needs no weights.
 
     Raises:
-        FigureError: There is no such name or file, or the file has no backbone.
+        FigureError: An unknown name, a missing file, or a file without a backbone.
     """
     if what in RESNETS:
-        # as first published: mmdet's would begin with every residual branch switched off
+        # As first published; mmdet's default initialises every residual branch to zero.
         return what, dict(type='ResNet', depth=RESNETS[what], zero_init_residual=False)
     if not what.endswith('.py'):
         try:
             resolve_arch(what)
         except ValueError:
             names = ', '.join([*ARCHS, *RESNETS])
-            raise FigureError(f'{what} is no layout; give one of {names}, or a config file (.py)') from None
+            raise FigureError(f'{what} is not an architecture; give one of {names}, or a config file (.py)') from None
         return f'fishnet{what}' if f'fishnet{what}' in ARCHS else what, dict(type='FishNet', arch=what)
     if not Path(what).is_file():
         raise FigureError(f'{what}: there is no such config file')
     try:
         config = Config.fromfile(what)
-    except Exception as error:  # a config is a program: anything may go wrong in it
+    except Exception as error:  # a config is a program, which may raise anything
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise FigureError(f'{what} cannot be read as a config: {first}') from error
     backbone = (config.get('model') or {}).get('backbone')
@@ -56,11 +56,11 @@ def read_backbone(what: str) -> tuple[str, dict[str, Any]]:
     return Path(what).stem, {key: value for key, value in backbone.items() if key != 'init_cfg'}
 
 
-def read_layout(what: str) -> tuple[str, FishNetArch]:
-    """As `read_backbone`, for a FishNet only.
+def read_arch(what: str) -> tuple[str, FishNetArch]:
+    """Finds an architecture of FishNet, by what `read_backbone` understands.
 
     Returns:
-        A name and the layout.
+        A name for titles and files, and the architecture.
 
     Raises:
         FigureError: Not a FishNet, or one that cannot be built.
@@ -68,7 +68,7 @@ def read_layout(what: str) -> tuple[str, FishNetArch]:
     name, config = read_backbone(what)
     kind = str(config.get('type'))
     if kind.split('.')[-1] != 'FishNet':
-        raise FigureError(f'{what}: its backbone is a {kind}, not a FishNet; only a FishNet is a fish')
+        raise FigureError(f'{what}: its backbone is a {kind}, not a FishNet; give the config of a FishNet')
     try:
         return name, resolve_arch(config.get('arch', 'fishnet150'))
     except ValueError as error:
@@ -76,7 +76,7 @@ def read_layout(what: str) -> tuple[str, FishNetArch]:
 
 
 def build_backbone(config: Mapping) -> nn.Module:
-    """Builds FishNet or mmdet's ResNet from a config, every weight free to learn: the network, not the recipe.
+    """Builds FishNet or mmdet's ResNet from a config, with every weight trainable and BN live.
 
     Raises:
         FigureError: Another kind of network, or one that cannot be built.
@@ -92,11 +92,11 @@ def build_backbone(config: Mapping) -> nn.Module:
             return _resnet(arguments)
     except (TypeError, ValueError, KeyError) as error:
         raise FigureError(f'backbone of type {kind} cannot be built: {error}') from error
-    raise FigureError(f'backbone of type {kind} is not known here; FishNet and ResNet are')
+    raise FigureError(f'backbone of type {kind}: give FishNet or ResNet; others cannot be analysed')
 
 
 def _resnet(arguments: dict[str, Any]) -> nn.Module:
-    # mmdet takes seconds to import, and most uses need it not.
+    # mmdet takes seconds to import, and most uses do not need it.
     from mmdet.models.backbones import ResNet
 
     with DefaultScope.overwrite_default_scope('mmdet'):

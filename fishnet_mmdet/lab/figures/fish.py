@@ -1,8 +1,8 @@
 """Figure 2 of the paper from the rows of an architecture: tail, bridge, body and head as one fish.
 
-Height is resolution, from 1/32 (low) to 1/4 (high), so the outline narrows along the tail, widens along the
-body and narrows along the head. A box is a stage with what its bottlenecks put out; a bar is a feature
-between two stages, in two colours where a transfer block's output is concatenated to the trunk.
+The height of a box is its resolution, from 1/32 (low) to 1/4 (high), so the outline narrows along the tail, widens
+along the body and narrows along the head. A box is a stage, with the output of its bottlenecks. A bar is a feature
+between two stages, in two colours if the output of a transfer block is concatenated to the trunk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,11 +27,11 @@ COLOURS = {
     'transfer': '#f3e08c',
     'FPN': '#e2e6ea',
 }
-"""Fill of each part; `gradients` draws its curves in the darker shades of the same parts."""
+"""Fill of each part; `training.py` draws the curves of the same parts in darker shades."""
 
 INK, LINE, FAINT = '#1f2933', '#52606d', '#dfe4e9'
 HALF_HEIGHT = (0.5, 1.02, 1.54, 2.06)
-"""Half the height of what works at 1/32, 1/16, 1/8 and 1/4, in the picture's units (one is about an inch)."""
+"""Half the height of a stage at 1/32, 1/16, 1/8 and 1/4, in units of about an inch."""
 
 BOX, WEDGE, BAR, GAP = 1.06, 0.16, 0.24, 0.2
 FONT = dict(family='sans-serif', color=INK)
@@ -62,7 +62,7 @@ def save(figure: Figure, out: Path) -> list[Path]:
 
 
 class _Picture:
-    """Places of all boxes and bars, and the strokes that draw them."""
+    """The places of all boxes and bars, and the functions that draw them."""
 
     def __init__(self, arch: FishNetArch) -> None:
         stem = StageRow(name='stem', in_width=3, width=arch.stem_width, blocks=0, level=0, out_level=0)
@@ -134,7 +134,7 @@ class _Picture:
             self._text(middle, -0.23, f'{stage.blocks} bottleneck{"s" if stage.blocks > 1 else ""}', 7.8)
 
     def _bar(self, left: float, half: float, stage: StageRow) -> None:
-        """The feature behind a stage; transferred channels take their share, on the side they come from."""
+        """The feature after a stage; the transferred channels are drawn on the side that they come from."""
         total = stage.out_width
         share = 2 * half * (total - stage.width) / total
         bottom = -half + (share if stage.part == 'head' else 0)
@@ -155,7 +155,7 @@ class _Picture:
         self._arrow([(start, edge), (start, y), (end, y), (end, edge)], '#b08a00', width=1.5)
         many = 's' if transfer.blocks > 1 else ''
         label = f'T  {self.size(transfer.width, transfer.level)},  {transfer.blocks} bottleneck{many}'
-        # Each pill sits in the middle of its arrow, where no other line passes.
+        # Each label is in the middle of its arrow, where no other line passes.
         x, width, height = (start + end) / 2, 2.26, 0.3
         corner = (x - width / 2, y - height / 2)
         pill = FancyBboxPatch(corner, width, height, boxstyle='round,pad=0,rounding_size=0.13')
@@ -196,7 +196,7 @@ class _Picture:
         self.axes.add_patch(Polygon(corners, closed=True, facecolor=colour, edgecolor='none', zorder=4))
 
     def _legend(self) -> None:
-        """Below the tail, where nothing else is."""
+        """The legend, below the tail, where nothing else is drawn."""
         y = -HALF_HEIGHT[-1] - 0.5
         rows = [
             ('box', 'stage: what its bottlenecks put out'),

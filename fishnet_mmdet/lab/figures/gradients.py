@@ -1,25 +1,23 @@
-"""The claim about gradients, checked on a built network: which stages they reach without passing a weight.
+"""The paper's claim about gradients, checked on a built network: which stages they reach without passing a weight.
 
-Two proofs that know nothing of each other:
+There are two independent proofs:
 
-* The walk. Autograd's graph of one forward pass holds every operation that ran. An operation counts as free
-  only if it is one of `graph.FREE`: it adds, concatenates, pools, up-samples, sums channels or masks, and has
-  no learnt weight. Anything else (convolution, norm, product with an attention) counts as weighted, whatever
-  its module is called. Among all paths between two features the most direct one is that with the fewest
-  convolutions, then the fewest other weights.
-* The numbers. The weights of all convolutions and norms are set to zero (their biases to random values), so
-  that only what avoids every one of them remains. A gradient of whole numbers is sent in at the output. Where
-  it arrives in every channel and still in whole numbers (or in the fractions 1/2^n of average pooling and
-  bilinear up-sampling), it came by copying, adding and choosing alone.
+* The graph. Autograd's graph of one forward pass contains every operation that ran. An operation is free if it is in
+  `graph.FREE`: it adds, concatenates, pools, up-samples, sums channels or masks, and has no learnt weight. Any other
+  operation (convolution, norm, product with an attention) is weighted. The most direct path between two features is
+  the path with the fewest convolutions, then the fewest other weighted operations.
+* The numbers. The weights of all convolutions and norms are set to zero (their biases to random values), so that only
+  paths without weights pass a gradient. A gradient of whole numbers is sent in at the output. If it arrives at a stage
+  in every channel, and in whole numbers (or in the fractions 1/2^n of average pooling and bilinear up-sampling), it
+  came only through copying, adding and choosing.
 
-What is counted (paper section 3): an *isolated convolution*, I-conv, stands on a shortcut while a residual
-branch goes round it: on the trunk's most direct path, and without it the stage's end still leads back to the
-stage's beginning. FishNet has four: the first bottleneck of each tail stage, and of the bridge. A convolution
-that nothing goes round is counted apart, as *plain*: the stem, and the two 1x1 convolutions by which the
-bridge squeezes and expands before its bottlenecks. These two, and the product with the channel attention at
-its end, are why the bridge is not free even but for its I-conv, and why the last tail stage, which only the
-bridge takes on, is the one stage that no gradient reaches unchanged. (As the bridge's own refined feature
-counts its output, behind the attention.)
+Convolutions are counted as in section 3 of the paper. An *isolated convolution*, or I-conv, is on the most direct path
+of a trunk, and a residual branch bypasses it: without the convolution, a path from the end of the stage to its
+beginning remains. FishNet has four: in the first bottleneck of each tail stage and of the bridge. A convolution without
+a bypass is counted as *plain*: the stem's, and the two 1x1 convolutions with which the bridge squeezes and expands its
+input. Because of these two and of the product with the channel attention, the bridge has weights on its trunk besides
+its I-conv. Therefore the last tail stage, whose feature goes only into the bridge, is the one stage that no gradient
+reaches unchanged. The bridge's own refined feature is its output, after the attention.
 """
 
 import copy
@@ -48,9 +46,9 @@ class Place:
     Attributes:
         name: 'tail 1'.
         part: stem, tail, bridge, body, head; layer in a ResNet.
-        entry: Module whose first input is where the stage begins.
-        exit: Module whose (last) output is where it ends.
-        refined: Module whose output is the stage's own refined feature.
+        entry: Module whose first input is the input of the stage.
+        exit: Module whose output, or last output, is the output of the stage.
+        refined: Module whose output is the refined feature of the stage.
     """
 
     name: str
@@ -62,14 +60,14 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class StageProof:
-    """What is known of one stage.
+    """The result of both proofs for one stage.
 
     Attributes:
         name: As in `Place`.
         part: As in `Place`.
-        trunk: The stage's own trunk, from its end back to its beginning.
-        to_output: From the network's last feature back to the stage's refined feature.
-        arrives: The numerical proof's word on the same: a gradient of whole numbers arrives in whole numbers.
+        trunk: Path from the output of the stage back to its input.
+        to_output: Path from the network's last feature back to the refined feature of the stage.
+        arrives: Result of the numerical proof: a gradient of whole numbers arrives in whole numbers.
     """
 
     name: str
@@ -80,7 +78,7 @@ class StageProof:
 
     @property
     def agrees(self) -> bool:
-        """Whether both proofs say the same."""
+        """Whether both proofs have the same result."""
         return self.to_output.is_free == self.arrives
 
 
@@ -103,18 +101,18 @@ def places(net: nn.Module) -> list[Place]:
             layer = getattr(net, name)
             found.append(Place(name=f'layer {i}', part='layer', entry=layer, exit=layer, refined=layer))
         return found
-    raise FigureError(f'a network of type {type(net).__name__} is not known here; FishNet and ResNet are')
+    raise FigureError(f'network of type {type(net).__name__}: give FishNet or ResNet; others cannot be analysed')
 
 
 def analyse(net: nn.Module) -> list[StageProof]:
     """Finds the I-convs of a network and the stages that gradients reach unchanged, by both proofs.
 
     Args:
-        net: FishNet or mmdet's ResNet, with weights of any value; it is left as it is.
+        net: FishNet or mmdet's ResNet, with any weights; it is not changed.
     """
     net = copy.deepcopy(net)
-    net.eval()  # mmdet's ResNet returns nothing here; FishNet freezes again what is to be frozen
-    net.requires_grad_(True)  # what takes no gradient would have no name in the graph
+    net.eval()  # mmdet's ResNet returns nothing here; FishNet freezes its frozen parts again
+    net.requires_grad_(True)  # a parameter without gradient has no name in the graph
     stages = places(net)
     output, nodes = _run(net, stages)
     graph = Graph(net)
@@ -145,7 +143,7 @@ def _last(output: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def _run(net: nn.Module, stages: list[Place]) -> tuple[Tensor, dict[str, tuple[Node, Node, Node]]]:
-    """One forward pass: the last feature, and where each stage begins, ends and is refined."""
+    """One forward pass: the last feature, and the nodes of each stage's input, output and refined feature."""
     seen: dict[tuple[str, str], Node] = {}
     handles = []
     for stage in stages:
@@ -161,7 +159,7 @@ def _run(net: nn.Module, stages: list[Place]) -> tuple[Tensor, dict[str, tuple[N
                 lambda _, __, out, name=name: seen.update({(name, 'refined'): _last(out).grad_fn})
             ),
         ]
-    output = _last(net(_image(net).clone()))  # a clone, for an image as such has no node
+    output = _last(net(_image(net).clone()))  # a clone, because a leaf has no node
     for handle in handles:
         handle.remove()
     kinds = ('entry', 'exit', 'refined')
@@ -169,20 +167,20 @@ def _run(net: nn.Module, stages: list[Place]) -> tuple[Tensor, dict[str, tuple[N
 
 
 def _arrivals(net: nn.Module) -> dict[str, bool]:
-    """The numerical proof. Double precision keeps whole numbers and halves exact."""
+    """The numerical proof, in double precision, in which whole numbers and halves are exact."""
     generator = torch.Generator().manual_seed(0)
     net = copy.deepcopy(net).cpu().double()
     with torch.no_grad():
         for module in net.modules():
             for name, values in module.named_parameters(recurse=False):
-                # Biases: the bridge's attention would be 1/2 without them, which is a fraction of copying and choosing.
+                # Without biases the bridge's attention would be 1/2, which counts as copying and choosing.
                 values.copy_(torch.rand(values.shape, generator=generator) if name == 'bias' else values * 0)
 
     probes: dict[str, Tensor] = {}
 
     def probe(name: str) -> Callable:
         def add(_: nn.Module, __: tuple, out: Tensor) -> Tensor:
-            # Without it the features would be constant, and pooling would always choose the same corner.
+            # Without noise the features would be constant, and pooling would always choose the same corner.
             noise = torch.rand(out.shape, generator=generator).double()
             probes[name] = noise.requires_grad_(True)
             return out + probes[name]
@@ -193,13 +191,13 @@ def _arrivals(net: nn.Module) -> dict[str, bool]:
     output = _last(net(_image(net)))
     for handle in handles:
         handle.remove()
-    sent = torch.randint(1, 8, output.shape, generator=generator).double()  # positive: nothing cancels out
+    sent = torch.randint(1, 8, output.shape, generator=generator).double()  # positive, so that nothing cancels out
     gradients = torch.autograd.grad(output, list(probes.values()), sent, allow_unused=True)
     return {name: _in_whole_numbers(g) for name, g in zip(probes, gradients, strict=True)}
 
 
 def _in_whole_numbers(gradient: Tensor | None) -> bool:
-    """Something in every channel, and nothing but multiples of 2^-20."""
+    """Whether every channel has a gradient, and all values are multiples of 2^-20."""
     if gradient is None or not (gradient.sum((0, 2, 3)) > 0).all():
         return False
     scaled = gradient * 2**20
@@ -207,7 +205,7 @@ def _in_whole_numbers(gradient: Tensor | None) -> bool:
 
 
 def parts(findings: Sequence[StageProof]) -> dict[str, list[StageProof]]:
-    """StageProofs by part, in order."""
+    """The stages by part, in order."""
     return {part: [f for f in findings if f.part == part] for part in dict.fromkeys(f.part for f in findings)}
 
 
@@ -217,20 +215,20 @@ def i_convs(findings: Sequence[StageProof]) -> list[str]:
 
 
 def claim_fails(findings: Sequence[StageProof]) -> list[str]:
-    """What speaks against the paper's claim, in words; an empty list where it holds.
+    """The reasons why the paper's claim does not hold, as sentences; an empty list if it holds.
 
-    The claim: body and head have only identity, channel reduction, concatenation, pooling and up-sampling on
-    the trunk, and gradients reach every stage of tail, body and head on such a path, unless an I-conv of tail
-    or bridge stands there.
+    The claim: the trunks of body and head have only identity, channel reduction, concatenation, pooling and
+    up-sampling, and gradients reach every stage of tail, body and head on such a path. A tail stage may have I-convs
+    of tail and bridge on the path.
     """
     wrong = []
     known = {name for f in findings if f.part in ('tail', 'bridge') for name in f.trunk.i_convs}
     for f in findings:
         if not f.agrees:
-            wrong.append(f'{f.name}: the walk and the numbers disagree')
+            wrong.append(f'{f.name}: the two proofs disagree')
         if f.part in ('body', 'head') and not f.trunk.is_free:
             on_it = ', '.join((*f.trunk.i_convs, *f.trunk.plain, *f.trunk.others))
-            wrong.append(f'{f.name}: on its trunk stands {on_it}')
+            wrong.append(f'{f.name}: weights on its trunk: {on_it}')
         crossed = set(f.to_output.i_convs)
         excused = f.part == 'tail' and crossed and crossed <= known
         if f.part in ('tail', 'body', 'head') and not (f.to_output.is_free or excused):
@@ -239,7 +237,7 @@ def claim_fails(findings: Sequence[StageProof]) -> list[str]:
 
 
 def table(name: str, findings: Sequence[StageProof]) -> Table:
-    """The findings, stage by stage, the parts under lines of their own."""
+    """The results as a table, one row for each stage."""
     shown = Table(title=f'{name}: {len(i_convs(findings))} I-convs', title_justify='left')
     for column in (
         'stage',
@@ -260,14 +258,14 @@ def table(name: str, findings: Sequence[StageProof]) -> Table:
 
 
 def _shorten(name: str) -> str:
-    """A norm belongs to the convolution beside it; its full name would only fill the table."""
+    """The name of a weighted operation; every norm is called 'norm', because full names would fill the table."""
     return 'norm' if re.search(r'(norm|bn|downsample\.)\d*$', name) else name
 
 
 def verdict(finding: StageProof) -> str:
-    """In words, what stands between the output and the stage's refined feature."""
+    """What is between the output and the refined feature of a stage, as text."""
     if not finding.agrees:
-        return 'the walk and the numbers disagree'
+        return 'the two proofs disagree'
     if finding.arrives:
         return 'directly'
     route = finding.to_output

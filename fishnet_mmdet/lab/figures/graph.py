@@ -25,7 +25,7 @@ FREE = {
     'ChannelSum': 'channel reduction',
     'Relu': 'ReLU',
 }
-"""Operations without a learnt weight, as autograd names them (torch's, and those of `ops`), and as the paper does."""
+"""Operations without a learnt weight: autograd's names (of torch's operations and those of `ops/`), and the paper's."""
 
 SILENT = {
     'View',
@@ -39,7 +39,7 @@ SILENT = {
     'Squeeze',
     'Unsqueeze',
 }
-"""Operations that only look at the same numbers in another shape."""
+"""Operations that return the same numbers in another shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,10 @@ class Route:
     """The most direct path between two features.
 
     Attributes:
-        free: How many operations of each kind without a weight are on it.
-        i_convs: Convolutions on it round which a residual branch goes.
-        plain: Convolutions on it that nothing goes round.
-        others: Other weighted operations on it, such as norms.
+        free: Number of operations without a weight, by kind.
+        i_convs: Convolutions that a residual branch bypasses.
+        plain: Convolutions without a bypass.
+        others: Other weighted operations, such as norms.
     """
 
     free: Counter[str]
@@ -60,30 +60,34 @@ class Route:
 
     @property
     def is_free(self) -> bool:
-        """Whether no weight is on it."""
+        """Whether the path has no weight."""
         return not (self.i_convs or self.plain or self.others)
 
 
 class Graph:
-    """Autograd's graph, from the output back to the image, and the paths in it."""
+    """The paths in autograd's graph, from the output back to the image.
+
+    Args:
+        net: The network, whose parameters name the weighted operations.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         self.names = {id(p): name.rsplit('.', 1)[0] for name, p in net.named_parameters()}
 
     def route(self, start: Node, end: Node, stage: str) -> Route:
-        """Sorts what lies on the most direct path.
+        """The operations on the most direct path between two nodes, by kind.
 
         Args:
-            start: Where the path begins, on the output's side.
-            end: Where it ends, on the image's side.
-            stage: Name for an error.
+            start: Beginning of the path, on the output's side.
+            end: End of the path, on the image's side.
+            stage: Name of the stage for an error.
 
         Raises:
             FigureError: There is no path.
         """
         path = self.path(start, end)
         if path is None:
-            raise FigureError(f'{stage}: no path leads from its end back to its beginning')
+            raise FigureError(f'{stage}: no path from its output back to its input')
         free: Counter[str] = Counter()
         i_convs, plain, others = [], [], []
         for node, after in zip(path, [*path[1:], None], strict=False):
@@ -99,8 +103,8 @@ class Graph:
         return Route(free=free, i_convs=tuple(i_convs), plain=tuple(plain), others=tuple(others))
 
     def path(self, start: Node, end: Node, avoid: Node | None = None) -> list[Node] | None:
-        """The most direct path, without its end; None where there is none (Dijkstra's algorithm)."""
-        count = 0  # breaks ties, for nodes have no order
+        """The most direct path, without its end, by Dijkstra's algorithm; None if there is no path."""
+        count = 0  # breaks ties, because nodes have no order
         queue = [(_cost(start) if start is not end else (0, 0, 0), count, start, None)]
         previous: dict[Node, Node | None] = {}
         while queue:
@@ -119,7 +123,7 @@ class Graph:
         return None
 
     def module(self, node: Node) -> str:
-        """Where the weights of an operation lie; an operation between features, such as a product, has none."""
+        """The module of an operation's weights, or the name of an operation between features, such as a product."""
         for following, _ in node.next_functions:
             variable = getattr(following, 'variable', None)
             if variable is not None and id(variable) in self.names:
@@ -142,12 +146,12 @@ def _weight(node: Node) -> bool:
 
 
 def _cost(node: Node) -> tuple[int, int, int]:
-    """Convolutions, then other weights, then steps."""
+    """Convolutions, other weighted operations, and steps, in the order of importance."""
     return int(_operation(node) == 'Convolution'), int(_weight(node)), 1
 
 
 def _is_plain_addition(node: Node, after: Node | None) -> bool:
-    """False for an addition whose shortcut is a channel reduction or has weights: that is counted there."""
+    """False for an addition whose shortcut is a channel reduction or has weights, because that is counted instead."""
     if _operation(node) != 'Add' or after is None:
         return True
     return not _weight(after) and FREE.get(_operation(after)) != 'channel reduction'

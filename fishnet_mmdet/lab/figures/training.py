@@ -1,4 +1,4 @@
-"""How large a gradient reaches each stage: at initialisation, and while a network learns drawn images."""
+"""The gradient norm that reaches each stage, at initialisation and while a network learns drawn images."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,25 +28,25 @@ SHADES = {
     'head': '#dd7416',
     'layer': '#b3413c',
 }
-"""The colours of `fish`, darker, for lines."""
+"""The colours of `fish.py`, darker, for lines."""
 
 EPOCH = 4
-"""Batches that are learnt again and again: few enough to learn something in a few steps."""
+"""Number of different batches, which are repeated: few, so that something is learnt in a few steps."""
 
 DASHES = ('-', '--', ':', '-.')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TrainingPlan:
     """A short training.
 
     Attributes:
-        steps: Updates of the weights.
-        batch: Images a step.
-        side: Of the square images in pixels, at least 64: at 32, one pixel is left and BN has nothing to average.
-        lr: Learning rate of SGD with momentum 0.9 and weight decay 1e-4 (paper 4.1); a tenth of it at the first step,
-            rising to the whole at the tenth.
-        seed: Of weights and images.
+        steps: Number of updates of the weights.
+        batch: Images in a batch.
+        side: Side of the square images in pixels, at least 64: at 32 the last level has one pixel, and BN has nothing
+            to average.
+        lr: Learning rate of SGD with momentum 0.9 and weight decay 1e-4 (paper 4.1); it rises linearly over ten steps.
+        seed: Seed of weights and images.
 
     Raises:
         FigureError: A value that cannot be trained with.
@@ -71,10 +71,10 @@ class Norms:
     """Gradient norms of one network.
 
     Attributes:
-        stages: Names.
-        parts: Their parts.
-        values: (steps, stages): the L2 norm of the loss's gradient in each stage's refined feature, a whole batch's.
-            Row 0 is taken before any update.
+        stages: Names of the stages.
+        parts: The part (tail, body, ...) of each stage.
+        values: (steps, stages): L2 norm of the loss's gradient with respect to the refined feature of each stage, over
+            the whole batch. Row 0 is taken before the first update.
         losses: Cross-entropy at each step.
     """
 
@@ -84,8 +84,8 @@ class Norms:
     losses: tuple[float, ...]
 
 
-def _draw_weights(module: BaseModule) -> None:
-    # MMEngine writes three lines for every weight it draws.
+def _init_weights(module: BaseModule) -> None:
+    # MMEngine logs three lines for every weight that it initialises.
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')
@@ -96,14 +96,14 @@ def _draw_weights(module: BaseModule) -> None:
 
 
 class _Classifier(nn.Module):
-    """A backbone under the classifier it was published with: FishNet's own neck, or ResNet's global average."""
+    """A backbone with the classifier it was published with: FishNet's own neck, or ResNet's global average."""
 
     def __init__(self, backbone: nn.Module, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         if isinstance(backbone, FishNet):
             self.neck = FishNetNeck(backbone.arch.out_channels[-1])
-            _draw_weights(self.neck)
+            _init_weights(self.neck)
             width = self.neck.out_channels
         else:
             self.neck = None
@@ -112,13 +112,13 @@ class _Classifier(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.01)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, classes)."""
+        """Computes the class scores: (N, 3, H, W) -> (N, classes)."""
         levels = self.backbone(image)
         return self.linear(self.neck(levels)[0] if self.neck else levels[-1].mean((2, 3)))
 
 
-def batch_of(plan: Plan, step: int) -> tuple[Tensor, Tensor]:
-    """The drawn images of a step, (batch, 3, side, side) of about unit variance, and their classes."""
+def batch_of(plan: TrainingPlan, step: int) -> tuple[Tensor, Tensor]:
+    """The drawn images of a step: (batch, 3, side, side) of about unit variance, and their classes (batch,)."""
     labels = [(step * plan.batch + i) % len(OBJECT_CLASSES) for i in range(plan.batch)]
     pictures = [
         draw_object(np.random.default_rng((plan.seed, step, i)), label, plan.side) for i, label in enumerate(labels)
@@ -129,22 +129,22 @@ def batch_of(plan: Plan, step: int) -> tuple[Tensor, Tensor]:
 
 def gradient_norms(
     build: Callable[[], nn.Module],
-    plan: Plan,
+    plan: TrainingPlan,
     steps: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> Norms:
-    """Trains a network from scratch for a few steps and measures what reaches its stages.
+    """Trains a network from scratch for a few steps and measures the gradients that reach its stages.
 
     Args:
-        build: Makes the backbone.
+        build: Builds the backbone.
         plan: The training.
-        steps: Passes on the numbers of the steps, and may show progress.
+        steps: Wraps the sequence of step numbers, to show progress.
 
     Raises:
-        FigureError: The loss is no number any more.
+        FigureError: The loss became NaN or infinite.
     """
     torch.manual_seed(plan.seed)
     backbone = build()
-    _draw_weights(backbone)
+    _init_weights(backbone)
     net = _Classifier(backbone, len(OBJECT_CLASSES))
     net.train()
     optimizer = torch.optim.SGD(net.parameters(), plan.lr, momentum=0.9, weight_decay=1e-4)
@@ -160,7 +160,7 @@ def gradient_norms(
         images, labels = batch_of(plan, step % EPOCH)
         loss = F.cross_entropy(net(images), labels)
         if not loss.isfinite():
-            raise FigureError(f'the loss is {loss.item()} at step {step}; give a smaller lr than {plan.lr}')
+            raise FigureError(f'the loss is {loss.item()} at step {step}; give a smaller learning rate than {plan.lr}')
         for feature in features.values():
             feature.retain_grad()
         optimizer.zero_grad()
@@ -178,8 +178,13 @@ def gradient_norms(
     )
 
 
-def plot(norms: dict[str, Norms], plan: Plan) -> Figure:
-    """Draws norms by network: a column for each, initialisation above, training below, on the same scales."""
+def plot(norms: dict[str, Norms], plan: TrainingPlan) -> Figure:
+    """Draws the norms of several networks: a column for each, initialisation above, training below, on one scale.
+
+    Args:
+        norms: By name of the network.
+        plan: The training that they were measured in.
+    """
     widths = [2.5 + len(n.stages) for n in norms.values()]
     figure = Figure(figsize=(max(8, 0.72 * sum(widths) + 1), 7.6), layout='constrained')
     axes = figure.subplots(2, len(norms), width_ratios=widths, sharey=True, squeeze=False)
@@ -191,7 +196,7 @@ def plot(norms: dict[str, Norms], plan: Plan) -> Figure:
     for row in axes:
         row[0].set_ylabel(r"$\|\partial L / \partial x\|_2$ of a stage's refined feature $x$")
     figure.suptitle(
-        f'Gradient that reaches each stage ({plan.batch} drawn images of {plan.side} x {plan.side} a step, '
+        f'Gradient that reaches each stage ({plan.batch} drawn images of {plan.side} x {plan.side} per step, '
         f'random weights, seed {plan.seed})',
         fontsize=11,
     )
@@ -199,7 +204,7 @@ def plot(norms: dict[str, Norms], plan: Plan) -> Figure:
 
 
 def save_plot(figure: Figure, out: Path) -> None:
-    """Writes a figure in the format of its name's ending, with no date in it."""
+    """Writes a figure in the format that the name of the file ends in, without a date."""
     with mpl.rc_context({'svg.hashsalt': 'fishnet_mmdet'}):
         figure.savefig(out, dpi=120)
 

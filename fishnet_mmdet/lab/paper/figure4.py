@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fishnet_mmdet.evaluation.published import FIGURE_4, SOURCES, PublishedError
-from fishnet_mmdet.lab.paper.counting import count_model
+from fishnet_mmdet.lab.counting import count_model
 
 STYLES = {
     'FishNet': ('o', '#D55E00'), 'FishNeXt': ('*', '#000000'), 'ResNet': ('s', '#0072B2'),

@@ -1,7 +1,7 @@
 """The tables of the paper: published figures, counts of the built networks, and the user's own runs beside them.
 
 Published figures are data (`evaluation/published.py`) and labelled as published. What can be counted is counted on the
-built network (`counting.py`).
+built network (`lab/counting.py`).
 """
 
 import os
@@ -25,7 +25,7 @@ from fishnet_mmdet.evaluation.published import (
     PublishedAblation,
     PublishedError,
 )
-from fishnet_mmdet.lab.paper.counting import Counts, Part, count_model, count_parts
+from fishnet_mmdet.lab.counting import Counts, Part, count_model, count_parts
 from fishnet_mmdet.lab.paper.own_runs import TablesError, TrainedRun
 from fishnet_mmdet.lab.tables import Column, Table, Value
 from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch, name_of, resolve_arch

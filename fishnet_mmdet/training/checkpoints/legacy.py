@@ -19,7 +19,7 @@ from fishnet_mmdet.files.atomic import write_atomically
 from fishnet_mmdet.training.checkpoints.plain import WEIGHTS, to_plain
 from fishnet_mmdet.training.checkpoints.position import position_of
 from fishnet_mmdet.weights import reading, writing
-from fishnet_mmdet.weights.reading import WeightsError
+from fishnet_mmdet.weights.errors import WeightsError
 
 KINDS = 'biuf'
 """Kinds of NumPy dtypes that are accepted: booleans, integers, floats."""

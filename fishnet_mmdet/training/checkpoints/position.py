@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fishnet_mmdet.errors import UserError
-from fishnet_mmdet.weights.reading import WeightsError
+from fishnet_mmdet.weights.errors import WeightsError
 
 WRITTEN = 'written'
 """Key in a checkpoint's `meta`: seconds since 1970, larger than in every checkpoint that its run continued from."""

@@ -11,7 +11,7 @@ from mmengine.runner import CheckpointLoader
 
 from fishnet_mmdet.training.checkpoints.position import Position, position_of
 from fishnet_mmdet.weights import containers, reading, torch_files
-from fishnet_mmdet.weights.reading import WeightsError
+from fishnet_mmdet.weights.errors import WeightsError
 
 SCHEME = 'fishnet-run://'
 """Prefix of a path; MMEngine loads such an address through `load_from_run`."""

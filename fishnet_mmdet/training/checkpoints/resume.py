@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fishnet_mmdet.training.checkpoints.position import CheckpointError, Position
 from fishnet_mmdet.training.checkpoints.reader import RunCheckpoint, peek, read
-from fishnet_mmdet.weights.reading import WeightsError
+from fishnet_mmdet.weights.errors import WeightsError
 
 POINTER = 'last_checkpoint'
 """MMEngine's file that names the newest checkpoint."""

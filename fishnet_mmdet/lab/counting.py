@@ -1,4 +1,4 @@
-"""What a network holds, counted on the built network: on the meta device, which costs neither memory nor arithmetic."""
+"""Parameters, convolutions and multiply-adds of a built network, counted on the meta device, which computes nothing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
@@ -18,12 +18,12 @@ SIDE = 224
 
 
 class Counts(NamedTuple):
-    """Size and cost of a network as it was built.
+    """Size and cost of a built network.
 
     Attributes:
-        parameters: Learnt numbers, without BN statistics.
-        convolutions: Convolutions in all, shortcuts included; a linear layer counts as one.
-        gmacs: Multiply-adds of those for one image, in 1e9.
+        parameters: Number of learnt values, without BN statistics.
+        convolutions: Number of convolutions, those of shortcuts included; a linear layer counts as one.
+        gmacs: Multiply-adds of the convolutions for one image, in 1e9.
     """
 
     parameters: int
@@ -32,17 +32,17 @@ class Counts(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One stage of the fish, as it is built.
+    """One stage of a built FishNet.
 
     Attributes:
-        part: tail, bridge, body or head, and the stage s; or the stem (input), or a piece of the score.
-        trunk: What enters on the trunk, as `C @ 1/s`.
-        skip: What the transfer block takes in to be joined; None where there is none.
-        output: What leaves.
-        bottlenecks: On the trunk.
-        transfer: Bottlenecks of the transfer block.
-        i_convs: Convolutions in place of an identity: as a shortcut, or as a strided one that down-samples.
-        convolutions: All of them, the linear layer included.
+        part: tail, bridge, body or head, and the stage s; or the input (stem), or a part of the score.
+        trunk: Input on the trunk, as `C @ 1/s`.
+        skip: Input of the transfer block; None without one.
+        output: Output of the stage.
+        bottlenecks: Number of bottlenecks on the trunk.
+        transfer: Number of bottlenecks in the transfer block.
+        i_convs: Number of convolutions in place of an identity: in a shortcut, or strided to down-sample.
+        convolutions: Number of all convolutions, the linear layer included.
     """
 
     part: str
@@ -56,7 +56,7 @@ class Part(NamedTuple):
 
 
 def convolutions(module: nn.Module) -> list[nn.Module]:
-    """Every convolution of a module; a linear layer is a 1x1 convolution of a single place."""
+    """Every convolution of a module, and every linear layer, which is a 1x1 convolution of one pixel."""
     return [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
@@ -85,7 +85,7 @@ def count_model(model: str, options: tuple[tuple[str, object], ...] = ()) -> Cou
         options: Fields of the architecture that differ, or arguments of torchvision's model.
 
     Returns:
-        None where there is no such network here: a name or a field that this version does not have.
+        None for a name or a field that does not exist here.
     """
     changes = dict(options)
     with torch.device('meta'):
@@ -157,6 +157,6 @@ def _forward(network: nn.Module, side: int = SIDE) -> None:
 
 
 def _shape(features: Tensor | tuple[Tensor, ...]) -> str:
-    """`C @ 1/s` of a map, of the last one where there are several; C of a vector."""
+    """`C @ 1/s` of a feature map, of the last one if there are several; C of a vector."""
     last = features if isinstance(features, Tensor) else features[-1]
     return f'{last.shape[1]} @ 1/{SIDE // last.shape[2]}' if last.ndim == 4 else str(last.shape[1])
