@@ -29,7 +29,7 @@ def test_what_cannot_be_drawn_is_reported(call_tool, tmp_path, monkeypatch, flag
     (tmp_path / 'file').write_text('mine')
     done = call_tool(TOOL, '--out', 'new', flag, value)
     assert done.returncode == 1 and done.stderr.startswith('error: ') and str(value) in done.stderr
-    assert '\n' not in done.stderr
+    assert done.stderr.count('\n') == 1
     assert (tmp_path / 'file').read_text() == 'mine' and not (tmp_path / 'new').exists()
 
 
