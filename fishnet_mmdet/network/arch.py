@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 class FishNetArch(Rows):
     """How many bottlenecks each stage holds, and how wide it is. What follows from it, stage by stage: `Rows`.
 
-    Every triple is in the order in which the image meets the stages: the tail and the head go down from 1/4 to 1/32,
+    Every triple is in the order of the forward pass: the tail and the head go down from 1/4 to 1/32,
     the body goes up from 1/32 to 1/4.
 
     Attributes:
@@ -42,8 +42,8 @@ class FishNetArch(Rows):
         tail_widths: Channels that leave each tail stage; the bridge keeps the last.
         body_widths: Channels to which each body stage reduces its trunk (the k of eq. 8 follows).
         stem: 'conv3x3' (three of them, released), 'conv7x7' (one), 'residual' (two residual blocks after one 3x3).
-        stem_stride: 4 as released; 2 (no max-pool) or 1 (no stride either) for small images, such as 64 x 64. Every
-            other stride follows; the weights are the same.
+        stem_stride: 4 as released. For small images, such as 64 x 64: 2 leaves out the max-pool, 1 also sets the first
+            convolution to stride 1. Every other stride follows; the weights are the same.
         down: Down-sampling in tail and head (paper 4.3): 2x2 max-pool, 3x3 max-pool, 2x2 average-pool, or 'conv', a
             strided 1x1 convolution, which is an I-conv on the trunk.
         up: Up-sampling in the body: 'nearest' (paper) or 'bilinear'.
@@ -78,7 +78,7 @@ class FishNetArch(Rows):
         check_arch(self, CHOICES)
 
     def scaled(self, width: float) -> 'FishNetArch':
-        """The same architecture with every width multiplied.
+        """The same architecture with every width multiplied; `group_width` stays.
 
         Raises:
             ConfigError: The widths are then not whole numbers, or cannot be built.
@@ -119,7 +119,7 @@ ARCHS: dict[str, FishNetArch] = {
 ARCHS |= {f'fishnext{n}': replace(ARCHS[f'fishnet{n}'], group_width=4) for n in (99, 150, 201)}
 
 # The winner of COCO 2018 had 229 convolutions and its architecture was never published. This is a RECONSTRUCTION:
-# with the released stem, 229 in all is nine bottlenecks more than FishNet-201, put where its depth lies.
+# with the released stem, 229 in all is nine bottlenecks more than FishNet-201, added to its deepest stages.
 ARCHS['fishnext229'] = FishNetArch(
     tail=(3, 4, 16), bridge=4,
     body=(2, 2, 2), body_transfer=(2, 2, 2),
@@ -134,8 +134,8 @@ class Published:
 
     Attributes:
         parameters: Learnt numbers, without BN statistics.
-        convolutions: Convolutions in all: shortcuts, bridge and classifier included.
-        conv_gmacs: Multiply-adds of the convolutions for one 224 x 224 image, in 1e9.
+        convolutions: Convolutions in all, shortcuts and bridge included, and the linear layer of the classifier.
+        conv_gmacs: Multiply-adds of these for one 224 x 224 image, in 1e9.
         released_gmacs: The figure in the authors' README, which counts more than convolutions.
     """
 
@@ -157,6 +157,16 @@ def name_of(arch: FishNetArch | None) -> str | None:
     return next((name for name, known in ARCHS.items() if known == arch), None)
 
 
+def _named(name: str, key: str) -> FishNetArch:
+    for known in (name, f'fishnet{name}'):
+        if known in ARCHS:
+            return ARCHS[known]
+    raise ConfigError(
+        f'{key} = {name!r} is not a FishNet; allowed: {", ".join(ARCHS)} (short: without "fishnet"), or, for arch, a '
+        'dict of FishNetArch fields'
+    )
+
+
 def resolve_arch(arch: str | Mapping | FishNetArch) -> FishNetArch:
     """Turns what a config says into an architecture.
 
@@ -171,13 +181,7 @@ def resolve_arch(arch: str | Mapping | FishNetArch) -> FishNetArch:
     if isinstance(arch, FishNetArch):
         return arch
     if isinstance(arch, str):
-        for name in (arch, f'fishnet{arch}'):
-            if name in ARCHS:
-                return ARCHS[name]
-        raise ConfigError(
-            f'arch = {arch!r} is not a FishNet; allowed: {", ".join(ARCHS)} (short: without "fishnet"), or an '
-            'architecture of your own as a dict of FishNetArch fields'
-        )
+        return _named(arch, 'arch')
     if not isinstance(arch, Mapping):
         raise ConfigError(f'arch = {arch!r} must be a name, a dict or a FishNetArch, not {type(arch).__name__}')
 
@@ -192,5 +196,5 @@ def resolve_arch(arch: str | Mapping | FishNetArch) -> FishNetArch:
         raise ConfigError(f'arch needs the field {", ".join(missing)}; it got {", ".join(arch) or "none"}')
     if type(width) not in (int, float) or width <= 0:
         raise ConfigError(f'arch.width = {width!r} must be a number above 0')
-    own = FishNetArch(**given) if base is None else replace(resolve_arch(base), **given)
+    own = FishNetArch(**given) if base is None else replace(_named(base, 'arch.base'), **given)
     return own if width == 1 else own.scaled(width)

@@ -1,4 +1,4 @@
-"""A stage as one row: what its module, its drawing, its counts and the proof about its gradients read.
+"""A stage as one row of numbers: its module, its drawing and the gradient check are made from it.
 
 A level is a resolution: levels 0 to 3 are 1/4, 1/8, 1/16 and 1/32 as released, which are stages 1 to 4 of the paper.
 """
@@ -39,7 +39,7 @@ class StageRow:
     """A stage of tail, bridge, body or head: all that its module, its drawing and its counts need.
 
     Attributes:
-        name: 'tail 1', 'bridge', 'body 3', ...; numbers follow the way of the image.
+        name: 'tail 1', 'bridge', 'body 3', ...; numbered in the order of the forward pass.
         in_width: Channels that enter.
         width: Channels that leave its bottlenecks.
         blocks: Number of bottlenecks.
@@ -150,7 +150,7 @@ class Rows:
 
     @property
     def rows(self) -> tuple[StageRow, ...]:
-        """Every stage after the stem, in the order in which the image meets them."""
+        """Every stage after the stem, in the order of the forward pass."""
         return (*self.tail_rows, self.bridge_row, *self.body_rows, *self.head_rows)
 
     @property
