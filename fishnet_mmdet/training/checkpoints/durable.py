@@ -38,7 +38,7 @@ class DurableCheckpoints(SafeWritingHook):
         save_optimizer: See there.
         save_param_scheduler: See there.
         out_dir: See there.
-        max_keep_ckpts: How many checkpoints stay, -1 for all; at least 2, so that one damaged file loses nothing.
+        max_keep_ckpts: How many checkpoints stay, -1 for all; at least 2, so that a damaged file leaves another one.
         args: Further arguments of MMEngine's hook, by position.
         kwargs: Further arguments of MMEngine's hook, by name.
 
