@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 from drawn_case import SIDE, corners, defect
 
 from fishnet_mmdet.data.coco_fields import is_id
@@ -81,7 +82,7 @@ def class_misspelt(case):
     return None, None
 
 
-@defect('classes-differ')
+@defect('category-left-out')
 def class_unknown(case):
     case.data[case.split]['categories'].append(dict(id=9, name='star'))
     case.annotation()['category_id'] = 9
@@ -122,6 +123,14 @@ def annotation_id_twice(case):
     return case.annotations[second]['image_id'], case.annotations[first]['id']
 
 
+@defect('annotation-id-text', 'val')
+def annotation_id_of_letters(case):
+    row = case.annotation()
+    row['id'] = 'a'
+    judged_by_mmdet(case)
+    return row['image_id'], 'a'
+
+
 @defect('annotation-id-zero', 'val')
 def annotation_id_zero(case):
     row = case.annotation()
@@ -142,6 +151,36 @@ def judged_by_mmdet(case):
     """By the stock metric, which gives pycocotools the file as it is; ours numbers and completes it first."""
     for split in ('val', 'test'):
         case.cfg[f'{split}_evaluator'].type = 'CocoMetric'
+
+
+@defect('object-twice', times=2)
+def object_listed_twice(case):
+    row = {**case.annotation(), 'id': 4711}
+    case.annotations.append(row)
+    return row['image_id'], 4711
+
+
+@defect('image-twice')
+def file_under_two_ids(case):
+    image = {**case.image(), 'id': 990}
+    case.images.append(image)
+    if case.split == 'train':
+        case.loader().filter_cfg = dict()
+    return 990, None
+
+
+@defect('class-without-objects')
+def class_of_crowds(case):
+    for row in case.annotations:
+        row['iscrowd'] = int(row['iscrowd'] or row['category_id'] == 2)
+    return None, None
+
+
+@defect('class-without-objects', 'train')
+def class_without_annotation(case):
+    case.data['train']['annotations'] = [row for row in case.annotations if row['category_id'] != 2]
+    case.loader().filter_cfg = dict()
+    return None, None
 
 
 # Values of annotations
@@ -196,7 +235,7 @@ for key in ('bbox', 'area', 'image_id', 'category_id', 'id'):
         about_image=False,
     )
 for key, value in (('area', '12'), ('area', None), ('image_id', None), ('image_id', 1.5), ('category_id', '1'),
-                   ('category_id', [1]), ('id', 'a'), ('id', 10**30), ('iscrowd', 'yes'), ('iscrowd', 3)):  # fmt: skip
+                   ('category_id', [1]), ('id', [1]), ('id', True), ('id', 10**30), ('iscrowd', 'yes'), ('iscrowd', 3)):  # fmt: skip
     changes('entry-malformed', f'{key}_is_{value}', put(key, value), splits=('train',), about_image=False)
 changes('not-finite', 'area_nan', put('area', float('nan')))
 changes('box-negative', 'width_negative', put_in_box(2, -5.0))
@@ -209,7 +248,38 @@ changes(
     'above_image',
     lambda row, rng: row['bbox'].__setitem__(1, -row['bbox'][3] - rng.uniform(0, 9)),
 )
-changes('box-over-edge', 'beyond_the_edge', lambda row, rng: row['bbox'].__setitem__(2, SIDE - row['bbox'][0] + 3))
+
+
+def reach_the_edge(row):
+    """Makes a box, and its polygon, reach the right edge."""
+    row['bbox'][2] = SIDE - row['bbox'][0]
+    row['segmentation'] = [corners(row['bbox'])]
+
+
+def box_beyond(row, rng):
+    reach_the_edge(row)
+    row['bbox'][2] += 3
+
+
+def corner_beyond(row, rng):
+    reach_the_edge(row)
+    row['segmentation'][0][2] = SIDE + 4.0
+
+
+changes('box-over-edge', 'beyond_the_edge', box_beyond)
+
+
+def change_mask(kind, name, change, times=2):
+    def spoil(row, rng):
+        row['segmentation'] = [change(corners(row['bbox']))]
+
+    changes(kind, name, spoil, times=times)
+
+
+change_mask('mask-box', 'mask_of_half_the_size', lambda mask: [v / 4 for v in mask])
+change_mask('mask-box', 'mask_of_fractions', lambda mask: [v / SIDE for v in mask])
+change_mask('mask-empty', 'mask_on_a_line', lambda mask: [*mask[:2], *mask[4:6], *mask[:2]])
+change_mask('mask-empty', 'mask_of_a_point', lambda mask: mask[:2] * 4)
 changes('area-empty', 'no_area', put('area', 0))
 changes('area-empty', 'negative_area', put('area', -3.5))
 changes('mask-missing', 'no_segmentation', lambda row, rng: row.pop('segmentation'))
@@ -221,7 +291,7 @@ changes('polygon-short', 'two_corners', put('segmentation', [[1, 2, 3, 4]]))
 changes('polygon-short', 'odd_count', lambda row, rng: row['segmentation'][0].append(5.0))
 changes('polygon-short', 'short_part_first', lambda row, rng: row['segmentation'].insert(0, [1, 2, 3, 4]))
 changes('polygon-part-short', 'short_part_later', lambda row, rng: row['segmentation'].append([1, 2, 3, 4]))
-changes('polygon-over-edge', 'corner_beyond', lambda row, rng: row['segmentation'][0].__setitem__(2, SIDE + 4.0))
+changes('polygon-over-edge', 'corner_beyond', corner_beyond)
 changes('polygon-outside', 'corner_far_away', lambda row, rng: row['segmentation'][0].__setitem__(2, 3e8))
 changes('polygon-endless', 'zigzag', lambda row, rng: row['segmentation'].append([0, 0, SIDE, SIDE] * 100_000))
 changes('polygon-outside', 'part_outside',
@@ -365,3 +435,30 @@ def image_folder_elsewhere(case):
 def remote_data(case):
     case.loader().data_root = 's3://bucket/data/'
     return None, None
+
+
+@defect('box-corners', times=2)
+def box_of_two_corners(case):
+    row = case.annotation()
+    row['bbox'] = [20, 30, 40, 55]
+    row['segmentation'] = [corners([20, 30, 20, 25])]
+    return row['image_id'], row['id']
+
+
+@defect('mask-box')
+def rle_row_by_row(case):
+    row = case.annotation()
+    row['bbox'] = [20, 50, 30, 10]
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[50:60, 20:50] = 1
+    ends = np.flatnonzero(np.diff(mask.ravel(), prepend=0, append=0))
+    row['segmentation'] = dict(size=[SIDE, SIDE], counts=np.diff(ends, prepend=0, append=SIDE * SIDE).tolist())
+    return row['image_id'], row['id']
+
+
+@defect('mask-box-loose')
+def box_twice_as_wide(case):
+    row = case.annotation()
+    row['bbox'] = [10, 10, 75, 20]
+    row['segmentation'] = [corners([10, 10, 30, 20])]
+    return row['image_id'], row['id']

@@ -55,6 +55,49 @@ def jpeg_filled_up_with_zeros(case):
     return image['id'], None
 
 
+@defect('image-truncated', times=2)
+def png_without_its_end(case):
+    """Pillow reads it, OpenCV does not."""
+    image = as_png(case, 'RGB')
+    content = case.path(image).read_bytes()
+    case.path(image).write_bytes(content[: len(content) - int(case.rng.integers(1, 13))])
+    return image['id'], None
+
+
+@defect('image-truncated')
+def animation_cut_in_its_second_frame(case):
+    image = case.image()
+    frames = [Image.fromarray(case.rng.integers(0, 255, (SIDE, SIDE), np.uint8)) for _ in range(2)]
+    path = case.path(image)
+    frames[0].save(path, 'GIF', save_all=True, append_images=frames[1:])
+    path.write_bytes(path.read_bytes()[:-200])
+    return image['id'], None
+
+
+@defect('image-name')
+def backslashes_in_a_name(case):
+    image = case.image()
+    folder = case.root / case.split / 'images'
+    folder.mkdir()
+    case.path(image).rename(folder / image['file_name'])
+    image['file_name'] = f'images\\{image["file_name"]}'
+    return image['id'], None
+
+
+@defect('image-name', 'train')
+def name_in_capitals(case):
+    image = case.image()
+    image['file_name'] = image['file_name'].upper()
+    return image['id'], None
+
+
+@defect('image-name', 'train')
+def folder_named_twice(case):
+    image = case.image()
+    image['file_name'] = f'train/{image["file_name"]}'
+    return image['id'], None
+
+
 @defect('image-broken')
 def a_web_page(case):
     image = case.image()

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError, one_line_errors
+from fishnet_mmdet.data.json_files import MAX_BYTES
 from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations, load_results
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
 
@@ -23,11 +24,16 @@ def main() -> None:
         '--iou-type', choices=IOU_TYPES, default='bbox', help='what to compare: boxes or masks (default: %(default)s)'
     )
     parser.add_argument('--out', type=Path, help='.json file to write the figures to, as fractions of 1')
+    parser.add_argument(
+        '--max-gib', type=float, default=MAX_BYTES / 2**30, help='largest file to read in GiB (default: %(default)g)'
+    )
     args = parser.parse_args()
     with one_line_errors():
         if args.out:
             check_target(args.out)
-        figures, per_class = evaluate(load_annotations(args.annotations), load_results(args.results), args.iou_type)
+        limit = args.max_gib * 2**30
+        truth, results = load_annotations(args.annotations, limit), load_results(args.results, limit)
+        figures, per_class = evaluate(truth, results, args.iou_type)
         table = Table('figure', title=f'COCO {args.iou_type}, percent', title_justify='left')
         table.add_column('value', justify='right')
         for name, value in figures.items():

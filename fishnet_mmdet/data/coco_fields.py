@@ -1,6 +1,7 @@
 """COCO's annotation format, field by field: what each field of an entry must be, and what the numbers must be."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
@@ -51,14 +52,26 @@ def is_image_size(height: object, width: object) -> bool:
     return type(height) is type(width) is int and min(height, width) > 0 and height * width < LIMIT
 
 
+def whole(value: object) -> object:
+    """A whole number that is written as a float, as an integer; any other value as it is."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def is_id(value: object) -> bool:
-    """Whether a value can be the id of an annotation or a category: an integer of at most 64 bits."""
+    """Whether a value can be the id of a category: an integer of at most 64 bits, which may be written as 3.0."""
+    if type(value) is float:
+        return value.is_integer() and abs(value) < 2**53
     return type(value) is int and -(2**63) <= value < 2**63
 
 
 def is_key(value: object) -> bool:
-    """Whether a value can be the id of an image: an integer of at most 64 bits, or a text."""
+    """Whether a value can be the id of an image: like that of a category, or a text."""
     return is_id(value) or isinstance(value, str)
+
+
+def is_annotation_id(value: object) -> bool:
+    """Whether a value can be the id of an annotation: nothing refers to it, so that it only has to be unique."""
+    return is_key(value) or (type(value) is float and is_finite(value))
 
 
 def _is_box(value: object) -> bool:
@@ -89,6 +102,7 @@ ID = Field(is_id, 'not an integer')
 KEY = Field(is_key, 'neither an integer nor a text')
 BOX = Field(_is_box, 'not a list of four numbers')
 NUMBER = Field(is_number, 'not a number')
+ANNOTATION_ID = Field(is_annotation_id, 'neither a number nor a text')
 IS_CROWD = Field(_is_flag, 'neither 0 nor 1')
 
 CATEGORY = {'id': ID, 'name': Field(_is_text, 'not a text')}
@@ -96,7 +110,7 @@ IMAGE = {'id': KEY, 'file_name': Field(_is_file_name, 'not a file name')}
 """Without its size: see `image_problem`."""
 
 ANNOTATION = {
-    'id': ID,
+    'id': ANNOTATION_ID,
     'image_id': KEY,
     'category_id': ID,
     'bbox': BOX,
@@ -135,7 +149,7 @@ def image_problem(entry: object) -> str | None:
 def size_problem(image: Mapping) -> str | None:
     """What is wrong with the size that an entry of `images` gives, or None."""
     width, height = image.get('width'), image.get('height')
-    if is_image_size(height, width):
+    if is_image_size(*map(whole, (height, width))):
         return None
     return f'width is {brief(width)} and height is {brief(height)}: both must be positive integers'
 
@@ -155,12 +169,12 @@ def finite_problem(entry: Mapping, names: Sequence[str]) -> Problem | None:
 
 
 def read_coco(path: Path | str) -> dict:
-    """Reads an annotation file and checks that it has COCO's three lists; entries are not checked.
+    """Reads an annotation file of any size and checks that it has COCO's three lists; entries are not checked.
 
     Raises:
         FormatError: The file cannot be read or is not COCO's.
     """
-    data = read_json(path)
+    data = read_json(path, inf)
     if problem := structure_problem(data):
         raise FormatError(f'{path}: {problem}')
     return data

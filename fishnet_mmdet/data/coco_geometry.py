@@ -19,6 +19,9 @@ MAX_OUTLINE = 2**24
 pycocotools takes some 60 bytes for each pixel: a zigzag of 600 kB could take 50 GB.
 """
 
+NO_AREA = 0.01
+"""Square pixels: polygons with less have all corners on a line, and no pixel."""
+
 NUMBERS_AT_ONCE = 2_000_000
 """Polygons are measured in batches of about this many numbers, which bounds the memory that this takes."""
 
@@ -60,6 +63,29 @@ def measure_boxes(boxes: np.ndarray, sides: np.ndarray) -> BoxMeasures:
     return BoxMeasures(negative, tiny, outside, ~(negative | tiny | outside) & (beyond > EDGE))
 
 
+def clipped(boxes: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """The parts of boxes that lie in their images.
+
+    Args:
+        boxes: (N, 4) left, top, right, bottom in pixels.
+        sides: (N, 2) width and height of the image of each box.
+    """
+    return np.clip(boxes, 0, np.tile(sides, 2))
+
+
+def box_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """IoU of boxes, each with the one of the same number; 0 if a side is negative.
+
+    Args:
+        first: (N, 4) left, top, right, bottom in pixels.
+        second: (N, 4) the same.
+    """
+    low, high = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
+    shared = np.maximum(high - low, 0).prod(1)
+    areas = [np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(1) for boxes in (first, second)]
+    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+
+
 @dataclass
 class PolygonBatch:
     """Collects the polygons of many annotations and checks together where they lie.
@@ -97,11 +123,30 @@ class PolygonBatch:
                 self.sides.append((width, height))
                 self.size += len(part)
 
+    @cached_property
+    def _measures(self) -> '_Measures':
+        return _measure(self)
+
+    def outlines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the polygons of each annotation are together; call it when all are added.
+
+        Returns:
+            (N,) owners; (N, 4) left, top, right and bottom, NaN if a number is not finite; and (N,) whether they have
+            no area, because all corners lie on a line.
+        """
+        if not self.parts:
+            return np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, bool)
+        owners, first = np.unique(self.owners, return_index=True)
+        low = np.minimum.reduceat(self._measures.low, first)
+        high = np.maximum.reduceat(self._measures.high, first)
+        flat = np.add.reduceat(self._measures.areas, first) < NO_AREA
+        return owners, np.concatenate([low, high], axis=1), flat
+
     def problems(self) -> Iterator[tuple[int, Problem]]:
         """Yields what is wrong, as owner and problem; of each kind, an owner has the first one."""
         if not self.parts:
             return
-        measures = _measure(self)
+        measures = self._measures
         owners, first = np.unique(self.owners, return_index=True)
         for kind, guilty, dangerous in (
             ('polygon-endless', measures.endless, measures.endless),
@@ -124,12 +169,14 @@ class _Measures:
         high: (N, 2) largest x and y.
         sides: (N, 2) width and height of the image.
         lengths: (N,) length of the edges in pixels.
+        areas: (N,) sum of the areas of the triangles between the first corner and each edge, in square pixels.
     """
 
     low: np.ndarray
     high: np.ndarray
     sides: np.ndarray
     lengths: np.ndarray
+    areas: np.ndarray
 
     @cached_property
     def finite(self) -> np.ndarray:
@@ -187,7 +234,7 @@ def _measure(batch: PolygonBatch) -> _Measures:
         np.stack([extreme.reduceat(flat[axis::2], starts) for axis in (0, 1)], axis=1)
         for extreme in (np.minimum, np.maximum)
     )
-    return _Measures(low, high, np.array(batch.sides, np.float64), _outlines(flat, starts))
+    return _Measures(low, high, np.array(batch.sides, np.float64), *_edges(flat, starts))
 
 
 def _flatten(parts: Sequence[Sequence[float]], count: int) -> np.ndarray:
@@ -201,19 +248,22 @@ def _flatten(parts: Sequence[Sequence[float]], count: int) -> np.ndarray:
     return flat
 
 
-def _outlines(flat: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Lengths of the edges of closed polygons, in the steps that pycocotools takes along them.
+def _edges(flat: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths of the edges of closed polygons, in the steps that pycocotools takes along them, and areas.
 
     Args:
         flat: (2 * corners,) x and y of the corners of all polygons, one polygon after the other.
         starts: (polygons,) number of the first corner of each.
 
     Returns:
-        (polygons,) in pixels.
+        (polygons,) in pixels, and (polygons,) sums of the areas of triangles, in square pixels.
     """
     corners = flat.reshape(-1, 2)
     edges = np.empty_like(corners)
     np.subtract(corners[1:], corners[:-1], out=edges[:-1])
     ends = np.append(starts[1:], len(corners)) - 1
     edges[ends] = corners[starts] - corners[ends]
-    return np.add.reduceat(np.abs(edges, out=edges).max(axis=1), starts)
+    spokes = corners - np.repeat(corners[starts], np.diff(np.append(starts, len(corners))), axis=0)
+    spokes *= edges[:, ::-1]
+    areas = np.add.reduceat(np.abs(spokes[:, 0] - spokes[:, 1]), starts) / 2
+    return np.add.reduceat(np.abs(edges, out=edges).max(axis=1), starts), areas

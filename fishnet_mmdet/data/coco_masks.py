@@ -18,15 +18,25 @@ def mask_problem(mask: object, height: int, width: int) -> Problem | None:
         height: Height of the image in pixels.
         width: Width of the image in pixels.
     """
+    return read_mask(mask, height, width)[0]
+
+
+def read_mask(mask: object, height: int, width: int) -> tuple[Problem | None, np.ndarray | None]:
+    """What is wrong with a mask, as `mask_problem` says, and the runs of a valid RLE.
+
+    Args:
+        mask: The field `segmentation`.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+    """
     if not mask and isinstance(mask, list | dict | None):
-        return Problem('mask-missing', f'segmentation is {brief(mask)}')
+        return Problem('mask-missing', f'segmentation is {brief(mask)}'), None
     if isinstance(mask, Mapping):
-        return rle_problem(mask, height, width)
+        return _read_rle(mask, height, width)
     if not isinstance(mask, list) or not all(map(are_numbers, mask)):
-        return Problem(
-            'entry-malformed', f'segmentation is {brief(mask)}, neither a list of lists of numbers nor an RLE'
-        )
-    return _parts_problem(mask)
+        text = f'segmentation is {brief(mask)}, neither a list of lists of numbers nor an RLE'
+        return Problem('entry-malformed', text), None
+    return _parts_problem(mask), None
 
 
 def _parts_problem(parts: Sequence[Sequence[float]]) -> Problem | None:
@@ -51,15 +61,36 @@ def rle_problem(rle: Mapping, height: int, width: int) -> Problem | None:
         height: Height of the image in pixels.
         width: Width of the image in pixels.
     """
+    return _read_rle(rle, height, width)[0]
+
+
+def _read_rle(rle: Mapping, height: int, width: int) -> tuple[Problem | None, np.ndarray | None]:
     try:
         runs, size = rle_runs(rle)
     except FormatError as error:
-        return Problem('rle-broken', f'its RLE mask: {error}')
+        return Problem('rle-broken', f'its RLE mask: {error}'), None
     if size != (height, width):
-        return Problem('rle-size', f'its RLE mask has size {list(size)}, the image has [{height}, {width}]')
+        return Problem('rle-size', f'its RLE mask has size {list(size)}, the image has [{height}, {width}]'), None
     if not runs[1::2].any():
-        return Problem('mask-empty', 'its RLE mask has no pixel', harmless=True)
-    return None
+        return Problem('mask-empty', 'its RLE mask has no pixel', harmless=True), None
+    return None, runs
+
+
+def box_of_runs(runs: np.ndarray, height: int) -> tuple[int, int, int, int]:
+    """The smallest box around the pixels of a mask, as left, top, right, bottom.
+
+    Args:
+        runs: Lengths of the runs, from `rle_runs`; at least one pixel is set.
+        height: Height of the mask in pixels.
+    """
+    ends = np.cumsum(runs)[1::2]
+    lengths = runs[1::2][: len(ends)]
+    first, last = (ends - lengths)[lengths > 0], ends[lengths > 0] - 1
+    # A run that goes on in the next column reaches the lower and the upper edge.
+    crosses = first // height != last // height
+    top = int(np.where(crosses, 0, first % height).min())
+    bottom = int(np.where(crosses, height - 1, last % height).max())
+    return int(first[0] // height), top, int(last[-1] // height) + 1, bottom + 1
 
 
 def rle_runs(rle: Mapping) -> tuple[np.ndarray, tuple[int, int]]:

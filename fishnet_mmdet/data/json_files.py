@@ -10,26 +10,30 @@ from pathlib import Path
 from fishnet_mmdet.base.errors import UserError
 
 MAX_BYTES = 2 * 2**30
-"""The largest file that is read: several times the size of COCO's largest."""
+"""The largest file that is read by default: several times the size of COCO's largest."""
 
 
 class FormatError(UserError, ValueError):
     """A file, or a value in one, that does not follow its format; the message says what is wrong."""
 
 
-def read_json(path: Path | str) -> object:
+def read_json(path: Path | str, max_bytes: float = MAX_BYTES) -> object:
     """Reads a JSON file.
 
+    Args:
+        path: The file.
+        max_bytes: The largest size that is read.
+
     Raises:
-        FormatError: The file does not exist, is not a regular file, is larger than `MAX_BYTES`, or is not JSON.
+        FormatError: The file does not exist, is not a regular file, is too large, or is not JSON.
     """
     try:
         status = Path(path).stat()
         # Reading from a pipe or a device may never end.
         if not stat.S_ISREG(status.st_mode):
             raise FormatError(f'{path}: not a regular file')
-        if status.st_size > MAX_BYTES:
-            raise FormatError(f'{path}: has {status.st_size:,} bytes, and at most {MAX_BYTES:,} are read')
+        if status.st_size > max_bytes:
+            raise FormatError(f'{path}: has {status.st_size:,} bytes, and at most {max_bytes:,.0f} are read')
         text = Path(path).read_text(encoding='utf-8')
         with without_collector():
             return json.loads(text)

@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from fishnet_mmdet.data.json_files import FormatError, read_json
+from fishnet_mmdet.data.json_files import MAX_BYTES, FormatError, read_json
 from fishnet_mmdet.evaluation.results_files import ResultsError, check_results, checked_annotations, indexed
 
 FIGURES = (
@@ -39,7 +39,8 @@ def evaluate(
         image_ids: Images to evaluate; all by default.
 
     Returns:
-        The twelve `FIGURES`, and AP by category name, as fractions of 1. A figure without annotations (if there are no
+        The twelve `FIGURES`, and AP by category name, as fractions of 1; of categories with the same name, those that
+        have annotations are kept, from the second one on as 'name (id)'. A figure without annotations (if there are no
         small objects, for example) is -1, as in pycocotools.
 
     Raises:
@@ -61,34 +62,42 @@ def evaluate(
     return figures, _class_ap(truth, evaluator)
 
 
-def load_annotations(path: Path | str) -> COCO:
+def load_annotations(path: Path | str, max_bytes: float = MAX_BYTES) -> COCO:
     """Reads a COCO annotation file.
+
+    Args:
+        path: The file.
+        max_bytes: The largest size that is read.
 
     Raises:
         ResultsError: The file cannot be read, is not JSON, or is not in COCO's format.
     """
-    data = _load_json(path)
+    data = _load_json(path, max_bytes)
     try:
         return indexed(data)
     except ResultsError as error:
         raise ResultsError(f'{path}: {error}') from error
 
 
-def load_results(path: Path | str) -> list:
+def load_results(path: Path | str, max_bytes: float = MAX_BYTES) -> list:
     """Reads a COCO results file.
+
+    Args:
+        path: The file.
+        max_bytes: The largest size that is read.
 
     Raises:
         ResultsError: The file cannot be read, is not JSON, or is not a list.
     """
-    data = _load_json(path)
+    data = _load_json(path, max_bytes)
     if not isinstance(data, list):
         raise ResultsError(f'{path}: not a COCO results file, which is a list of detections')
     return data
 
 
-def _load_json(path: Path | str) -> object:
+def _load_json(path: Path | str, max_bytes: float) -> object:
     try:
-        return read_json(path)
+        return read_json(path, max_bytes)
     except FormatError as error:
         raise ResultsError(str(error)) from error
 
@@ -108,8 +117,13 @@ def _as_coco(truth: COCO, rows: list[dict]) -> COCO:
 def _class_ap(truth: COCO, evaluator: COCOeval) -> dict[str, float]:
     # (IoU, recall, category) for all areas and 100 detections
     precision = evaluator.eval['precision'][:, :, :, 0, -1]
-    per_class = {}
+    per_class: dict[str, float] = {}
     for index, category in enumerate(evaluator.params.catIds):
         valid = precision[:, :, index][precision[:, :, index] > -1]
-        per_class[truth.cats[category]['name']] = float(np.mean(valid)) if valid.size else -1.0
+        name, ap = truth.cats[category]['name'], float(np.mean(valid)) if valid.size else -1.0
+        # Some tools write a root category with the name of a class above all others, and no annotation uses it.
+        if per_class.get(name, -1.0) < 0:
+            per_class[name] = ap
+        elif ap >= 0:
+            per_class[f'{name} ({category})'] = ap
     return per_class

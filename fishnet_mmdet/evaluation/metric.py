@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
@@ -36,26 +37,34 @@ class OfficialCocoMetric(CocoMetric):
     counts recall at 100/300/1000 detections.
 
     Args:
+        ann_file: The annotation file, as in mmdet's class; by default, the annotations of the data set.
         metric: 'bbox', 'segm' or both. Use mmdet's class for proposals.
-        kwargs: Arguments of mmdet's `CocoMetric`; `metric_items` and `iou_thrs` have no effect.
+        args: Further arguments of mmdet's `CocoMetric`, in its order.
+        kwargs: The same by name; `metric_items`, `proposal_nums` and `iou_thrs` have no effect.
 
     Raises:
         ConfigError: `metric` is something else.
         ResultsError: The annotations cannot be evaluated.
     """
 
-    def __init__(self, metric: str | Sequence[str] = 'bbox', **kwargs) -> None:
+    def __init__(
+        self, ann_file: str | None = None, metric: str | Sequence[str] = 'bbox', *args: Any, **kwargs: Any
+    ) -> None:
         metrics = [metric] if isinstance(metric, str) else list(metric)
         if unknown := set(metrics) - set(IOU_TYPES):
             raise ConfigError(f'metric = {sorted(unknown)} must be of {IOU_TYPES}; use mmdet.CocoMetric for proposals')
-        super().__init__(metric=metrics, **kwargs)
+        super().__init__(ann_file, metrics, *args, **kwargs)
         # Checked now rather than after the first epoch.
         if self._coco_api is not None and not self.format_only:
             for name in metrics:
                 checked_annotations(self._coco_api, name)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Computes `{bbox,segm}_{mAP,mAP_50,...,AR@100,...}`, as fractions of 1, of what `process` collected."""
+        """Computes `{bbox,segm}_{mAP,mAP_50,...,AR@100,...}`, as fractions of 1, of what `process` collected.
+
+        With `classwise`, `CLASS_precision` too, as mmdet names it. mmdet gives the AP of the last metric under this
+        name; if boxes and masks are evaluated, `{bbox,segm}_CLASS_precision` hold both.
+        """
         if self.format_only:
             return super().compute_metrics(results)
         truths, predictions = zip(*results, strict=True)
@@ -79,5 +88,6 @@ class OfficialCocoMetric(CocoMetric):
             official, per_class = evaluate(self._coco_api, rows[metric], metric, self.cat_ids, self.img_ids)
             figures |= {f'{metric}_{MMDET_NAMES[name]}': value for name, value in official.items()}
             if self.classwise:
-                figures |= {f'{metric}_{name}_precision': ap for name, ap in per_class.items()}
+                prefixes = ['', f'{metric}_'] if len(self.metrics) > 1 else ['']
+                figures |= {f'{p}{name}_precision': ap for p in prefixes for name, ap in per_class.items()}
         return figures

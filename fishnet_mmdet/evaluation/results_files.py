@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.data.coco_fields import (
+    ANNOTATION_ID,
     BOX,
     IS_CROWD,
     KEY,
@@ -32,7 +33,7 @@ IOU_TYPES = ('bbox', 'segm')
 ENTRIES = {
     'images': {'id': KEY},
     'categories': {'id': KEY, 'name': KEY},
-    'annotations': {'id': KEY, 'image_id': KEY, 'category_id': KEY},
+    'annotations': {'id': ANNOTATION_ID, 'image_id': KEY, 'category_id': KEY},
 }
 """Fields that every entry must have to be indexed. Ids of annotations may be texts: they are renumbered."""
 
@@ -54,7 +55,8 @@ def check_results(truth: COCO, results: Sequence[Mapping], iou_type: str) -> lis
     """Checks results against the annotations and keeps the fields that `iou_type` needs.
 
     The box of a segm result is left out. Otherwise pycocotools would take the area from it and not from the mask, and
-    the box would decide whether the object is small, medium or large.
+    the box would decide whether the object is small, medium or large. If boxes are evaluated and no result has one,
+    pycocotools derives them, and the areas, from the masks.
 
     Args:
         truth: The annotations, checked.
@@ -70,11 +72,18 @@ def check_results(truth: COCO, results: Sequence[Mapping], iou_type: str) -> lis
     if not isinstance(results, list):
         raise ResultsError(f'results must be a list of detections, not {type(results).__name__}')
     rows = []
+    if iou_type == 'bbox' and _have_only_masks(results):
+        iou_type = 'segm'
     for number, row in enumerate(results):
         if problem := _result_problem(truth, row, iou_type):
             raise ResultsError(f'result {number}: {problem}')
         rows.append({key: row[key] for key in RESULT[iou_type]})
     return rows
+
+
+def _have_only_masks(results: Sequence[object]) -> bool:
+    """Whether all results have masks and none has a box; pycocotools takes an empty list for no box."""
+    return all(isinstance(row, Mapping) and not row.get('bbox') and row.get('segmentation') for row in results)
 
 
 def _result_problem(truth: COCO, row: object, iou_type: str) -> str | None:
@@ -191,7 +200,7 @@ def indexed(dataset: object) -> COCO:
         for number, entry in enumerate(dataset[kind]):
             if problem := entry_problem(entry, fields):
                 raise ResultsError(f'{kind}[{number}]: {problem}')
-        if kind != 'annotations' and len({type(entry['id']) for entry in dataset[kind]}) > 1:
+        if kind != 'annotations' and len({isinstance(entry['id'], str) for entry in dataset[kind]}) > 1:
             raise ResultsError(f'some ids of {kind} are numbers and some are texts; all must be of one type')
     coco = COCO()
     coco.dataset = dataset

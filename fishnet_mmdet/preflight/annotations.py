@@ -1,6 +1,7 @@
 """Checks one annotation file, entry by entry; no image is opened here."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fishnet_mmdet.data.coco_fields import CATEGORY, entry_problem, image_problem, read_coco
@@ -35,7 +36,7 @@ def _check_content(data: Mapping, use: Use, source: Source) -> Contents:
     images = _valid_images(data['images'], problems)
     categories = _valid_categories(data['categories'])
     findings = [
-        *_check_categories(data['categories'], source),
+        *_check_categories(data, source),
         *_check_images(data['images'], problems, images, source),
     ]
     entries = data.get('annotations', [])
@@ -58,16 +59,28 @@ def _valid_categories(entries: Sequence) -> list[tuple[int, str]]:
     return categories
 
 
-def _check_categories(entries: Sequence, source: Source) -> Iterator[Finding]:
-    ids, names = set(), set()
-    for place, entry in enumerate(entries):
+def _check_categories(data: Mapping, source: Source) -> Iterator[Finding]:
+    ids: dict[int, object] = {}
+    names: dict[str, object] = {}
+    for place, entry in enumerate(data['categories']):
         if problem := entry_problem(entry, CATEGORY):
             yield source.finding('file-broken', f'categories[{place}]: {problem}')
         elif entry['id'] in ids or entry['name'] in names:
-            yield source.finding('category-twice', f'categories[{place}]: id {entry["id"]}, name {entry["name"]!r}')
+            same = (ids.get(entry['id']), names.get(entry['name']), entry['id'])
+            text = f'categories[{place}]: id {entry["id"]}, name {entry["name"]!r}'
+            yield replace(source.finding('category-twice', text), fix=_unused_category(data, same))
         else:
-            ids.add(entry['id'])
-            names.add(entry['name'])
+            ids[entry['id']] = names[entry['name']] = entry['id']
+
+
+def _unused_category(data: Mapping, keys: Sequence) -> str | None:
+    """How to solve that categories have the same name, if exactly one of them is used; None otherwise."""
+    entries = [entry for entry in data.get('annotations', []) if isinstance(entry, dict)]
+    used = {key for key in keys if any(entry.get('category_id') == key for entry in entries)}
+    unused = [key for key in dict.fromkeys(keys) if key is not None and key not in used]
+    if not used or not unused:
+        return None
+    return f'category {unused[0]} has no annotation: delete it from categories'
 
 
 def _valid_images(entries: Sequence, problems: Sequence[str | None]) -> dict[int | str, ImageEntry]:
@@ -75,7 +88,7 @@ def _valid_images(entries: Sequence, problems: Sequence[str | None]) -> dict[int
     images: dict[int | str, ImageEntry] = {}
     for place, (entry, problem) in enumerate(zip(entries, problems, strict=True)):
         if not problem and entry['id'] not in images:
-            images[entry['id']] = ImageEntry(place, entry['file_name'], entry['width'], entry['height'])
+            images[entry['id']] = ImageEntry(place, entry['file_name'], int(entry['width']), int(entry['height']))
     return images
 
 
@@ -90,6 +103,10 @@ def _check_images(
             yield source.of_entry('entry-malformed', f'images[{place}]: {problem}', ('images', place))
         elif (first := images[entry['id']]).place != place:
             yield source.finding('image-id-twice', f'{first.name!r} and {entry["file_name"]!r}', image=entry['id'])
+    first_ids: dict[str, int | str] = {}
+    for key, image in images.items():
+        if (first := first_ids.setdefault(image.name, key)) != key:
+            yield source.finding('image-twice', f'{image.name!r} is image {first} too', image=key)
     if not entries:
         yield source.finding('no-images', 'images is an empty list')
 

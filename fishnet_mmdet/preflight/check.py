@@ -1,15 +1,18 @@
 """The preflight of a config: checks everything that a run needs before anything is built."""
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.preflight.cleaning import drop_bad
 from fishnet_mmdet.preflight.coco import CocoData, check_coco
 from fishnet_mmdet.preflight.findings import Finding, PreflightError, Report
 from fishnet_mmdet.preflight.folders import check_folders
+from fishnet_mmdet.preflight.kinds import KINDS
 from fishnet_mmdet.preflight.weights import check_pretrained
 
 
@@ -17,8 +20,9 @@ def check(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = Fa
     """Checks data, classes and, if wanted, pretrained weights of a config. Nothing is built.
 
     Args:
-        cfg: A whole config. Its `preflight=dict(...)` may hold `images=False`, which opens no image, and
-            `trusted_folders`, to which links among the images may lead.
+        cfg: A whole config. Its `preflight=dict(...)` may hold `images=False`, which opens no image;
+            `trusted_folders`, to which links among the images may lead; `ignore`, kinds of errors that become
+            warnings; and `max_gib`, the largest annotation file that is checked (2 GiB by default).
         splits: The splits that will run, of 'train', 'val' and 'test'.
         weights: Whether to check pretrained files. Those that have an address are downloaded if they are missing.
         skip_bad: Whether to leave bad images and annotations out of training; see `drop_bad`.
@@ -31,9 +35,12 @@ def check(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = Fa
     """
     report = examine(cfg, splits, weights)
     if skip_bad:
+        numbers_again = any(KINDS[finding.kind].renumbers and finding.where == 'train' for finding in report.errors)
         dropped = drop_bad(cfg, report)
         report = examine(cfg, splits, weights=False)
         report.checked.append(f'left out {len(dropped)} entries: {cfg.work_dir}/preflight/dropped.txt')
+        if numbers_again:
+            report.checked.append('training annotations are numbered again: some ids were used twice')
     report.raise_errors()
     return report
 
@@ -42,16 +49,30 @@ def examine(cfg: Config, splits: Sequence[str], weights: bool) -> Report:
     """Checks the same as `check`, and returns the report even if there are errors.
 
     Raises:
+        ConfigError: `preflight.ignore` names a kind that does not exist.
         PreflightError: The config has no model.
     """
     if not isinstance(cfg.get('model'), Mapping):
         raise PreflightError(f'{cfg.filename or "the config"} has no model=dict(...): is it only a part of a config?')
+    ignored = _ignored_kinds(cfg)
     with _progress() as progress:
         data = CocoData.read(cfg, splits, progress)
         findings = [*check_folders(cfg, splits), *check_coco(cfg, splits, data, progress)]
     if weights:
         findings += check_pretrained(cfg.model)
-    return Report(_unique(findings), data.summary(), data.class_counts())
+    return Report(_unique(findings), data.summary(), data.class_counts(), ignored)
+
+
+def _ignored_kinds(cfg: Config) -> tuple[str, ...]:
+    """Kinds of errors that the config turns into warnings."""
+    names = (cfg.get('preflight') or {}).get('ignore') or ()
+    names = (names,) if isinstance(names, str) else tuple(names)
+    for name in names:
+        if name not in KINDS:
+            near = difflib.get_close_matches(str(name), KINDS, 1)
+            hint = f'; is {near[0]!r} meant?' if near else ', which docs/data-checks.md lists'
+            raise ConfigError(f'preflight.ignore: {name!r} is not a kind of finding{hint}')
+    return names
 
 
 def _unique(findings: Iterable[Finding]) -> list[Finding]:

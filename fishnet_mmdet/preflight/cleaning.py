@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
+from math import inf
 from pathlib import Path
 
 from mmengine.config import Config
@@ -32,11 +33,12 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
     Raises:
         PreflightError: There are errors that leaving training data out cannot fix, or the files cannot be written.
     """
-    bad = {f for f in report.errors if _can_be_dropped(f)}
-    Report([f for f in report.findings if f not in bad], report.checked).raise_errors()
-    dropped = [f for f in report.findings if f in bad]
+    bad = {f for f in report.errors if _can_be_cleaned(f)}
+    Report([f for f in report.findings if f not in bad], report.checked, ignored=report.ignored).raise_errors()
+    renumbered = {f.entry[0] for f in bad if KINDS[f.kind].renumbers}
+    dropped = [f for f in report.findings if f in bad and not KINDS[f.kind].renumbers]
     try:
-        _write(cfg, dropped)
+        _write(cfg, dropped, renumbered)
     except OSError as error:
         text = f'{_folder(cfg)} cannot be written to: {error.strerror}. Choose another folder with --work-dir'
         raise PreflightError(text) from error
@@ -44,19 +46,25 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
     return dropped
 
 
-def _can_be_dropped(finding: Finding) -> bool:
-    entry = finding.entry
-    return KINDS[finding.kind].drops and finding.where == TRAIN and entry is not None and entry[1] in LISTS
+def _can_be_cleaned(finding: Finding) -> bool:
+    entry, kind = finding.entry, KINDS[finding.kind]
+    return (kind.drops or kind.renumbers) and finding.where == TRAIN and entry is not None and entry[1] in LISTS
 
 
-def _write(cfg: Config, dropped: Sequence[Finding]) -> None:
-    """Writes the list of what is left out, and an annotation file for each training data set."""
+def _write(cfg: Config, dropped: Sequence[Finding], renumbered: Collection[str]) -> None:
+    """Writes the list of what is left out, and an annotation file for each training data set.
+
+    Args:
+        cfg: A whole config.
+        dropped: What is left out.
+        renumbered: Annotation files whose annotations are numbered again: nothing refers to their ids.
+    """
     folder = _folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     for number, loader in enumerate(coco_loaders(cfg, [TRAIN])):
         places = {str(path) for path in (loader.file, loader.folder, loader.maps) if path}
         entries = {f.entry[1:] for f in dropped if f.entry[0] == str(loader.file) and f.file in places}
-        _write_cleaned(loader.file, _cleaned(cfg, number), entries)
+        _write_cleaned(loader.file, _cleaned(cfg, number), entries, str(loader.file) in renumbered)
     lines = [f'{f.kind}\t{f.file}\t{f}' for f in dropped]
     write_atomically(folder / 'dropped.txt', ''.join(f'{line}\n' for line in lines).encode())
 
@@ -79,14 +87,21 @@ def _cleaned(cfg: Config, number: int) -> Path:
     return _folder(cfg) / f'{TRAIN}_{number}.json'
 
 
-def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, int]]) -> None:
-    """Writes an annotation file without some entries, and without the annotations of images that are left out."""
-    if not entries:
+def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, int]], renumbers: bool) -> None:
+    """Writes an annotation file without some entries, and without the annotations of images that are left out.
+
+    Args:
+        source: The user's file.
+        target: The file to write.
+        entries: List and index of the entries that are left out.
+        renumbers: Whether to number the annotations again, from 1.
+    """
+    if not entries and not renumbers:
         # Both are the same file for a config that an earlier run wrote.
         if source != target:
             write_atomically(target, source.read_bytes())
         return
-    data = read_json(source)
+    data = read_json(source, inf)
     images = {place for name, place in entries if name == 'images'}
     annotations = {place for name, place in entries if name == 'annotations'}
     kept = [entry for place, entry in enumerate(data['images']) if place not in images]
@@ -98,9 +113,14 @@ def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, in
         for place, entry in enumerate(data.get('annotations', []))
         if place not in annotations and not (isinstance(entry, dict) and entry.get('image_id') in gone)
     ]
+    if renumbers:
+        data['annotations'] = [
+            {**entry, 'id': number} if isinstance(entry, dict) else entry
+            for number, entry in enumerate(data['annotations'], 1)
+        ]
     write_atomically(target, json.dumps(data).encode())
 
 
 def _id(entry: object) -> int | str | None:
     key = entry.get('id') if isinstance(entry, dict) else None
-    return key if isinstance(key, int | str) else None
+    return key if isinstance(key, int | float | str) else None

@@ -1,5 +1,6 @@
 """The COCO data of a config: which files its loaders and evaluators name, and every check of them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,15 @@ import numpy as np
 from mmengine.config import Config
 from rich.progress import Progress
 
+from fishnet_mmdet.data.json_files import MAX_BYTES
 from fishnet_mmdet.preflight.annotations import read_annotations
-from fishnet_mmdet.preflight.classes import check_classes, check_classes_of_splits, check_remaining, classes_match
+from fishnet_mmdet.preflight.classes import (
+    check_classes,
+    check_classes_of_splits,
+    check_each_class,
+    check_remaining,
+    classes_match,
+)
 from fishnet_mmdet.preflight.contents import Contents, Use
 from fishnet_mmdet.preflight.evaluators import Evaluator, check_evaluator_configs, check_same_images, coco_evaluators
 from fishnet_mmdet.preflight.findings import Finding
@@ -29,9 +37,16 @@ PANOPTIC_TREE = """\
   |-- train2017/*.jpg
   `-- val2017/*.jpg"""
 
-ELSEWHERE = (
+COCO_FILE = re.compile(r'(instances|panoptic|image_info|person_keypoints)_\w+20\d\d\.json')
+"""Names of COCO's own annotation files."""
+
+COCO_ELSEWHERE = (
     'If the data are elsewhere: COCO_ROOT=/path/to/coco moves every path of our COCO configs; in others, set data_root '
     'of each loader and ann_file of each evaluator.\nWithout COCO: `make demo` trains on images that it draws itself.'
+)
+ELSEWHERE = (
+    'The path is data_root and ann_file of the loader, or data_root and data_prefix: correct them, and ann_file of each '
+    'evaluator'
 )
 
 
@@ -58,14 +73,17 @@ class CocoData:
         evaluators = [evaluator for evaluator in coco_evaluators(cfg, splits) if evaluator.file.exists()]
         ignored = cfg.get('ignored_classes') or ()
         ignored = (ignored,) if isinstance(ignored, str) else tuple(ignored)
-        files = {}
+        files, limit = {}, (cfg.get('preflight') or {}).get('max_gib', MAX_BYTES / 2**30)
         for path in dict.fromkeys(user.file for user in (*loaders, *evaluators)):
             reading = [loader for loader in loaders if loader.file == path]
             evaluating = [evaluator for evaluator in evaluators if evaluator.file == path]
             names = dict.fromkeys(split for loader in reading for split in loader.splits)
             where = ', '.join(names) or evaluating[0].where
-            size = path.stat().st_size / 2**20
-            task = progress.add_task(f'reading {where} annotations ({size:.0f} MiB)', total=None)
+            size = path.stat().st_size
+            if size > limit * 2**30:
+                files[path] = _too_large(path, where, size, limit)
+                continue
+            task = progress.add_task(f'reading {where} annotations ({size / 2**20:.0f} MiB)', total=None)
             files[path] = read_annotations(path, where, _use(reading, evaluating, ignored))
             progress.remove_task(task)
         return cls(loaders, evaluators, files, ignored)
@@ -77,11 +95,7 @@ class CocoData:
 
     def summary(self) -> list[str]:
         """One line for each loader."""
-        return [
-            f'{loader.where}: {len(self.files[loader.file].images)} images in {loader.folder}, '
-            f'{len(self.files[loader.file].objects.category_ids)} annotations in {loader.file}'
-            for loader in self.read_loaders
-        ]
+        return [_summary(self.files[loader.file], loader) for loader in self.read_loaders]
 
     def class_counts(self) -> dict[str, dict[str, int]]:
         """Number of annotations by split and class name."""
@@ -92,6 +106,29 @@ class CocoData:
             by_id = dict(zip(ids.tolist(), numbers.tolist(), strict=True))
             counts[loader.where] = {name: by_id.get(key, 0) for key, name in contents.categories}
         return counts
+
+
+def _too_large(path: Path, where: str, size: int, limit: float) -> Contents:
+    text = (
+        f'{size / 2**30:.1f} GiB; files above {limit:g} GiB are not checked, nor the images that they list. To check it: '
+        f'preflight=dict(max_gib={size // 2**30 + 1})'
+    )
+    return Contents(path, [Finding('not-checked', where, str(path), text)])
+
+
+def _summary(contents: Contents, loader: Loader) -> str:
+    """The images and annotations of a loader, and how many images it takes."""
+    count = len(contents.images)
+    wanted = [key for key, name in contents.categories if name in loader.classes]
+    taken = len(loader.selection.take(contents, np.isin(contents.objects.category_ids, wanted)))
+    selection = loader.selection
+    reasons = [f'filter_cfg={dict(selection.filtering)}'] * bool(selection.filtering)
+    reasons += [f'indices={selection.indices}'] * (selection.indices is not None)
+    some = '' if taken == count else f' ({taken} of them are used: {", ".join(reasons)})'
+    return (
+        f'{loader.where}: {count} images in {loader.folder}{some}, {len(contents.objects.category_ids)} annotations in '
+        f'{loader.file}'
+    )
 
 
 def _use(loaders: Sequence[Loader], evaluators: Sequence[Evaluator], ignored: Sequence[str]) -> Use:
@@ -130,13 +167,31 @@ def check_coco(cfg: Config, splits: Sequence[str], data: CocoData, progress: Pro
         yield from _check_remaining(data, loader)
         yield from check_images(contents, loader, trusted, settings.get('images', True), progress)
     yield from check_classes_of_splits(data.loaders)
+    yield from _check_objects_of_classes(data, splits)
     yield from _check_evaluators(data)
+
+
+def _has_labels(data: CocoData, loader: Loader) -> bool:
+    """Whether anything reads the objects of a loader."""
+    scores = all(e.scores for e in data.evaluators if {*e.splits} & {*loader.splits})
+    return scores and bool(data.files[loader.file].images) and loader.pipeline.labels
+
+
+def _check_objects_of_classes(data: CocoData, splits: Sequence[str]) -> Iterator[Finding]:
+    """Checks the classes of all loaders of a split together, once for splits that have the same loaders."""
+    done = []
+    for split in splits:
+        loaders = [loader for loader in data.read_loaders if split in loader.splits and _has_labels(data, loader)]
+        fits = all(classes_match(data.files[it.file], it.classes, data.ignored) for it in loaders)
+        has_objects = any((o.is_used & ~o.is_crowd).any() for o in (data.files[it.file].objects for it in loaders))
+        if loaders and fits and has_objects and loaders not in done:
+            done.append(loaders)
+            yield from check_each_class(data.files, loaders)
 
 
 def _check_remaining(data: CocoData, loader: Loader) -> Iterator[Finding]:
     contents = data.files[loader.file]
-    scores = all(e.scores for e in data.evaluators if {*e.splits} & {*loader.splits})
-    if scores and contents.images and loader.pipeline.labels:
+    if _has_labels(data, loader):
         yield from check_remaining(contents, loader, classes_match(contents, loader.classes, data.ignored))
 
 
@@ -162,12 +217,14 @@ def _missing(loader: Loader) -> list[Path]:
 def _check_loader_paths(loaders: Sequence[Loader]) -> Iterator[Finding]:
     shown = set()
     for loader in loaders:
+        is_cocos = COCO_FILE.fullmatch(loader.file.name)
         tree = (PANOPTIC_TREE if loader.maps else COCO_TREE).format(root=loader.root or '.')
+        advice = f'Expected under data_root:\n{tree}\n{COCO_ELSEWHERE}' if is_cocos else ELSEWHERE
         for path in _missing(loader):
             text = f'{path.resolve()} does not exist'
-            if tree not in shown:
-                text += f'. Expected under data_root:\n{tree}\n{ELSEWHERE}'
-            shown.add(tree)
+            if advice not in shown:
+                text += f'. {advice}'
+            shown.add(advice)
             yield Finding('data-missing', loader.where, '', text)
 
 

@@ -1,7 +1,7 @@
 """A finding, the report that holds all findings of a preflight, and the one place where errors become an exception."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Finding:
         annotation: Id of the annotation, if it is about one.
         entry: The annotation file, the name of the list in it ('segments' in panoptic files), and the index in that
             list of the entry, if it is about one.
+        fix: What to do about it, if that differs from the fix of its kind.
     """
 
     kind: str
@@ -34,8 +35,9 @@ class Finding:
     file: str
     detail: str
     image: int | str | None = None
-    annotation: int | None = None
+    annotation: int | float | str | None = None
     entry: tuple[str, str, int] | None = None
+    fix: str | None = None
 
     def __str__(self) -> str:
         names = (('annotation', self.annotation), ('image', self.image))
@@ -67,7 +69,7 @@ class Source:
         detail: str,
         place: tuple[str, int],
         image: int | str | None = None,
-        annotation: int | None = None,
+        annotation: int | float | str | None = None,
     ) -> Finding:
         """A finding about an entry of the file.
 
@@ -89,16 +91,22 @@ class Report:
         findings: In the order in which they were found.
         checked: One line for each data set that was checked.
         classes: Number of annotations by split and class name.
+        ignored: Kinds of errors that count as warnings: `preflight=dict(ignore=[...])` of the config.
     """
 
     findings: list[Finding] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
     classes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    ignored: Collection[str] = ()
 
     @property
     def errors(self) -> list[Finding]:
         """The findings that stop a run."""
-        return [finding for finding in self.findings if KINDS[finding.kind].stops]
+        return [finding for finding in self.findings if self.stops(finding.kind)]
+
+    def stops(self, kind: str) -> bool:
+        """Whether findings of a kind stop a run."""
+        return KINDS[kind].stops and kind not in self.ignored
 
     @property
     def counts(self) -> Counter:
@@ -118,20 +126,24 @@ class Report:
         ]
         groups: dict[tuple, list[Finding]] = {}
         for finding in self.findings:
-            groups.setdefault((finding.kind, finding.where, finding.file), []).append(finding)
-        for (name, where, file), group in sorted(groups.items(), key=lambda item: not KINDS[item[0][0]].stops):
+            groups.setdefault((finding.kind, finding.where, finding.file, finding.fix), []).append(finding)
+        for (name, where, file, fix), group in sorted(groups.items(), key=lambda item: not self.stops(item[0][0])):
             kind = KINDS[name]
-            head = f'{"error" if kind.stops else "warning"} [{name}] {where}: {kind.what}'
+            head = f'{"error" if self.stops(name) else "warning"} [{name}] {where}: {kind.what}'
             lines += ['', f'{head} ({len(group)}, {file})' if file else head]
             lines += [f'  {finding}' for finding in group[:shown]]
             lines += [f'  ... and {len(group) - shown} more'] * (len(group) > shown)
-            lines += [f'  fix: {kind.fix}'] * bool(kind.fix)
+            lines += [f'  fix: {fix or kind.fix}'] * bool(fix or kind.fix)
+        if errors:
+            kinds = ','.join(dict.fromkeys(finding.kind for finding in self.errors))
+            text = 'To start nevertheless, turn errors of a kind into warnings: --cfg-options'
+            lines += ['', f'{text} "preflight.ignore=[{kinds}]"']
         return '\n'.join(lines)
 
     def as_json(self) -> dict:
         """The whole report as dicts, lists, texts and numbers."""
         rows = [
-            {'stops': KINDS[f.kind].stops, **{k: v for k, v in asdict(f).items() if v is not None}}
+            {'stops': self.stops(f.kind), **{k: v for k, v in asdict(f).items() if v is not None}}
             for f in self.findings
         ]
         return {

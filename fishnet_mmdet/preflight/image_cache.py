@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fishnet_mmdet.base.atomic import write_atomically
 
-VERSION = 2
+VERSION = 3
 
 Facts = tuple[int, int, int, bool]
 """Width, height, EXIF orientation, and whether an image has more than 8 bits."""

@@ -9,6 +9,8 @@ from fishnet_mmdet.preflight.contents import Contents, ImageEntry
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.images import ImageState, inspect_images
 from fishnet_mmdet.preflight.loaders import Loader
+from fishnet_mmdet.preflight.near_files import NearFiles
+from fishnet_mmdet.preflight.readers import Reader
 
 
 def check_images(
@@ -25,25 +27,40 @@ def check_images(
     """
     trusted = [*trusted, *([str(loader.root.resolve())] if loader.root else [])]
     names = {key: image.name for key, image in contents.images.items()}
-    folders = [(loader.folder, names)]
+    reader = loader.pipeline.reader
+    if opened and reader is None:
+        text = 'the images: the pipeline has no LoadImageFromFile, so only their paths are checked'
+        yield Finding('not-checked', loader.where, str(loader.folder), text)
+    folders = [(loader.folder, names, reader)]
     if loader.maps:
         # mmdet finds the map of an image by this replacement.
-        folders.append((loader.maps, {key: name.replace('.jpg', '.png') for key, name in names.items()}))
-    for folder, names in folders:
+        maps = {key: name.replace('.jpg', '.png') for key, name in names.items()}
+        folders.append((loader.maps, maps, Reader()))
+    for folder, names, reader in folders:
         task = progress.add_task(f'opening {loader.where} images', total=len(names))
-        states = inspect_images(folder, names.values(), trusted, partial(progress.advance, task), opened)
+        is_opened = opened and reader is not None
+        reader = reader or Reader()
+        near = NearFiles(folder)
+        states = inspect_images(folder, names.values(), trusted, partial(progress.advance, task), is_opened, reader)
         progress.remove_task(task)
         for key, name in names.items():
             image, state = contents.images[key], states[name]
-            rotates = loader.pipeline.rotates and folder == loader.folder
+            rotates = reader.rotates and folder == loader.folder
             if state.problem:
-                kind, text = state.problem, state.detail
-            elif opened and (difference := _difference(state, image, rotates)):
+                kind, text = _named(state, near, name)
+            elif is_opened and (difference := _difference(state, image, rotates)):
                 kind, text = difference
             else:
                 continue
             entry = (str(loader.file), 'images', image.place)
             yield Finding(kind, loader.where, str(folder), text or name, image=key, entry=entry)
+
+
+def _named(state: ImageState, near: NearFiles, name: str) -> tuple[str, str]:
+    """Kind and detail of a problem; a missing file whose name is only written differently is named."""
+    if state.problem == 'image-missing' and (text := near.find(name)):
+        return 'image-name', text
+    return state.problem, state.detail
 
 
 def _difference(state: ImageState, image: ImageEntry, rotates: bool) -> tuple[str, str] | None:

@@ -4,20 +4,22 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
 from fishnet_mmdet.preflight.image_cache import ImageCache, file_stamp
+from fishnet_mmdet.preflight.readers import MAX_BYTES, Reader, is_cut, png_pixels
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'JPEG2000', 'PPM', 'TIFF', 'WEBP')
-"""Formats that Pillow and OpenCV both read. No others are tried, because Pillow starts a program for some of them."""
+"""Formats that Pillow is asked for. No others are tried, because Pillow starts a program for some of them."""
 
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
 """178,956,970 pixels: above this, Pillow too takes an image for a decompression bomb. No larger image is decoded."""
+
+DEFAULT_READER = Reader()
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how to rotate an image: 1 is not at all, 5 to 8 swap width and height."""
@@ -44,8 +46,16 @@ class ImageState:
     deep: bool = False
 
 
-def inspect_image(path: Path | str) -> ImageState:
-    """Opens an image file and decodes it to the end, at an eighth of its size if the format can."""
+def inspect_image(path: Path | str, reader: Reader = DEFAULT_READER) -> ImageState:
+    """Opens an image file and decodes it to the end.
+
+    Pillow decodes it first, a JPEG at an eighth of its size: Pillow is strict about truncated files. What Pillow
+    refuses for another reason, and every other format, is also decoded by the reader of the pipeline, which decides.
+
+    Args:
+        path: The file.
+        reader: The reader of the pipeline.
+    """
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -57,42 +67,81 @@ def inspect_image(path: Path | str) -> ImageState:
         return ImageState('image-broken', f'{path} is not a regular file')
     if not status.st_size:
         return ImageState('image-empty', f'{path}')
+    state, is_certain = _inspect_with_pillow(path)
+    if is_certain and (state.problem or reader.backend in ('cv2', 'turbojpeg')):
+        return state
+    # Pillow would start a program for some formats, and refuses again what it has refused.
+    if state.problem and (reader.backend == 'pillow' or status.st_size > MAX_BYTES):
+        return state
+    return _inspect_with_reader(path, state, reader)
+
+
+def _inspect_with_pillow(path: Path | str) -> tuple[ImageState, bool]:
+    """What Pillow finds in a file, and whether OpenCV is certain to agree."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return _decode(path, image)
+            state, has_sound_exif = _decode(path, image)
+            is_plain = image.format == 'JPEG' and has_sound_exif and state.orientation == 1
+            return state, bool(state.problem) or is_plain
     except Image.DecompressionBombError:
-        return ImageState('image-huge', f'{path} has more than {MAX_PIXELS:,} pixels')
+        return _too_large(path), True
     except Image.UnidentifiedImageError:
         text = f'{path} begins with {_first_bytes(path)}, as no {", ".join(FORMATS[:-1])} or {FORMATS[-1]} file does'
-        return ImageState('image-broken', text)
+        return ImageState('image-broken', text), False
     # Pillow raises a dozen types of exceptions for damaged files.
     except Exception as error:
-        kind = 'image-truncated' if 'truncated' in str(error).lower() else 'image-broken'
-        return ImageState(kind, f'{path}: {error or type(error).__name__}')
+        if png_pixels(_first_bytes(path, 24)) > MAX_PIXELS:
+            return _too_large(path), True
+        is_truncated = 'truncated' in str(error).lower()
+        kind = 'image-truncated' if is_truncated else 'image-broken'
+        return ImageState(kind, f'{path}: {error or type(error).__name__}'), is_truncated
 
 
-def _decode(path: Path | str, image: ImageFile.ImageFile) -> ImageState:
+def _inspect_with_reader(path: Path | str, state: ImageState, reader: Reader) -> ImageState:
+    """What the reader of a pipeline finds in a file, given what Pillow found."""
+    image, reason = reader.read(path)
+    if image is None:
+        if is_cut(Path(path).read_bytes()):
+            return ImageState('image-truncated', f'{path} ends before its last block; {reason}')
+        return state if state.problem else ImageState('image-broken', f'{path}: {reason}')
+    height, width = image.shape[:2]
+    if state.problem:
+        return ImageState('', '', width, height)
+    deep = state.deep and image.dtype == np.uint8
+    if state.orientation != 1 and reader.applies_exif(path):
+        return replace(state, deep=deep)
+    return replace(state, width=width, height=height, orientation=1, deep=deep)
+
+
+def _too_large(path: Path | str) -> ImageState:
+    return ImageState('image-huge', f'{path} has more than {MAX_PIXELS:,} pixels')
+
+
+def _decode(path: Path | str, image: ImageFile.ImageFile) -> tuple[ImageState, bool]:
+    """Decodes an opened file: what was found, and whether its EXIF block can be read."""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        return ImageState('image-huge', f'{path} is {width} x {height}: more than {MAX_PIXELS:,} pixels')
+        return ImageState('image-huge', f'{path} is {width} x {height}: more than {MAX_PIXELS:,} pixels'), True
     # A PNG of 3 x 16 bits shows only in the raw mode.
     deep = image.mode[0] in 'IF' or ';16' in str(image.tile[:1])
     is_tiff = image.format == 'TIFF'
     image.draft('L', (1, 1))
     image.load()
-    if is_tiff and cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
-        return ImageState('image-broken', f'{path}: OpenCV does not read this kind of TIFF ({image.mode}); convert it')
     # Only the EXIF block counts: Pillow would look at XMP too, OpenCV does not.
     exif = Image.Exif()
-    exif.load(image.info.get('exif', b''))
-    # Pillow has rotated a TIFF when it opened it.
-    orientation = 1 if is_tiff else exif.get(ORIENTATION, 1)
-    return ImageState('', '', width, height, orientation if orientation in range(1, 9) else 1, deep)
+    try:
+        exif.load(image.info.get('exif', b''))
+        # Pillow has rotated a TIFF when it opened it.
+        orientation = 1 if is_tiff else exif.get(ORIENTATION, 1)
+    # The pixels are whole. As for damaged files, there are a dozen types of exceptions.
+    except Exception:
+        return ImageState('', '', width, height, 1, deep), False
+    return ImageState('', '', width, height, orientation if orientation in range(1, 9) else 1, deep), True
 
 
-def _first_bytes(path: Path | str) -> bytes:
+def _first_bytes(path: Path | str, count: int = 12) -> bytes:
     with open(path, 'rb') as file:
-        return file.read(12)
+        return file.read(count)
 
 
 def leads_out(path: Path | str, trusted: Iterable[str]) -> str | None:
@@ -116,6 +165,7 @@ def inspect_images(
     trusted: Iterable[str] = (),
     advance: Callable[[], object] = lambda: None,
     opened: bool = True,
+    reader: Reader = DEFAULT_READER,
 ) -> dict[str, ImageState]:
     """Inspects image files in threads. Files that have not changed since the last time come from the cache.
 
@@ -125,12 +175,15 @@ def inspect_images(
         trusted: Real paths of further folders that a link in `folder` may lead to.
         advance: Called after each file.
         opened: Whether to open the files; if not, only their paths are checked.
+        reader: The reader of the pipeline.
 
     Returns:
         The state of each file by name.
     """
     cache = ImageCache(folder)
     trusted = (cache.folder, *trusted)
+    # Other readers may read other files.
+    prefix = '' if reader == DEFAULT_READER else f'{reader.backend} {reader.flag} '
 
     def inspect(name: str) -> ImageState:
         path = os.path.join(folder, name)
@@ -139,13 +192,13 @@ def inspect_images(
             state = ImageState('path-escapes', f'{path} leads to {real}')
         elif not opened:
             state = ImageState()
-        elif known := cache.get(name, stamp):
+        elif known := cache.get(prefix + name, stamp):
             state = ImageState('', '', *known)
         else:
-            state = inspect_image(path)
+            state = inspect_image(path, reader)
             # An image with a problem may be repaired by a permission or a link, which no stamp shows.
             if stamp and not state.problem:
-                cache.put(name, stamp, (state.width, state.height, state.orientation, state.deep))
+                cache.put(prefix + name, stamp, (state.width, state.height, state.orientation, state.deep))
         advance()
         return state
 

@@ -12,12 +12,14 @@ class Kind:
         fix: What to do about them.
         stops: Whether such a finding stops a run, because training would crash or silently learn something wrong.
         drops: Whether `--skip-bad` can leave the entry out of training.
+        renumbers: Whether `--skip-bad` solves it by numbering the annotations again; none is left out.
     """
 
     what: str
     fix: str = ''
     stops: bool = True
     drops: bool = False
+    renumbers: bool = False
 
 
 _CLASSES_FIX = (
@@ -57,7 +59,18 @@ KINDS = {
         'name files below the folder, or trust another folder: preflight=dict(trusted_folders=[...]) in the config',
         drops=True,
     ),
-    'annotation-id-twice': Kind('annotation ids used twice', 'renumber the annotations', drops=True),
+    'image-twice': Kind(
+        'image files listed under two ids',
+        'list each file once, with all of its objects: each entry teaches the objects of the other as background',
+        stops=False,
+    ),
+    'annotation-id-twice': Kind(
+        'annotation ids used twice', 'renumber the annotations; --skip-bad does it for training data', renumbers=True
+    ),
+    'annotation-id-text': Kind(
+        'annotation ids that pycocotools cannot use',
+        'renumber the annotations, or evaluate with OfficialCocoMetric, which renumbers them',
+    ),
     'annotation-id-zero': Kind(
         'annotation id 0', 'number annotations from 1: pycocotools never counts id 0 as found', stops=False
     ),
@@ -69,6 +82,12 @@ KINDS = {
         'none needed; to hide this warning, name them in ignored_classes=(...)',
         stops=False,
     ),
+    'category-left-out': Kind(
+        'categories with annotations that are not in the config',
+        'none needed, if they are left out on purpose: their objects are background; to hide this warning, name them '
+        'in ignored_classes=(...)',
+        stops=False,
+    ),
     'category-unknown': Kind(
         'annotations of categories that the file does not list', 'add the categories', drops=True
     ),
@@ -76,14 +95,34 @@ KINDS = {
     'no-objects': Kind(
         'no object to learn or to find', 'annotate at least one object that is used and is not a crowd'
     ),
+    'class-without-objects': Kind(
+        'classes without an object to learn or to find',
+        'annotate objects that are used and are not crowds (iscrowd=0), or remove the classes from the config',
+        stops=False,
+    ),
     'all-filtered': Kind('filter_cfg leaves no image', 'relax filter_cfg of the loader'),
     # Boxes and masks
     'not-finite': Kind('numbers that are NaN, infinite or beyond 2^31', 'correct the numbers', drops=True),
     'box-negative': Kind('boxes of negative size', _BOX_FIX, drops=True),
     'box-outside': Kind('boxes outside their image', _BOX_FIX, drops=True),
+    'box-corners': Kind('boxes written as two corners', _BOX_FIX, drops=True),
     'box-over-edge': Kind('boxes beyond the edge of their image', _BOX_FIX, stops=False),
     'box-tiny': Kind('boxes with a side shorter than one pixel', _UNUSED_FIX, stops=False),
     'area-empty': Kind('objects of area 0 or less', _UNUSED_FIX, stops=False),
+    'object-twice': Kind(
+        'objects listed twice, with the same box and class in the same image',
+        'list each object once: the second one counts as missed in the evaluation',
+        stops=False,
+    ),
+    'mask-box': Kind(
+        'masks that do not fit their boxes',
+        'compare both with the image. Frequent causes: masks of another image size or of fractions, an RLE written '
+        'row by row (COCO: column by column), boxes written as corners or around their centre',
+        drops=True,
+    ),
+    'mask-box-loose': Kind(
+        'masks that fit their boxes badly', 'compare both with the image; none needed for single objects', stops=False
+    ),
     'mask-missing': Kind(
         'objects without a mask', 'add the masks: training would stop with KeyError: mask', drops=True
     ),
@@ -108,6 +147,10 @@ KINDS = {
     'rle-size': Kind('RLE masks of a different size than their image', 'encode the masks again', drops=True),
     # Image files
     'image-missing': Kind('images missing', _COPY_FIX, drops=True),
+    'image-name': Kind(
+        'image files under another name',
+        'correct file_name in the annotation file, with forward slashes and as the file is named on disk',
+    ),
     'image-empty': Kind('image files of zero bytes', _COPY_FIX, drops=True),
     'image-truncated': Kind('truncated images', _COPY_FIX, drops=True),
     'image-broken': Kind('files that are not readable images', _COPY_FIX, drops=True),

@@ -13,6 +13,7 @@ from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.folders import CLASS_FOLDERS
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_dataset, is_panoptic_dataset, reads_coco_as_mmdet
 from fishnet_mmdet.preflight.nodes import class_names, mappings, name_of
+from fishnet_mmdet.preflight.readers import Reader
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Pipeline:
         masks: Whether it reads masks.
         polygons_only: Whether it removes objects whose mask is an RLE.
         labels: Whether it reads annotations at all; a part of semi-supervised data does not.
-        rotates: Whether it rotates images by their EXIF tag, as mmcv does by default.
+        reader: How it decodes images; None if a step that is not known reads them.
     """
 
     masks: bool
     polygons_only: bool
     labels: bool
-    rotates: bool
+    reader: Reader | None
 
 
 @dataclass(frozen=True)
@@ -191,10 +192,13 @@ def _pipeline(node: Mapping, split: str) -> Pipeline:
         masks=bool(with_masks),
         polygons_only=split == 'train' and any(not step.get('poly2mask', True) for step in with_masks),
         labels='LoadEmptyAnnotations' not in names or 'LoadAnnotations' in names,
-        rotates=all(
-            step.get('color_type', 'color') in ('color', 'grayscale')
-            and step.get('imdecode_backend', 'cv2') in ('cv2', 'pillow')
-            for name, step in steps
-            if name == 'LoadImageFromFile'
-        ),
+        reader=_reader(steps),
     )
+
+
+def _reader(steps: Sequence[tuple[str, Mapping]]) -> Reader | None:
+    """The reader of a pipeline's first `LoadImageFromFile`; the default one if the config has no pipeline."""
+    for name, step in steps:
+        if name == 'LoadImageFromFile':
+            return Reader(step.get('imdecode_backend') or 'cv2', step.get('color_type') or 'color')
+    return None if steps else Reader()

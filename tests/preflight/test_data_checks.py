@@ -46,7 +46,10 @@ def test_all_kinds_have_a_defect():
 def test_the_documentation_lists_every_kind():
     rows = [row.split('|') for row in (REPO / 'docs/data-checks.md').read_text().splitlines() if row.startswith('| `')]
     listed = {name.strip(' `'): row[2].strip() for row in rows for name in row[1].split(',')}
-    marks = {kind: 'error, skips' if it.drops else 'error' if it.stops else 'warning' for kind, it in KINDS.items()}
+    marks = {
+        kind: 'error, skips' if it.drops else 'error, renumbers' if it.renumbers else 'error' if it.stops else 'warning'
+        for kind, it in KINDS.items()
+    }
     assert listed == marks
 
 
@@ -113,7 +116,9 @@ class TestTogether:
         case.cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
         assert not examine(case.cfg, ['train', 'val'], weights=False).findings
         case.cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=parts[:1])
-        (finding,) = examine(case.cfg, ['train', 'val'], weights=False).findings
+        crowds, finding = examine(case.cfg, ['train', 'val'], weights=False).findings
+        # The only disc of the first part is a crowd.
+        assert (crowds.kind, crowds.detail[:4]) == ('class-without-objects', 'disc')
         assert finding.kind == 'evaluator-images' and '2 images of the evaluator' in finding.detail
 
     def test_an_evaluator_of_other_classes(self, make_case):
@@ -255,8 +260,8 @@ class TestNoFalseAlarm:
     def test_boxes_a_pixel_over_the_edge_and_uncompressed_masks(self, make_case):
         case = make_case()
         row = case.annotation()
-        row['bbox'][2] = SIDE - row['bbox'][0] + 1
-        row['segmentation'] = dict(size=[SIDE, SIDE], counts=[0, 100, SIDE * SIDE - 100])
+        row['bbox'] = [0, 0, SIDE + 1, 2]
+        row['segmentation'] = dict(size=[SIDE, SIDE], counts=[0] + [2, SIDE - 2] * SIDE)
         case.write()
         assert not examine(case.cfg, SPLITS, weights=False).findings
 

@@ -198,6 +198,7 @@ class TestTheMetricAgrees:
         case = make_case(split='val')
         case.annotation(polygon=True)['segmentation'].append([1, 2, 3, 4])
         row = case.annotations[-1]
+        row['bbox'] = [3, 3, 93, 93]
         row['segmentation'] = [corners(row['bbox']), [3, 3, 9, 3, 9, 96 + 90]]
         case.write()
         report = examine(case.cfg, ['train', 'val'], weights=False)

@@ -30,7 +30,10 @@ def switch_on_pictures(cfg: Config, show: bool, show_dir: str | None, wait_time:
             # The hook has no folder; the visualizer writes to vis_data/vis_image below its own.
             cfg.visualizer.save_dir = str(Path(cfg.work_dir) / show_dir)
     else:
-        hook = cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook'))
+        # mmdet is not needed for classifiers and segmentors.
+        from fishnet_mmdet.training.pictures import in_folders
+
+        hook = in_folders(cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook')))
         hook = dict(hook, draw=True, test_out_dir=show_dir)
     cfg.default_hooks.visualization = dict(hook, show=show, wait_time=wait_time)
 
