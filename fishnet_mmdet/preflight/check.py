@@ -13,6 +13,7 @@ from fishnet_mmdet.preflight.coco import CocoData, check_coco
 from fishnet_mmdet.preflight.findings import Finding, PreflightError, Report
 from fishnet_mmdet.preflight.folders import check_folders
 from fishnet_mmdet.preflight.kinds import KINDS
+from fishnet_mmdet.preflight.settings import check_settings
 from fishnet_mmdet.preflight.weights import check_pretrained
 
 
@@ -58,6 +59,7 @@ def examine(cfg: Config, splits: Sequence[str], weights: bool) -> Report:
     with _progress() as progress:
         data = CocoData.read(cfg, splits, progress)
         findings = [*check_folders(cfg, splits), *check_coco(cfg, splits, data, progress)]
+    findings += check_settings(cfg, splits)
     if weights:
         findings += check_pretrained(cfg.model)
     return Report(_unique(findings), data.summary(), data.class_counts(), ignored)

@@ -171,5 +171,16 @@ KINDS = {
         'evaluator and loader have different images',
         'give both the same annotation file, and the loader no indices and no filter_cfg that leaves images out',
     ),
+    # Settings
+    'figure-missing': Kind(
+        'figures that no metric gives', 'name a figure of val_evaluator, or let it evaluate the figure (metric=...)'
+    ),
+    'figures-twice': Kind(
+        'figures of the same name', 'give each metric a prefix of its own: MMEngine refuses two figures of one name'
+    ),
+    'parts-missing': Kind('settings that belong together', 'set all of them, or set all of them to None'),
+    'package-missing': Kind('packages of visualization backends', 'install the package, or remove the backend'),
+    'setting-invalid': Kind('settings that stop the run later', 'correct the setting'),
+    'no-effect': Kind('settings without effect', 'correct or remove the setting', stops=False),
 }  # fmt: skip
 """Every kind of finding, by name."""

@@ -103,6 +103,11 @@ class SafeWritingHook(CheckpointHook):
         """As MMEngine's, which would remove the former best before it writes the new one."""
         if not self.save_best or not self._trains:
             return
+        if lacking := [key for key in self.save_best if key != 'auto' and key not in metrics]:
+            raise CheckpointError(
+                f'save_best = {", ".join(lacking)}: no such figure. The evaluator gives {", ".join(metrics)}. Set '
+                'default_hooks.checkpoint.save_best to one of these, then run the same command with --resume'
+            )
         former = self.best_paths()
         # MMEngine removes what it finds here.
         self.set_best_paths(dict.fromkeys(former))
