@@ -11,6 +11,7 @@ So neither workers nor skipped batches have a state that must be saved. A resume
 position and loads nothing twice.
 """
 
+import copy
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,7 +49,8 @@ class _Resumable(ExactLoop):
     def _seeded(self, dataloader: dict | DataLoader, seed: int) -> dict | DataLoader:
         if not isinstance(dataloader, Mapping):
             return dataloader
-        config = dict(dataloader)
+        # A copy of the same class: in a config of classes, a plain dict would hold objects that are not imported yet.
+        config = copy.copy(dataloader)
         own = dict(type='SeededBatches', endless=self.endless, seed=seed, drop_last=config.pop('drop_last', False))
         config['batch_sampler'] = {**own, 'batch_sampler': config.pop('batch_sampler', None)}
         config.setdefault('worker_init_fn', dict(type=isolate_worker_signals))

@@ -99,9 +99,17 @@ def _apply(cfg: Config, options: Mapping) -> None:
 
 def is_classifier(cfg: Config) -> bool:
     """Returns whether a config is mmpretrain's."""
-    return cfg.get('default_scope') == 'mmpretrain'
+    return _library_of(cfg) == 'mmpretrain'
 
 
 def is_segmentor(cfg: Config) -> bool:
     """Returns whether a config is mmsegmentation's; panoptic configs are mmdet's."""
-    return cfg.get('default_scope') == 'mmseg'
+    return _library_of(cfg) == 'mmseg'
+
+
+def _library_of(cfg: Config) -> str:
+    """The library of a config: its scope, or else that of its model. A config of classes has no scope."""
+    if cfg.get('default_scope'):
+        return cfg.default_scope
+    kind = (cfg.get('model') or {}).get('type', '')
+    return (kind if isinstance(kind, str) else kind.__module__).split('.')[0]

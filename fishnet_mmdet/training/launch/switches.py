@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 
-DEFAULT_TTA_MODEL = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+DEFAULT_TTA_MODEL = dict(type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 TTA_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 
 
@@ -61,8 +61,8 @@ def switch_on_tta(cfg: Config) -> None:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     if 'tta_pipeline' not in cfg:
-        flips = [dict(type='RandomFlip', prob=p) for p in (1.0, 0.0)]
-        pack = [dict(type='PackDetInputs', meta_keys=TTA_META_KEYS)]
+        flips = [dict(type='mmdet.RandomFlip', prob=p) for p in (1.0, 0.0)]
+        pack = [dict(type='mmdet.PackDetInputs', meta_keys=TTA_META_KEYS)]
         cfg.tta_pipeline = deepcopy(dataset.pipeline)
         cfg.tta_pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, pack])
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)

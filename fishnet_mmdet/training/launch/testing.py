@@ -49,6 +49,8 @@ def test(
     check_file(checkpoint)
     # Through this package's reader: it takes any key naming and container, and unpickles nothing.
     cfg.load_from = checkpoint if '://' in checkpoint else f'{SCHEME}{checkpoint}'
+    # It stands in a config that a resumed run has written.
+    cfg.resume = False
     if show or show_dir:
         switch_on_pictures(cfg, show, show_dir, wait_time)
     if tta:
