@@ -15,6 +15,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.blocks import Bottleneck
 from fishnet_mmdet.network.classifier import FishNetNeck
 from fishnet_mmdet.network.fishnet import FishNet
+from fishnet_mmdet.network.ops.memory_format import models_with_backbone
 from fishnet_mmdet.network.stages import Bridge, ConvNormReLU
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -31,7 +32,8 @@ def optimize_for_inference(
     change. The heads still receive contiguous float32 feature maps.
 
     Args:
-        model: A `FishNet`, or a model with one as its `backbone`. It is not changed.
+        model: A `FishNet`, or a model with one as its `backbone`, or a wrapper of such models, such as mmdet's
+            SoftTeacher. It is not changed.
         dtype: Dtype in which backbone and neck compute. Images are still float32, and so are the features that come
             out. Those of a FishNet alone are in channels_last, because converting them would cost what folding saves.
         compile: Whether to compile the backbone with its weights as constants, or options of `torch.compile`. The first
@@ -45,21 +47,24 @@ def optimize_for_inference(
     """
     if dtype not in DTYPES.values():
         raise ConfigError(f'dtype = {dtype!r} must be one of {", ".join(f"torch.{name}" for name in DTYPES)}')
-    backbone = model if isinstance(model, FishNet) else getattr(model, 'backbone', None)
-    if not isinstance(backbone, FishNet):
+    if not isinstance(model, FishNet) and not _fish_models(model):
         raise ConfigError(f'{type(model).__name__} is not a FishNet and has none as its backbone')
-    if dtype is torch.float16 and next(backbone.parameters()).device.type == 'cpu':
+    if dtype is torch.float16 and next(model.parameters()).device.type == 'cpu':
         raise ConfigError('dtype = torch.float16 is for GPUs; on a CPU use torch.bfloat16')
     model = copy.deepcopy(model).eval().requires_grad_(False)
     if isinstance(model, FishNet):
         return InferenceForm(_folded(model), dtype, compile, out_format=torch.channels_last)
-
-    neck = getattr(model, 'neck', None)
-    out_format = torch.contiguous_format if neck is None else None
-    model.backbone = InferenceForm(_folded(model.backbone), dtype, compile, out_format)
-    if neck is not None:
-        model.neck = InferenceForm(_folded(neck), dtype)
+    for each in _fish_models(model):
+        neck = getattr(each, 'neck', None)
+        out_format = torch.contiguous_format if neck is None else None
+        each.backbone = InferenceForm(_folded(each.backbone), dtype, compile, out_format)
+        if neck is not None:
+            each.neck = InferenceForm(_folded(neck), dtype)
     return model
+
+
+def _fish_models(model: nn.Module) -> list[nn.Module]:
+    return [each for each in models_with_backbone(model) if isinstance(each.backbone, FishNet)]
 
 
 class InferenceForm(nn.Module):

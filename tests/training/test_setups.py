@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from fishnet_mmdet import APReport, DurableCheckpoints, EarlyClipping, PlainCheckpoints
+from fishnet_mmdet.training.checkpoints.position import CheckpointError
 
 
 class Numbers(Dataset):
@@ -139,6 +140,29 @@ class TestValidationAlone:
         assert labels(tmp_path) == ['epoch 1', 'epoch 2', 'this model']
         runner(tmp_path, dict(BY_EPOCH, max_epochs=3), resume=True, load_from=str(tmp_path / 'epoch_2.pth')).train()
         assert labels(tmp_path) == ['epoch 1', 'epoch 2', 'epoch 3']
+
+
+class TestBestFigure:
+    """Of metrics that the checks before a run do not know."""
+
+    @pytest.mark.parametrize('key', ['coco/segm_mAP', ['coco/bbox_mAP', 'bbox_mAP']])
+    def test_names_the_figures_there_are(self, tmp_path, key):
+        with pytest.raises(CheckpointError, match='bbox_mAP: no such figure|segm_mAP: no such figure') as error:
+            runner(tmp_path, saving=dict(save_best=key, rule='greater')).train()
+        assert 'gives coco/bbox_mAP' in str(error.value) and (tmp_path / 'epoch_1.pth').is_file()
+
+    def test_auto_without_a_rule(self, tmp_path):
+        class Odd(Score):
+            def compute_metrics(self, results):
+                return dict(oddity=1.0)
+
+        with pytest.raises(CheckpointError, match="rule='greater'"):
+            runner(tmp_path, saving=dict(save_best='auto'), val_evaluator=[Odd()]).train()
+
+    @pytest.mark.parametrize('key', ['auto', 'coco/bbox_mAP'])
+    def test_saved(self, tmp_path, key):
+        runner(tmp_path, saving=dict(save_best=key)).train()
+        assert (tmp_path / 'best_coco_bbox_mAP_epoch_1.pth').is_file()
 
 
 class TestPositions:

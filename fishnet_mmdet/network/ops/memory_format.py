@@ -28,6 +28,17 @@ class OutOfChannelsLast(torch.autograd.Function):
         return grad.contiguous(memory_format=torch.channels_last), None
 
 
+def models_with_backbone(model: nn.Module) -> list[nn.Module]:
+    """Returns the models that have a `backbone`: the model itself, or those that it wraps, at any depth.
+
+    Wrappers are those of several processes, of test-time augmentation, and of a teacher and a student. A backbone
+    within one of these models is not listed again.
+    """
+    if isinstance(getattr(model, 'backbone', None), nn.Module):
+        return [model]
+    return [inner for child in model.children() for inner in models_with_backbone(child)]
+
+
 def to_channels_last(model: nn.Module, entry: nn.Module) -> None:
     """Converts a detector to channels_last, in place: its weights, and every map that goes through it.
 

@@ -117,6 +117,11 @@ class SafeWritingHook(CheckpointHook):
             super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
             raise self._failed(runner, error) from error
+        except ValueError as error:
+            if 'auto' not in self.save_best:
+                raise
+            # MMEngine learns the figure only now.
+            raise CheckpointError(f"save_best='auto': {error}. Set rule='greater' or rule='less'") from error
         finally:
             self._validated = False
         now = self.best_paths()

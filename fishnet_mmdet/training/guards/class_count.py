@@ -1,6 +1,6 @@
 """Stops a run whose heads have another number of classes than its data, before the first iteration."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmengine.hooks import Hook
@@ -13,6 +13,9 @@ from fishnet_mmdet.base.errors import UserError
 
 OTHER_CLASSES = {'backbone', 'neck', 'rpn_head', 'FusedSemanticHead'}
 """Names or types of modules whose `num_classes` does not count the data's classes, such as a backbone."""
+
+WRAPPED = ('detector', 'model', 'architecture')
+"""Settings under which wrappers have the model that they wrap."""
 
 THINGS, STUFF = 'thing_classes', 'stuff_classes'
 """Keys of panoptic `metainfo` for the two kinds of classes. Other data have only `classes`, all of them things."""
@@ -68,18 +71,23 @@ class ClassCountGuard(Hook):
 def _check(runner: Runner, loaders: Mapping) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     metas = {split: getattr(loader.dataset, 'metainfo', {}) for split, loader in loaders.items()}
-    lines = [line for split, meta in metas.items() for line in mismatches(model, meta, split)]
+    # A runner made of objects has no config.
+    config = getattr(getattr(runner, 'cfg', None), 'model', None)
+    # Test-time augmentation wraps the config too.
+    config = config.get('module', config) if isinstance(config, Mapping) else None
+    lines = [line for split, meta in metas.items() for line in mismatches(model, meta, split, config)]
     if lines:
         raise ClassCountError('the number of classes does not fit:\n  ' + '\n  '.join(lines))
 
 
-def mismatches(model: nn.Module, metainfo: Mapping, split: str) -> list[str]:
+def mismatches(model: nn.Module, metainfo: Mapping, split: str, config: object = None) -> list[str]:
     """Returns one line for each class count of a model that differs from the data.
 
     Args:
         model: The model.
         metainfo: The data's `classes` and, for panoptic data, `thing_classes` and `stuff_classes`.
         split: Name of the data in the lines: 'train', 'val' or 'test'.
+        config: The model's config, which decides the keys; None names the model's own modules.
 
     Raises:
         ClassCountError: `classes` is a string rather than a sequence of strings.
@@ -90,7 +98,7 @@ def mismatches(model: nn.Module, metainfo: Mapping, split: str) -> list[str]:
             f'comma: metainfo=dict(classes=({names!r},))'
         )
     lines = []
-    for count in class_counts(model):
+    for count in class_counts(model, config):
         # Where the data have stuff too, heads of boxes and masks count only the things.
         classes = metainfo.get(count.kind, metainfo.get('classes') if count.kind == THINGS else None)
         if classes is not None and len(classes) != count.value:
@@ -102,11 +110,17 @@ def mismatches(model: nn.Module, metainfo: Mapping, split: str) -> list[str]:
                 f'{count.key} = {count.value}, but the {split} data have {len(classes)} {kind} ({some}): set {first}, '
                 f'or {second}'
             )
-    return lines
+    # One setting may make several heads.
+    return list(dict.fromkeys(lines))
 
 
-def class_counts(model: nn.Module) -> Iterator[Count]:
-    """Yields every count of the data's classes in a model."""
+def class_counts(model: nn.Module, config: object = None) -> Iterator[Count]:
+    """Yields every count of the data's classes in a model.
+
+    Args:
+        model: The model.
+        config: Its config; see `mismatches`.
+    """
     for path, module in model.named_modules():
         # Test-time augmentation wraps the model.
         path = path.removeprefix('module.')
@@ -115,7 +129,7 @@ def class_counts(model: nn.Module) -> Iterator[Count]:
         if path in ('', 'module') or OTHER_CLASSES & {*path.split('.'), *kinds}:
             continue
         # mmpretrain's preprocessor is a top-level key of the config.
-        key = path if path == 'data_preprocessor' else f'model.{path}'
+        key = path if path == 'data_preprocessor' else f'model.{_place(path.split("."), config) or path}'
         counts = {THINGS: 'num_things_classes', STUFF: 'num_stuff_classes'}
         if not hasattr(module, counts[THINGS]):
             counts = {THINGS: 'num_classes'}
@@ -124,3 +138,33 @@ def class_counts(model: nn.Module) -> Iterator[Count]:
             # Losses have -1 where nothing was set.
             if type(value) is int and value > 0:
                 yield Count(f'{key}.{name}', value, kind)
+
+
+def _place(path: Sequence[str], node: object) -> str | None:
+    """Finds the setting that made a module.
+
+    Args:
+        path: Names of modules, from the model to the one in question.
+        node: The model's config.
+
+    Returns:
+        The keys from the model to the module, joined by dots; None where the config has no such module.
+    """
+    if not isinstance(node, Mapping | list | tuple):
+        return None
+    if not path:
+        return ''
+    name, *rest = path
+    if isinstance(node, Mapping):
+        # A module of a list that one dict has made for all places: `mask_head` of a cascade.
+        nested = [(name, node[name])] if name in node else [('', node)] if name.isdigit() else []
+        # A wrapper such as SoftTeacher has modules, `student` and `teacher`, of other names than its settings.
+        wrapped = [] if nested else [(key, node[key]) for key in WRAPPED if isinstance(node.get(key), Mapping)]
+    else:
+        nested = [(name, node[int(name)])] if name.isdigit() and int(name) < len(node) else []
+        wrapped = []
+    for key, child in nested + wrapped:
+        found = _place(rest, child)
+        if found is not None:
+            return '.'.join(filter(None, (key, found)))
+    return None

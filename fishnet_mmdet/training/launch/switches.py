@@ -9,7 +9,9 @@ from mmengine.config import Config, ConfigDict
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 
-DEFAULT_TTA_MODEL = dict(type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+DEFAULT_TTA_MODEL = dict(
+    type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+)
 TTA_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 
 
