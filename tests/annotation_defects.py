@@ -235,7 +235,8 @@ for key in ('bbox', 'area', 'image_id', 'category_id', 'id'):
         about_image=False,
     )
 for key, value in (('area', '12'), ('area', None), ('image_id', None), ('image_id', 1.5), ('category_id', '1'),
-                   ('category_id', [1]), ('id', [1]), ('id', True), ('id', 10**30), ('iscrowd', 'yes'), ('iscrowd', 3)):  # fmt: skip
+                   ('category_id', [1]), ('id', [1]), ('id', True), ('id', 10**30), ('iscrowd', 'yes'),
+                   ('iscrowd', 3)):  # fmt: skip
     changes('entry-malformed', f'{key}_is_{value}', put(key, value), splits=('train',), about_image=False)
 changes('not-finite', 'area_nan', put('area', float('nan')))
 changes('box-negative', 'width_negative', put_in_box(2, -5.0))

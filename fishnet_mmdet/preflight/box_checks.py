@@ -52,7 +52,9 @@ def check_corners(
     elif fitting > drawn / 2:
         text = f'{fitting} of {drawn} boxes fit their polygons as corners, and not as sizes'
     elif _look_like_corners(boxes, sides) and measures.over.mean() >= OVER_EDGE_SHARE:
-        text = f'read as corners, all {len(boxes)} boxes lie in their images; {int(measures.over.sum())} do not as sizes'
+        text = (
+            f'read as corners, all {len(boxes)} boxes lie in their images; {int(measures.over.sum())} do not as sizes'
+        )
     else:
         return
     yield context.source.finding('box-corners', text)

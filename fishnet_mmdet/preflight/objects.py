@@ -21,6 +21,7 @@ from fishnet_mmdet.preflight.file_context import FileContext, Placed
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.mask_checks import MaskChecks
 
+
 def check_objects(entries: Sequence, context: FileContext) -> tuple[Objects, list[Finding]]:
     """Checks all annotations.
 
