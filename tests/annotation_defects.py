@@ -448,12 +448,21 @@ def box_of_two_corners(case):
 
 @defect('mask-box')
 def rle_row_by_row(case):
+    """Of an object that is so large that the stripes overlap it by half."""
     row = case.annotation()
-    row['bbox'] = [20, 50, 30, 10]
+    row['bbox'] = [20, 10, 70, 80]
     mask = np.zeros((SIDE, SIDE), np.uint8)
-    mask[50:60, 20:50] = 1
+    mask[10:90, 20:90] = 1
     ends = np.flatnonzero(np.diff(mask.ravel(), prepend=0, append=0))
     row['segmentation'] = dict(size=[SIDE, SIDE], counts=np.diff(ends, prepend=0, append=SIDE * SIDE).tolist())
+    return row['image_id'], row['id']
+
+
+@defect('mask-box')
+def polygon_with_y_before_x(case):
+    row = case.annotation()
+    row['bbox'] = [20, 30, 50, 60]
+    row['segmentation'] = [[30, 20, 30, 70, 90, 70, 90, 20]]
     return row['image_id'], row['id']
 
 
