@@ -235,7 +235,8 @@ for key in ('bbox', 'area', 'image_id', 'category_id', 'id'):
         about_image=False,
     )
 for key, value in (('area', '12'), ('area', None), ('image_id', None), ('image_id', 1.5), ('category_id', '1'),
-                   ('category_id', [1]), ('id', [1]), ('id', True), ('id', 10**30), ('iscrowd', 'yes'), ('iscrowd', 3)):  # fmt: skip
+                   ('category_id', [1]), ('id', [1]), ('id', True), ('id', 10**30), ('iscrowd', 'yes'),
+                   ('iscrowd', 3)):  # fmt: skip
     changes('entry-malformed', f'{key}_is_{value}', put(key, value), splits=('train',), about_image=False)
 changes('not-finite', 'area_nan', put('area', float('nan')))
 changes('box-negative', 'width_negative', put_in_box(2, -5.0))
@@ -447,12 +448,21 @@ def box_of_two_corners(case):
 
 @defect('mask-box')
 def rle_row_by_row(case):
+    """Of an object that is so large that the stripes overlap it by half."""
     row = case.annotation()
-    row['bbox'] = [20, 50, 30, 10]
+    row['bbox'] = [20, 10, 70, 80]
     mask = np.zeros((SIDE, SIDE), np.uint8)
-    mask[50:60, 20:50] = 1
+    mask[10:90, 20:90] = 1
     ends = np.flatnonzero(np.diff(mask.ravel(), prepend=0, append=0))
     row['segmentation'] = dict(size=[SIDE, SIDE], counts=np.diff(ends, prepend=0, append=SIDE * SIDE).tolist())
+    return row['image_id'], row['id']
+
+
+@defect('mask-box')
+def polygon_with_y_before_x(case):
+    row = case.annotation()
+    row['bbox'] = [20, 30, 50, 60]
+    row['segmentation'] = [[30, 20, 30, 70, 90, 70, 90, 20]]
     return row['image_id'], row['id']
 
 

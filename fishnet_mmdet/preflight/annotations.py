@@ -48,15 +48,12 @@ def _check_content(data: Mapping, use: Use, source: Source) -> Contents:
 
 
 def _valid_categories(entries: Sequence) -> list[tuple[int, str]]:
-    """Id and name of each category; of those that share one, only the first."""
-    categories: list[tuple[int, str]] = []
-    ids, names = set(), set()
+    """Id and name of each category; of those that share an id, only the first."""
+    names: dict[int, str] = {}
     for entry in entries:
-        if not entry_problem(entry, CATEGORY) and entry['id'] not in ids and entry['name'] not in names:
-            categories.append((entry['id'], entry['name']))
-            ids.add(entry['id'])
-            names.add(entry['name'])
-    return categories
+        if not entry_problem(entry, CATEGORY):
+            names.setdefault(entry['id'], entry['name'])
+    return [*names.items()]
 
 
 def _check_categories(data: Mapping, source: Source) -> Iterator[Finding]:

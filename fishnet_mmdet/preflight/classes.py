@@ -31,16 +31,21 @@ def check_classes(contents: Contents, classes: Sequence[str], where: str, ignore
         where: The splits that use both.
         ignored: Categories that are left out on purpose.
     """
-    file, names = str(contents.path), [name for _, name in contents.categories]
+    file, names = str(contents.path), list(dict.fromkeys(name for _, name in contents.categories))
     ids, numbers = np.unique(contents.objects.category_ids, return_counts=True)
     counts = dict(zip(ids.tolist(), numbers.tolist(), strict=True))
-    unknown = {name: counts.get(key, 0) for key, name in contents.categories if name not in (*classes, *ignored)}
+    unknown = dict.fromkeys((name for name in names if name not in (*classes, *ignored)), 0)
+    for key, name in contents.categories:
+        if name in unknown:
+            unknown[name] += counts.get(key, 0)
     missing = [name for name in classes if name not in names]
     lists = f'\n  annotations: {names}\n  config:      {list(classes)}'
     if missing:
         yield Finding('classes-differ', where, file, f'{_differences(classes, [*unknown], missing)}{lists}')
         return
-    if [name for name in names if name in classes] != list(classes):
+    # A name that is listed twice is another finding, and which of the two counts is not known.
+    is_unique = len(names) == len(contents.categories)
+    if is_unique and [name for name in names if name in classes] != list(classes):
         yield Finding('classes-order', where, file, f'the same names in a different order{lists}')
     if left_out := [f'{name} ({count} annotations)' for name, count in unknown.items() if count]:
         yield Finding('category-left-out', where, file, ', '.join(left_out))
@@ -124,7 +129,7 @@ def check_each_class(files: Mapping[Path, Contents], loaders: Sequence[Loader]) 
         count = crowds = left_out = 0
         for loader in loaders:
             objects = files[loader.file].objects
-            own = objects.category_ids == next((k for k, n in files[loader.file].categories if n == name), None)
+            own = np.isin(objects.category_ids, [k for k, n in files[loader.file].categories if n == name])
             count += int(own.sum())
             crowds += int((objects.is_crowd & objects.is_used)[own].sum())
             left_out += int((~objects.is_used)[own].sum())

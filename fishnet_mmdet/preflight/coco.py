@@ -1,6 +1,7 @@
 """The COCO data of a config: which files its loaders and evaluators name, and every check of them."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,8 @@ COCO_ELSEWHERE = (
     'of each loader and ann_file of each evaluator.\nWithout COCO: `make demo` trains on images that it draws itself.'
 )
 ELSEWHERE = (
-    'The path is data_root and ann_file of the loader, or data_root and data_prefix: correct them, and ann_file of each '
-    'evaluator'
+    'Correct data_root, ann_file or data_prefix of the loader, of which this path is made, and ann_file of each '
+    'evaluator.'
 )
 
 
@@ -104,14 +105,16 @@ class CocoData:
             contents = self.files[loader.file]
             ids, numbers = np.unique(contents.objects.category_ids, return_counts=True)
             by_id = dict(zip(ids.tolist(), numbers.tolist(), strict=True))
-            counts[loader.where] = {name: by_id.get(key, 0) for key, name in contents.categories}
+            counts[loader.where] = Counter()
+            for key, name in contents.categories:
+                counts[loader.where][name] += by_id.get(key, 0)
         return counts
 
 
 def _too_large(path: Path, where: str, size: int, limit: float) -> Contents:
     text = (
-        f'{size / 2**30:.1f} GiB; files above {limit:g} GiB are not checked, nor the images that they list. To check it: '
-        f'preflight=dict(max_gib={size // 2**30 + 1})'
+        f'{size / 2**30:.1f} GiB; files above {limit:g} GiB are not checked, nor the images that they list. To check '
+        f'it: preflight=dict(max_gib={size // 2**30 + 1})'
     )
     return Contents(path, [Finding('not-checked', where, str(path), text)])
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fishnet_mmdet.data.coco_geometry import BoxMeasures, PolygonBatch, box_ious, clipped
-from fishnet_mmdet.data.coco_masks import box_of_runs, read_mask
+from fishnet_mmdet.data.coco_masks import box_of_runs, read_mask, rle_runs
 from fishnet_mmdet.preflight.box_checks import CORNERS_FIT, SIZES_FIT
+from fishnet_mmdet.preflight.contents import ImageEntry
 from fishnet_mmdet.preflight.file_context import FileContext, Placed
 from fishnet_mmdet.preflight.findings import Finding
 
@@ -97,9 +98,19 @@ class MaskChecks:
             )
             if corners_fit[i] > CORNERS_FIT:
                 misfits[number] = ('box-corners', f'{text}; read as two corners, the box fits')
+            elif box_ious(as_sizes[i : i + 1], _turned(entry['segmentation'], outlines[i], images[i]))[0] > CORNERS_FIT:
+                misfits[number] = ('mask-box', f'{text}; read with rows for columns, the mask fits')
             elif fit[i] < LOOSE_FIT:
                 misfits[number] = ('mask-box' if fit[i] < NO_FIT else 'mask-box-loose', text)
         return misfits
+
+
+def _turned(mask: list | dict, outline: np.ndarray, image: ImageEntry) -> np.ndarray:
+    """The box around a mask if it is read with rows for columns: (1, 4) left, top, right, bottom."""
+    if isinstance(mask, dict):
+        runs, _ = rle_runs(mask)
+        outline = np.array(box_of_runs(runs, image.width), np.float64)
+    return outline[None, [1, 0, 3, 2]]
 
 
 def _is_trained_on(entry: Mapping, context: FileContext) -> bool:

@@ -3,43 +3,53 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from mmdet.engine.hooks import DetVisualizationHook
-from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 
-@HOOKS.register_module()
-class FolderVisualizationHook(DetVisualizationHook):
-    """mmdet's `DetVisualizationHook`, which writes the pictures of a test to the folders of their images.
+class PicturesInFolders:
+    """Makes a visualization hook write pictures to the folders of their images.
 
-    mmdet's hook names a picture after the file only: of a/0.jpg and b/0.jpg, the second one replaces the first. Here,
-    the folders below the deepest folder that all images share are repeated below `test_out_dir`.
+    The hooks of mmdet and mmpretrain name a picture after the file only: of a/0.jpg and b/0.jpg, the second one
+    replaces the first. Here, the folders below the deepest folder that all images share are repeated.
+
+    Attributes:
+        setting: The attribute of the hook with the folder of the pictures.
     """
+
+    setting: str
 
     def before_test(self, runner: Runner) -> None:
         """Finds the folder that all images share."""
         dataset = runner.test_dataloader.dataset
-        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        folders = {os.path.dirname(os.path.abspath(info['img_path'])) for info in infos}
+        paths = (dataset.get_data_info(index).get('img_path') for index in range(len(dataset)))
+        folders = {os.path.dirname(os.path.abspath(path)) for path in paths if path}
         self._shared = os.path.commonpath(folders) if folders else ''
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Mapping, outputs: Sequence | None = None
     ) -> None:
         """Draws each image of a batch into its own folder."""
-        folder = self.test_out_dir
-        if folder is None:
+        folder = getattr(self, self.setting)
+        # Images that come from no files have no folders.
+        if folder is None or not self._shared:
             super().after_test_iter(runner, batch_idx, data_batch, outputs)
             return
-        for sample in outputs:
+        for number, sample in enumerate(outputs):
             below = os.path.relpath(os.path.dirname(os.path.abspath(sample.img_path)), self._shared)
-            self.test_out_dir = os.path.normpath(os.path.join(folder, below))
-            super().after_test_iter(runner, batch_idx, data_batch, [sample])
-        self.test_out_dir = folder
+            setattr(self, self.setting, os.path.normpath(os.path.join(folder, below)))
+            one = {**data_batch, 'inputs': data_batch['inputs'][number : number + 1]}
+            super().after_test_iter(runner, batch_idx, one, [sample])
+        setattr(self, self.setting, folder)
 
 
-def in_folders(hook: Mapping) -> dict:
-    """The config of a visualization hook, with mmdet's own hook replaced by the one that keeps folders apart."""
+def in_folders(hook: Mapping, name: str, scope: str) -> dict:
+    """The config of a visualization hook, with the stock hook replaced by ours.
+
+    Args:
+        hook: The config.
+        name: Name of the stock hook.
+        scope: The registry scope of the stock hook.
+    """
     kind = hook.get('type')
-    is_mmdets = kind in ('DetVisualizationHook', 'mmdet.DetVisualizationHook', DetVisualizationHook)
-    return dict(hook, type='FolderVisualizationHook') if is_mmdets else dict(hook)
+    is_stock = kind in (name, f'{scope}.{name}') or getattr(kind, '__module__', '').startswith(f'{scope}.')
+    return dict(hook, type=f'Folder{name}') if is_stock else dict(hook)

@@ -68,7 +68,46 @@ def test_annotations_without_info_are_evaluated(annotations, tmp_path):
     assert evaluate(truth, rows, 'bbox')[0] == evaluate(load_annotations(annotations), rows, 'bbox')[0]
 
 
+@pytest.mark.parametrize('place', [0, 3], ids=['first', 'last'])
+def test_a_root_category_named_like_a_class(annotations, tmp_path, place):
+    content = json.loads(annotations.read_text())
+    content['categories'].insert(place, dict(id=9 * bool(place), name='disc'))
+    (tmp_path / 'rooted.json').write_text(json.dumps(content))
+    truth = load_annotations(annotations)
+    rows = noisy_results(truth, np.random.default_rng(0))
+    assert evaluate(load_annotations(tmp_path / 'rooted.json'), rows, 'bbox') == evaluate(truth, rows, 'bbox')
+
+
+def test_two_used_categories_of_one_name_are_both_shown(annotations, tmp_path):
+    content = json.loads(annotations.read_text())
+    content['categories'][1]['name'] = 'disc'
+    (tmp_path / 'same.json').write_text(json.dumps(content))
+    truth = load_annotations(annotations)
+    rows = noisy_results(truth, np.random.default_rng(0))
+    (_, ours), (_, theirs) = (evaluate(t, rows, 'bbox') for t in (load_annotations(tmp_path / 'same.json'), truth))
+    assert ours == {'disc': theirs['disc'], 'disc (2)': theirs['box'], 'triangle': theirs['triangle']}
+
+
+def test_boxes_of_masks_are_pycocotools(annotations):
+    """A segm results file that is evaluated as bbox."""
+    truth = load_annotations(annotations)
+    rows = noisy_results(truth, np.random.default_rng(0), 2)
+    for row in rows:
+        del row['bbox']
+    figures, _ = evaluate(truth, rows, 'bbox')
+    np.testing.assert_allclose(list(figures.values()), pycocotools_stats(annotations, rows, 'bbox'), atol=1e-12)
+    assert 0.05 < figures['AP'] < 0.95
+
+
 class TestTool:
+    def test_a_larger_file_is_read_on_demand(self, annotations, tmp_path):
+        rows = noisy_results(load_annotations(annotations), np.random.default_rng(0))
+        (tmp_path / 'results.json').write_text(json.dumps(rows))
+        arguments = ['tools/eval_results.py', annotations, tmp_path / 'results.json', '--max-gib']
+        done = run_here(*arguments, 1e-6)
+        assert done.returncode == 1 and 'bytes' in done.stderr
+        assert run_here(*arguments, 1).returncode == 0
+
     def test_prints_and_writes_the_figures(self, annotations, tmp_path, run_tool):
         rows = noisy_results(load_annotations(annotations), np.random.default_rng(0))
         (tmp_path / 'results.json').write_text(json.dumps(rows))
@@ -136,7 +175,19 @@ class TestMetric:
     def test_perfect_boxes_and_masks(self, annotations):
         metrics = run_metric(annotations, empty=False, classwise=True)
         assert metrics['coco/segm_mAP_50'] > 0.99 and metrics['coco/bbox_mAP'] > 0.95
-        assert 'coco/segm_disc_precision' in metrics
+        for name in NAMES:
+            # mmdet's name holds the AP of the last metric.
+            assert metrics[f'coco/{name}_precision'] == metrics[f'coco/segm_{name}_precision'] > 0.9
+            assert metrics[f'coco/bbox_{name}_precision'] > 0.9
+
+    def test_names_and_order_of_arguments_are_mmdets(self, annotations):
+        metric = OfficialCocoMetric(str(annotations), 'bbox', True)
+        metric.dataset_meta = dict(classes=NAMES)
+        truth = load_annotations(annotations)
+        for image_id in truth.imgs:
+            metric.process({}, [detections(truth, image_id, np.random.default_rng(0), False, 1)])
+        metrics = metric.evaluate(len(truth.imgs))
+        assert {key for key in metrics if 'precision' in key} == {f'coco/{name}_precision' for name in NAMES}
 
     def test_nothing_detected(self, annotations):
         """mmdet's own metric returns nothing here, and save_best then fails."""

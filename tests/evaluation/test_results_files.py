@@ -108,7 +108,7 @@ class TestUntrusted:
         with pytest.raises(ResultsError, match=message):  # before a run starts
             OfficialCocoMetric(ann_file=str(tmp_path / 'a.json'), metric='segm')
 
-    @pytest.mark.parametrize('numbering', ['from 0', 'all the same', 'texts', 'no crowd flag'])
+    @pytest.mark.parametrize('numbering', ['from 0', 'all the same', 'texts', 'floats', 'no crowd flag'])
     def test_ids_that_pycocotools_counts_wrongly(self, annotations, tmp_path, numbering):
         """To pycocotools an object whose id is 0 is never found, and one of two with the same id is the other."""
         truth, rows = self.sound(annotations)
@@ -117,7 +117,23 @@ class TestUntrusted:
             if numbering == 'no crowd flag':
                 del annotation['iscrowd']
             else:
-                annotation['id'] = {'from 0': number, 'all the same': 7, 'texts': f'a{number}'}[numbering]
+                annotation['id'] = {'from 0': number, 'all the same': 7, 'texts': f'a{number}', 'floats': number / 2}[
+                    numbering
+                ]
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        for iou_type in ('bbox', 'segm'):
+            ours = evaluate(load_annotations(tmp_path / 'a.json'), rows, iou_type)
+            assert ours == evaluate(truth, rows, iou_type)
+
+    def test_whole_numbers_written_as_floats(self, annotations, tmp_path):
+        truth, rows = self.sound(annotations)
+        content = json.loads(annotations.read_text())
+        for annotation in content['annotations']:
+            annotation.update({key: float(annotation[key]) for key in ('id', 'image_id', 'category_id')})
+        for image in content['images']:
+            image.update({key: float(image[key]) for key in ('id', 'width', 'height')})
+        for category in content['categories']:
+            category['id'] = float(category['id'])
         (tmp_path / 'a.json').write_text(json.dumps(content))
         for iou_type in ('bbox', 'segm'):
             ours = evaluate(load_annotations(tmp_path / 'a.json'), rows, iou_type)

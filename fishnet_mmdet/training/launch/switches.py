@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
+from fishnet_mmdet.training.pictures import in_folders
 
 DEFAULT_TTA_MODEL = dict(
     type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
@@ -24,18 +25,21 @@ def switch_on_pictures(cfg: Config, show: bool, show_dir: str | None, wait_time:
         show_dir: A folder to write them to.
         wait_time: Seconds that each window stays.
     """
+    # mmdet and mmpretrain are imported only where they are needed; the imports register the hooks.
     if is_classifier(cfg):
-        hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=show_dir)
+        import fishnet_mmdet.training.classifier_pictures  # noqa: F401
+
+        hook = dict(type='FolderVisualizationHook', enable=True, interval=1, out_dir=show_dir)
     elif is_segmentor(cfg):
         hook = dict(type='SegVisualizationHook', draw=True, interval=1)
         if show_dir:
             # The hook has no folder; the visualizer writes to vis_data/vis_image below its own.
             cfg.visualizer.save_dir = str(Path(cfg.work_dir) / show_dir)
     else:
-        # mmdet is not needed for classifiers and segmentors.
-        from fishnet_mmdet.training.pictures import in_folders
+        import fishnet_mmdet.training.detector_pictures  # noqa: F401
 
-        hook = in_folders(cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook')))
+        hook = cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook'))
+        hook = in_folders(hook, 'DetVisualizationHook', 'mmdet')
         hook = dict(hook, draw=True, test_out_dir=show_dir)
     cfg.default_hooks.visualization = dict(hook, show=show, wait_time=wait_time)
 
