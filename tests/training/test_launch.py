@@ -9,13 +9,18 @@ import torch
 from conftest import CONFIGS, demo_options
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, TRANSFORMS, DefaultScope
 from run_logs import log_of
+from torch import nn
 
+from fishnet_mmdet import ResumableEpochLoop
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.launch import read_config
+from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 from fishnet_mmdet.training.launch.runner import config_mistakes
+from fishnet_mmdet.training.launch.switches import switch_on_tta
 
 DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
 QUICK = dict(seed=5, workers=0, validate=False, ema=False)
@@ -171,3 +176,46 @@ class TestMistakes:
             read_config(str(tmp_path / 'broken.py'))
         with pytest.raises(ConfigError, match='config file not found'):
             read_config(str(tmp_path / 'none.py'))
+
+
+class TestConfigsOfClasses:
+    """MMEngine's configs in pure Python: classes in place of names, and no default scope."""
+
+    TEXT = """
+from mmengine.config import read_base
+from mmengine.dataset import DefaultSampler, pseudo_collate
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
+from mmdet.models import {model}
+from fishnet_mmdet import ResumableEpochLoop
+
+default_scope = None
+model = dict(type={model})
+pipeline = [dict(type=LoadImageFromFile), dict(type=LoadAnnotations, with_bbox=True), dict(type=PackDetInputs)]
+test_dataloader = dict(dataset=dict(type=CocoDataset, pipeline=pipeline), collate_fn=pseudo_collate)
+"""
+
+    @pytest.fixture
+    def cfg(self, tmp_path):
+        file = tmp_path / 'classes.py'
+        file.write_text(self.TEXT.format(model='RetinaNet'))
+        return read_config(str(file))
+
+    def test_augmentation(self, cfg):
+        switch_on_tta(cfg)
+        with DefaultScope.overwrite_default_scope(None):
+            last = TRANSFORMS.build(cfg.test_dataloader.dataset.pipeline[-1])
+        assert type(last).__name__ == 'TestTimeAug' and cfg.model.type.endswith('DetTTAModel')
+
+    def test_the_loader_of_a_loop_is_still_one_of_classes(self, cfg):
+        """A plain dict of it would hold objects that are not imported yet."""
+        loop = SimpleNamespace(endless=False)
+        assert ResumableEpochLoop._seeded(loop, cfg.test_dataloader, 1).collate_fn is pseudo_collate
+
+    @pytest.mark.parametrize(
+        'kind, library', [('mmpretrain.X', 'c'), ('mmseg.X', 's'), ('RetinaNet', ''), (nn.Linear, '')]
+    )
+    def test_library_without_a_scope(self, kind, library):
+        cfg = Config(dict(model=dict(type=kind)))
+        assert (is_classifier(cfg), is_segmentor(cfg)) == (library == 'c', library == 's')

@@ -113,12 +113,13 @@ class TestResume:
 
 class TestTest:
     def test_table_pictures_predictions_tta(self, trained, tmp_path, run_tool):
+        """`resume=True` stands in the config that a resumed run has written."""
         work_dir, options, _ = trained
         out = tmp_path / 'predictions.pkl'
         log = run_ok(
             run_tool(
                 'tools/test.py', DEMO, work_dir / 'epoch_2.pth', '--work-dir', tmp_path,
-                '--out', out, '--show-dir', 'pictures', '--cfg-options', *options,
+                '--out', out, '--show-dir', 'pictures', '--cfg-options', *options, 'resume=True',
             )
         )  # fmt: skip
         assert 'this model' in log and out.stat().st_size > 0
