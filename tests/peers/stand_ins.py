@@ -7,7 +7,7 @@ Where a class of ours has another default or needs a companion, the stand-in set
 
 - `max_keep_ckpts` is -1 unless the test sets it.
 - `PlainCheckpoints` is added to a run with a checkpoint hook.
-- The six average recalls are left out of the figures of the COCO metric.
+- The figures of the COCO metric are rounded to three digits, and the six average recalls are left out.
 - The channels of a neck are those of the backbone in front of it.
 """
 
@@ -85,6 +85,14 @@ def _mmengine() -> None:
     )
 
 
+def _installed_configs() -> None:
+    """Lets mmdet's tests find the configs of the installed mmdet; they look for those of a checkout."""
+    import mmdet.testing._utils
+
+    configs = Path(mmdet.__file__).parent / '.mim' / 'configs'
+    mmdet.testing._utils._get_config_directory = lambda: str(configs)
+
+
 def _mmdet() -> None:
     import mmdet.evaluation
     import mmdet.registry
@@ -93,7 +101,7 @@ def _mmdet() -> None:
 
     def compute_metrics(self: Any, results: list) -> dict[str, float]:
         figures = OfficialCocoMetric.compute_metrics(self, results)
-        return {name: value for name, value in figures.items() if '_AR' not in name}
+        return {name: round(value, 3) for name, value in figures.items() if '_AR' not in name}
 
     put_in_place_of(
         mmdet.evaluation.CocoMetric,
@@ -128,15 +136,14 @@ def with_fishnet(config: Any) -> Any:
     return _with_channels(config, former, [NARROW.out_channels[i] for i in levels])
 
 
-def _with_channels(config: dict, former: list[int], now: list[int]) -> ConfigDict:
-    """Replaces the channels of the levels where a list names all, and those of the last where a number names it."""
+def _with_channels(config: dict, former: list[int], now: list[int], in_neck: bool = False) -> ConfigDict:
+    """Replaces the channels of all levels where a list names them; in a neck, a number names those of the last."""
     for key, value in config.items():
         if isinstance(value, dict):
-            config[key] = _with_channels(value, former, now)
-        elif key in ('in_channels', 'in_channel') and value == former:
+            config[key] = _with_channels(value, former, now, in_neck or key == 'neck')
+        elif key == 'in_channels' and value == former:
             config[key] = now
-        elif key == 'in_channel' and value == former[-1]:
-            # CTResNetNeck takes the last level only.
+        elif key == 'in_channels' and in_neck and value == former[-1]:
             config[key] = now[-1]
     return config
 
@@ -174,6 +181,7 @@ def pytest_configure() -> None:
     Statement.noting_process = os.getpid()
 
 
+_installed_configs()
 if os.environ.get('PEERS_CLASSES') == 'ours':
     # Here, so that processes which a test starts do the same.
     _mmengine()
