@@ -56,7 +56,7 @@ class Case:
         return self.images[self.rng.integers(len(self.images))]
 
     def annotation(self, polygon=False, image=None):
-        """Any annotation that is not a crowd, of an image if one is given; converted to a polygon on demand."""
+        """An annotation that is not a crowd, of an image if one is given; as a polygon on demand."""
         rows = [a for a in self.annotations if not a['iscrowd'] and image in (None, a['image_id'])]
         row = rows[self.rng.integers(len(rows))]
         if polygon:

@@ -143,12 +143,14 @@ class TestWords:
             for path in self.sources('configs', 'fishnet_mmdet', 'tests', 'tools')
             for number, line in enumerate(path.read_text().splitlines(), start=1)
         ]
-        assert not report(lines, words.ANYWHERE)
+        found = report(lines, words.ANYWHERE)
+        assert not found, found
 
     def test_in_messages_docstrings_and_comments(self):
         files = [path for path in self.sources('configs', 'fishnet_mmdet', 'tools') if path.suffix == '.py']
         lines = [(path, number, line) for path in files for number, line in words.prose(path.read_text())]
-        assert not report(lines, words.IN_PROSE)
+        found = report(lines, words.IN_PROSE)
+        assert not found, found
 
 
 def report(lines, pattern):

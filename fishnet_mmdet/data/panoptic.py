@@ -30,6 +30,6 @@ def segment_ids(colours: np.ndarray) -> np.ndarray:
         colours: (H, W, 3) red, green and blue as bytes.
 
     Returns:
-        (H, W) R + 256 G + 256^2 B; 0 stands for no segment.
+        (H, W) R + 256 G + 256^2 B; 0 belongs to no segment.
     """
     return colours.astype(np.int32) @ np.array([1, 256, 256**2], dtype=np.int32)

@@ -82,7 +82,7 @@ def count_matches(
 
     Args:
         predicted: (H, W) label + INSTANCE_OFFSET x instance. Labels from `num_classes` on are no segment.
-        truth: (H, W) segment ids; 0 stands for no segment.
+        truth: (H, W) segment ids; 0 belongs to no segment.
         segments: Label of each id, and whether it is a crowd.
         num_classes: Number of labels.
 

@@ -1,4 +1,4 @@
-"""FishNet architectures as data: every variant is one row, every derived number is a property.
+"""FishNet architectures as data: every variant is one row of numbers.
 
 Source: FishNet (NeurIPS 2018, arXiv 1901.03495), in the architecture that its authors released, which is the one that
 existing pretrained weights fit. Widths are channels; `C @ 1/s` is C channels at stride s. This file does not need
@@ -10,9 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch_checks import check_arch
-from fishnet_mmdet.network.rows import StageRow, TransferRow
-
-Three = tuple[int, int, int]
+from fishnet_mmdet.network.rows import Rows, Three
 
 CHOICES: dict[str, tuple[str, ...]] = {
     'stem': ('conv3x3', 'conv7x7', 'residual'),
@@ -23,19 +21,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """The values of each named choice of an architecture; the first one is the released network's."""
 
-DILATIONS: dict[str, tuple[Three, Three]] = {
-    'none': ((1, 1, 1), (1, 1, 1)),
-    'body': ((1, 2, 4), (1, 1, 1)),
-    'body_head': ((1, 2, 4), (4, 2, 1)),
-}
-"""Dilation of the 3x3 convolutions of the body's stages, going up, and of the head's, going down."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class FishNetArch:
-    """How many bottlenecks each stage holds, and how wide it is.
+class FishNetArch(Rows):
+    """How many bottlenecks each stage holds, and how wide it is. What follows from it, stage by stage: `Rows`.
 
-    Every triple is in the order in which the image meets the stages: the tail and the head go down from 1/4 to 1/32,
+    Every triple is in the order of the forward pass: the tail and the head go down from 1/4 to 1/32,
     the body goes up from 1/32 to 1/4.
 
     Attributes:
@@ -51,8 +42,8 @@ class FishNetArch:
         tail_widths: Channels that leave each tail stage; the bridge keeps the last.
         body_widths: Channels to which each body stage reduces its trunk (the k of eq. 8 follows).
         stem: 'conv3x3' (three of them, released), 'conv7x7' (one), 'residual' (two residual blocks after one 3x3).
-        stem_stride: 4 as released; 2 (no max-pool) or 1 (no stride either) for small images, such as 64 x 64. Every
-            other stride follows; the weights are the same.
+        stem_stride: 4 as released. For small images, such as 64 x 64: 2 leaves out the max-pool, 1 also sets the first
+            convolution to stride 1. Every other stride follows; the weights are the same.
         down: Down-sampling in tail and head (paper 4.3): 2x2 max-pool, 3x3 max-pool, 2x2 average-pool, or 'conv', a
             strided 1x1 convolution, which is an I-conv on the trunk.
         up: Up-sampling in the body: 'nearest' (paper) or 'bilinear'.
@@ -86,83 +77,8 @@ class FishNetArch:
     def __post_init__(self) -> None:
         check_arch(self, CHOICES)
 
-    @property
-    def strides(self) -> tuple[int, int, int, int]:
-        """Stride of each level: 4, 8, 16, 32 as released."""
-        one = self.stem_stride
-        return (one, 2 * one, 4 * one, 8 * one)
-
-    @property
-    def group_widths(self) -> tuple[int, int, int, int]:
-        """Width of a group of a 3x3 convolution at each level; zeros where nothing is grouped."""
-        one = self.group_width
-        return (one, 2 * one, 4 * one, 8 * one)
-
-    @property
-    def tail_rows(self) -> tuple[StageRow, ...]:
-        """The tail's stages, going down: 128 @ 1/8, 256 @ 1/16, 512 @ 1/32 as released."""
-        widths = (self.stem_width, *self.tail_widths)
-        rows = zip(range(3), widths, self.tail_widths, self.tail, self.group_widths, strict=False)
-        return tuple(
-            StageRow(f'tail {i + 1}', in_width, width, blocks, level=i, out_level=i + 1, group_width=groups)
-            for i, in_width, width, blocks, groups in rows
-        )
-
-    @property
-    def bridge_row(self) -> StageRow:
-        """The bridge: 512 @ 1/32 as released."""
-        width, groups = self.tail_widths[-1], self.group_widths[3]
-        return StageRow('bridge', width, width, self.bridge, level=3, out_level=3, group_width=groups)
-
-    @property
-    def body_rows(self) -> tuple[StageRow, ...]:
-        """The body's stages, going up: 768 @ 1/16, 512 @ 1/8, 320 @ 1/4 as released."""
-        tail_1, tail_2, _ = self.tail_rows
-        skips = (('tail 2', tail_2.width), ('tail 1', tail_1.width), ('stem', self.stem_width))
-        dilations, _ = DILATIONS[self.dilation]
-        rows, before = [], self.bridge_row
-        for i, (source, width) in enumerate(skips):
-            level, out_level = 3 - i, 2 - i
-            place = dict(level=level, out_level=out_level, dilation=dilations[i], group_width=self.group_widths[level])
-            transfer = TransferRow(source, width, self.body_transfer[i], out_level, self.group_widths[out_level])
-            before = StageRow(
-                f'body {i + 1}', before.out_width, self.body_widths[i], self.body[i], transfer=transfer, **place
-            )
-            rows.append(before)
-        return tuple(rows)
-
-    @property
-    def head_rows(self) -> tuple[StageRow, ...]:
-        """The head's stages, going down: 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32 as released."""
-        body_1, body_2, body_3 = self.body_rows
-        skips = (('body 2', body_2.out_width), ('body 1', body_1.out_width), ('bridge', self.bridge_row.width))
-        _, dilations = DILATIONS[self.dilation]
-        rows, before = [], body_3
-        for i, (source, width) in enumerate(skips):
-            place = dict(level=i, out_level=i + 1, dilation=dilations[i], group_width=self.group_widths[i])
-            transfer = TransferRow(source, width, self.head_transfer[i], i + 1, self.group_widths[i + 1])
-            before = StageRow(
-                f'head {i + 1}', before.out_width, before.out_width, self.head[i], transfer=transfer, **place
-            )
-            rows.append(before)
-        return tuple(rows)
-
-    @property
-    def rows(self) -> tuple[StageRow, ...]:
-        """Every stage after the stem, in the order in which the image meets them."""
-        return (*self.tail_rows, self.bridge_row, *self.body_rows, *self.head_rows)
-
-    @property
-    def out_channels(self) -> tuple[int, ...]:
-        """What a neck gets: the widths of head stages 1-3 and of the last concatenation.
-
-        320 @ 1/4, 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32 as released.
-        """
-        head = self.head_rows
-        return (*(row.width for row in head), head[-1].out_width)
-
     def scaled(self, width: float) -> 'FishNetArch':
-        """The same architecture with every width multiplied.
+        """The same architecture with every width multiplied; `group_width` stays.
 
         Raises:
             ConfigError: The widths are then not whole numbers, or cannot be built.
@@ -203,7 +119,7 @@ ARCHS: dict[str, FishNetArch] = {
 ARCHS |= {f'fishnext{n}': replace(ARCHS[f'fishnet{n}'], group_width=4) for n in (99, 150, 201)}
 
 # The winner of COCO 2018 had 229 convolutions and its architecture was never published. This is a RECONSTRUCTION:
-# with the released stem, 229 in all is nine bottlenecks more than FishNet-201, put where its depth lies.
+# with the released stem, 229 in all is nine bottlenecks more than FishNet-201, added to its deepest stages.
 ARCHS['fishnext229'] = FishNetArch(
     tail=(3, 4, 16), bridge=4,
     body=(2, 2, 2), body_transfer=(2, 2, 2),
@@ -218,8 +134,8 @@ class Published:
 
     Attributes:
         parameters: Learnt numbers, without BN statistics.
-        convolutions: Convolutions in all: shortcuts, bridge and classifier included.
-        conv_gmacs: Multiply-adds of the convolutions for one 224 x 224 image, in 1e9.
+        convolutions: Convolutions in all, shortcuts and bridge included, and the linear layer of the classifier.
+        conv_gmacs: Multiply-adds of these for one 224 x 224 image, in 1e9.
         released_gmacs: The figure in the authors' README, which counts more than convolutions.
     """
 
@@ -241,6 +157,16 @@ def name_of(arch: FishNetArch | None) -> str | None:
     return next((name for name, known in ARCHS.items() if known == arch), None)
 
 
+def _named(name: str, key: str) -> FishNetArch:
+    for known in (name, f'fishnet{name}'):
+        if known in ARCHS:
+            return ARCHS[known]
+    raise ConfigError(
+        f'{key} = {name!r} is not a FishNet; allowed: {", ".join(ARCHS)} (short: without "fishnet"), or, for arch, a '
+        'dict of FishNetArch fields'
+    )
+
+
 def resolve_arch(arch: str | Mapping | FishNetArch) -> FishNetArch:
     """Turns what a config says into an architecture.
 
@@ -255,13 +181,7 @@ def resolve_arch(arch: str | Mapping | FishNetArch) -> FishNetArch:
     if isinstance(arch, FishNetArch):
         return arch
     if isinstance(arch, str):
-        for name in (arch, f'fishnet{arch}'):
-            if name in ARCHS:
-                return ARCHS[name]
-        raise ConfigError(
-            f'arch = {arch!r} is not a FishNet; allowed: {", ".join(ARCHS)} (short: without "fishnet"), or an '
-            'architecture of your own as a dict of FishNetArch fields'
-        )
+        return _named(arch, 'arch')
     if not isinstance(arch, Mapping):
         raise ConfigError(f'arch = {arch!r} must be a name, a dict or a FishNetArch, not {type(arch).__name__}')
 
@@ -276,5 +196,5 @@ def resolve_arch(arch: str | Mapping | FishNetArch) -> FishNetArch:
         raise ConfigError(f'arch needs the field {", ".join(missing)}; it got {", ".join(arch) or "none"}')
     if type(width) not in (int, float) or width <= 0:
         raise ConfigError(f'arch.width = {width!r} must be a number above 0')
-    own = FishNetArch(**given) if base is None else replace(resolve_arch(base), **given)
+    own = FishNetArch(**given) if base is None else replace(_named(base, 'arch.base'), **given)
     return own if width == 1 else own.scaled(width)

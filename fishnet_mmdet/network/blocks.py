@@ -5,6 +5,7 @@ from typing import Literal
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.ops.channel_sum import channel_sum
 from fishnet_mmdet.network.ops.norm_relu import norm_relu
 from fishnet_mmdet.network.ops.norm_relu_conv import can_recompute, norm_relu_conv
@@ -15,8 +16,15 @@ Shortcut = Literal['iconv', 'reduction']
 
 
 def build_norm(norm_cfg: dict, width: int) -> nn.Module:
-    """Builds the norm of a config (`dict(type='BN')`, SyncBN, GN, ...) for `width` channels."""
-    return build_norm_layer(norm_cfg, width)[1]
+    """Builds the norm of a config (`dict(type='BN')`, SyncBN, GN, ...) for `width` channels.
+
+    Raises:
+        ConfigError: No norm of this type is registered.
+    """
+    try:
+        return build_norm_layer(norm_cfg, width)[1]
+    except KeyError as error:
+        raise ConfigError(f'norm_cfg = {norm_cfg!r}: the type {norm_cfg["type"]!r} is not a registered norm') from error
 
 
 class PreActConv(Recomputable):
@@ -79,7 +87,7 @@ class ChannelReduction(nn.Module):
 class Bottleneck(Recomputable):
     """Pre-activation residual unit: 1x1, 3x3, 1x1, a quarter as wide inside, plus its shortcut.
 
-    With a `group_width` it is FishNeXt's: half as wide inside, its 3x3 in groups of that many channels.
+    With `group_width` (FishNeXt) it is half as wide inside, and its 3x3 convolution has groups of that many channels.
 
     The shortcut is the identity where the width stays. Where it changes, `shortcut` says how: 'iconv', a convolution of
     its own (paper section 3: an "isolated convolution", which gradients cannot pass unchanged), or 'reduction', the

@@ -28,12 +28,12 @@ RECOMPUTED = {
     'bottleneck': (ConvNormReLU, Bottleneck),
     'stage': (Stem, TailStage, Bridge, BodyStage, HeadStage),
 }
-"""What each grain of `with_cp` recomputes in backward; from the first to the last, less is kept and more runs twice."""
+"""What each value of `with_cp` recomputes in backward. Later values save more memory and cost more time."""
 
 
 @MODELS.register_module()
 class FishNet(BaseModule):
-    """FishNet, whose head keeps every resolution and passes gradients to all of them unchanged.
+    """FishNet, whose head keeps every resolution; gradients reach all stages unchanged but the last of the tail.
 
     Args:
         arch: A name of `ARCHS` ('fishnet99', 'fishnet150', 'fishnet201', short '99', '150', '201'; 'fishnext150', ...),
@@ -47,7 +47,7 @@ class FishNet(BaseModule):
         norm_cfg: Norm of all five parts. `requires_grad=False` fixes its affine parameters.
         norm_eval: Whether BN layers stay in eval mode in training, with their statistics fixed.
         with_cp: What backward recomputes instead of keeping: 'norm' (norms and ReLUs: half the memory under live BN),
-            'bottleneck' (or True, MMDetection's word for it), 'stage' (whole stages: a tenth), or False for nothing.
+            'bottleneck' (or True, as in MMDetection's ResNet), 'stage' (whole stages: a tenth), or False for nothing.
             Features are the same bit for bit.
         channels_last: Whether to compute in channels_last, which is faster on CPUs and tensor cores. Levels leave in
             the memory format of the image; see the hook `ChannelsLast` for whole detectors.
@@ -142,7 +142,7 @@ class FishNet(BaseModule):
     def compile_parts(self, options: Mapping) -> None:
         """Compiles each of the five parts, in place, with these options of `torch.compile`.
 
-        Not all in one graph: through the whole fish, the sizes of dynamic images become formulas that are too long.
+        In one graph, the symbolic shapes of images of any size would grow too long.
         """
         for part in self.children():
             part.compile(**options)
@@ -154,7 +154,7 @@ class FishNet(BaseModule):
             image: (N, in_channels, H, W), any H and W.
 
         Returns:
-            Level i as (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up.
+            The i-th map is (N, out_channels[i], H / s, W / s) with s = out_strides[i]; sides are rounded up.
         """
         if self.channels_last:
             memory_format = memory_format_of(image)

@@ -63,7 +63,7 @@ class Stem(Recomputable, nn.Sequential):
 def down_sampling(kind: str, width: int, norm_cfg: dict) -> nn.Module:
     """Halves the sides and rounds up: (N, width, H, W) -> (N, width, ceil(H / 2), ceil(W / 2)).
 
-    The strided convolution is 1x1, which fits the 3.8 million parameters by which the paper's network grows with it. It
+    The strided convolution is 1x1: the released network then grows by 3.7 million parameters, the paper's by 3.8. It
     stands on the trunk: an I-conv.
     """
     if kind == 'conv':
@@ -71,7 +71,8 @@ def down_sampling(kind: str, width: int, norm_cfg: dict) -> nn.Module:
     return {
         'max2': LeanMaxPool2d(2, 2, ceil_mode=True),
         'max3': LeanMaxPool2d(3, 2, padding=1),
-        'avg2': nn.AvgPool2d(2, ceil_mode=True),  # of an incomplete window, the mean of what it holds
+        # At the border, an incomplete window gives the mean of the pixels inside.
+        'avg2': nn.AvgPool2d(2, ceil_mode=True),
     }[kind]
 
 
@@ -132,7 +133,8 @@ class Bridge(Recomputable):
 class BodyStage(Recomputable):
     """One step up the body, a UR-block (eq. 6 to 8): refine and reduce, up-sample, join the tail's feature.
 
-    Its first bottleneck is the UR unit, whose shortcut is channel reduction: no I-conv.
+    Its first bottleneck is the UR unit, whose shortcut is channel reduction, or the identity where the width stays (as
+    in body stage 1): no I-conv.
     """
 
     def __init__(self, row: StageRow, norm_cfg: dict, up: str) -> None:
@@ -179,7 +181,14 @@ class Tail(nn.ModuleList):
     """All tail stages, one after the other."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """From the stem's feature to the features of every resolution, finest first, the stem's among them."""
+        """Goes down the tail.
+
+        Args:
+            x: The stem's feature, (N, 64, H / 4, W / 4).
+
+        Returns:
+            That feature and the one of every tail stage, finest first.
+        """
         features = [x]
         for stage in self:
             features.append(stage(features[-1]))
@@ -190,7 +199,15 @@ class Body(nn.ModuleList):
     """All body stages, one after the other, each joined by the tail's feature of its resolution."""
 
     def forward(self, x: Tensor, tail: list[Tensor]) -> list[Tensor]:
-        """From the bridge's feature, and the tail's (finest first) but the last, to all the body's, coarsest first."""
+        """Goes up the body.
+
+        Args:
+            x: The bridge's feature, (N, 512, H / 32, W / 32).
+            tail: Features of stem and tail, finest first, without the last one, which entered the bridge.
+
+        Returns:
+            The bridge's feature and that of every body stage, coarsest first.
+        """
         features = [x]
         for stage, skip in zip(self, reversed(tail), strict=True):
             features.append(stage(features[-1], skip=skip))
@@ -201,7 +218,14 @@ class Head(nn.ModuleList):
     """All head stages, one after the other, each joined by the body's feature of its resolution."""
 
     def forward(self, body: list[Tensor]) -> list[Tensor]:
-        """From the body's features, coarsest first, to what a neck gets, finest first."""
+        """Goes down the head.
+
+        Args:
+            body: What `Body` returns, coarsest first.
+
+        Returns:
+            What a neck gets, finest first: the refined feature of every head stage, and the last concatenation.
+        """
         *skips, x = body
         levels = []
         for stage, skip in zip(self, reversed(skips), strict=True):

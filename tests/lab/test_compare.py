@@ -297,18 +297,17 @@ class TestReport:
 class TestTool:
     TOOL = 'tools/compare_backbones.py'
 
-    def test_stops_goes_on_and_reports(self, small, tmp_path, call_tool, monkeypatch):
+    def test_stops_goes_on_and_reports(self, small, tmp_path, call_tool):
         """From a folder outside the repo: trainings are processes of their own, of the package as it is installed."""
-        monkeypatch.chdir(tmp_path)
         out = tmp_path / 'out'
-        stopped = call_tool(self.TOOL, small, '--out', out, '--minutes', 0.05)
+        stopped = call_tool(self.TOOL, small, '--out', out, '--minutes', 0.05, cwd=tmp_path)
         assert stopped.returncode == STOPPED, stopped.stdout + stopped.stderr
         assert '--resume' in stopped.stdout and not list(out.glob('*/*/*/result.json'))
 
-        refused = call_tool(self.TOOL, small, '--out', out)
+        refused = call_tool(self.TOOL, small, '--out', out, cwd=tmp_path)
         assert refused.returncode == 1 and 'give --resume to continue them' in refused.stderr
 
-        done = call_tool(self.TOOL, small, '--out', out, '--resume')
+        done = call_tool(self.TOOL, small, '--out', out, '--resume', cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         results = {path.parent.relative_to(out): json.loads(path.read_text()) for path in out.glob('*/*/*/result.json')}
         kinds = sorted(f'{folder.parent.name}/{folder.name}' for folder in results)
@@ -326,13 +325,13 @@ class TestTool:
         assert '1 of 1' in table and (out / 'curves.png').is_file()
 
         (out / 'ap.md').unlink()
-        reported = call_tool(self.TOOL, small, '--out', out, '--report', '--seeds', 3)
+        reported = call_tool(self.TOOL, small, '--out', out, '--report', '--seeds', 3, cwd=tmp_path)
         assert reported.returncode == 0 and (out / 'ap.md').read_text() == table
 
         config = out / 'configs' / 'scratch' / 'fish' / 'epochs-seed-3.py'
         config.write_text(config.read_text() + '\nx = 1\n')
         (out / 'scratch' / 'fish' / 'epochs-seed-3' / 'result.json').unlink()
-        other = call_tool(self.TOOL, small, '--out', out, '--resume', '--kinds', 'epochs')
+        other = call_tool(self.TOOL, small, '--out', out, '--resume', '--kinds', 'epochs', cwd=tmp_path)
         assert other.returncode == 1 and 'holds a run of another config' in other.stderr
 
     def test_errors_name_the_fix(self, tmp_path, call_tool, monkeypatch):

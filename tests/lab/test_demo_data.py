@@ -24,12 +24,11 @@ TOOL = 'tools/make_demo_data.py'
     'flag, value',
     [('--train', -1), ('--val', 0), ('--side', 5), ('--seed', -1), ('--out', 'file'), ('--out', 'file/x')],
 )
-def test_what_cannot_be_drawn_is_reported(call_tool, tmp_path, monkeypatch, flag, value):
-    monkeypatch.chdir(tmp_path)
+def test_what_cannot_be_drawn_is_reported(call_tool, tmp_path, flag, value):
     (tmp_path / 'file').write_text('mine')
-    done = call_tool(TOOL, '--out', 'new', flag, value)
+    done = call_tool(TOOL, '--out', 'new', flag, value, cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.startswith('error: ') and str(value) in done.stderr
-    assert '\n' not in done.stderr
+    assert done.stderr.count('\n') == 1
     assert (tmp_path / 'file').read_text() == 'mine' and not (tmp_path / 'new').exists()
 
 

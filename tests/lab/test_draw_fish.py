@@ -142,4 +142,4 @@ def test_the_tool(call_tool, tmp_path):
     ):
         done = call_tool('tools/draw_fish.py', *arguments)
         assert done.returncode == 1
-        assert re.match(f'error: .*{named}', done.stderr) and '\n' not in done.stderr
+        assert re.match(f'error: .*{named}', done.stderr) and done.stderr.count('\n') == 1

@@ -336,4 +336,4 @@ class TestTool:
         (tmp_path / 'file').write_text('')
         monkeypatch.setattr(paper, 'all_tables', lambda *_: pytest.fail('it began to work'))
         done = call_tool(self.TOOL, *(flag.format(tmp=tmp_path) for flag in flags))
-        assert done.returncode == 1 and re.match(f'error: {named}', done.stderr) and '\n' not in done.stderr
+        assert done.returncode == 1 and re.match(f'error: {named}', done.stderr) and done.stderr.count('\n') == 1

@@ -2,13 +2,15 @@ from itertools import pairwise
 
 import pytest
 
-from fishnet_mmdet.network.arch import ARCHS, FishNetArch, resolve_arch
+from fishnet_mmdet import FishNet
+from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch, resolve_arch
 from fishnet_mmdet.network.rows import StageRow, TransferRow
 
 ROW = dict(tail=(1, 1, 1), bridge=1, body=(1, 1, 1), body_transfer=(1, 1, 1), head=(1, 1, 1), head_transfer=(1, 1, 1))
 
 
-@pytest.mark.parametrize('name', ARCHS)
+@pytest.mark.parametrize('name', [*PUBLISHED, 'fishnext150'])
 def test_released_widths(name):
     arch = ARCHS[name]
     assert [row.in_width for row in arch.body_rows] == [512, 768, 512]
@@ -76,6 +78,13 @@ def test_unknown_name_lists_the_known(arch):
 def test_a_field_that_cannot_be_built_is_named(change, named):
     with pytest.raises(ValueError, match=named):
         resolve_arch(dict(ROW, **change))
+
+
+def test_an_unknown_base_and_an_unknown_norm_are_named():
+    with pytest.raises(ConfigError, match=r"arch.base = 'foo'.*fishnet99"):
+        resolve_arch(dict(base='foo'))
+    with pytest.raises(ConfigError, match="norm_cfg = .*'BNX' is not a registered norm"):
+        FishNet(ROW, norm_cfg=dict(type='BNX'))
 
 
 def test_missing_fields_are_named():

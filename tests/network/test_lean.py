@@ -92,7 +92,8 @@ def _train_on_a_half(rank, address, grains, results):
     dist.init_process_group('gloo', init_method=address, rank=rank, world_size=2)
     for grain in grains:
         net = DistributedDataParallel(build(with_cp=grain, **FIXED).train(), find_unused_parameters=False)
-        for _ in range(2):  # the second one in new buckets
+        # DDP builds its buckets again for the second step.
+        for _ in range(2):
             _, gradients = step(net, image(4, 3, 64, 64)[2 * rank : 2 * rank + 2])
         if rank == 0:
             torch.save({k.removeprefix('module.'): g for k, g in gradients.items()}, f'{results}/{grain}.pth')

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.fx
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
 from seeded import NARROW
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -102,11 +103,12 @@ class TestLayerDepth:
         import mmpretrain.engine  # noqa: F401  (registers the constructor)
         from mmpretrain.registry import MODELS
 
-        head = dict(type='mmpretrain.LinearClsHead', num_classes=3, in_channels=NARROW.out_channels[-1] // 2)
+        head = dict(type='LinearClsHead', num_classes=3, in_channels=NARROW.out_channels[-1] // 2)
         neck = dict(type='FishNetNeck', in_channels=NARROW.out_channels[-1])
-        model = MODELS.build(
-            dict(type='mmpretrain.ImageClassifier', backbone=dict(type='FishNet', arch=NARROW), neck=neck, head=head)
-        )
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model = MODELS.build(
+                dict(type='ImageClassifier', backbone=dict(type='FishNet', arch=NARROW), neck=neck, head=head)
+            )
         wrapper = build_optim_wrapper(
             model,
             dict(

@@ -202,6 +202,16 @@ class TestTools:
         assert done.returncode == 0 and '0 errors, 0 warnings' in done.stdout
         assert (tmp_path / 'work/preflight/train_0.json').is_file()
 
+    def test_check_data_of_some_splits(self, make_case):
+        case = make_case()
+        for image in case.images[:3]:
+            case.path(image).unlink()
+        done = run_here('tools/check_data.py', self.config(case), '--splits', 'val')
+        assert done.returncode == 0 and '[image-missing]' not in done.stdout
+        done = run_here('tools/check_data.py', self.config(case), '--splits', 'train', '--shown', 1)
+        assert done.returncode == 1 and '[image-missing] train' in done.stdout
+        assert str(case.path(case.images[0])) in done.stdout and str(case.path(case.images[1])) not in done.stdout
+
     def test_two_processes_stop_together(self, make_case):
         case = make_case(split='val')
         case.path(case.image()).unlink()

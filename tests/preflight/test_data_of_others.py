@@ -192,7 +192,7 @@ class TestImagesOfALoader:
 
 
 class TestTheMetricAgrees:
-    """What is a warning before the training is not an error when the metric is built."""
+    """What is a warning before the training does not stop the metric from being built."""
 
     def test_polygons(self, make_case):
         case = make_case(split='val')

@@ -32,7 +32,7 @@ class DurableCheckpoints(SafeWritingHook):
     - SIGTERM and SIGINT end the run after the current iteration, with a checkpoint and exit status 75.
 
     Args:
-        max_keep_ckpts: How many checkpoints stay, -1 for all; at least 2, so that one damaged file loses nothing.
+        max_keep_ckpts: How many checkpoints stay, -1 for all; at least 2, so that a damaged file leaves another one.
         kwargs: As for MMEngine's hook.
 
     Attributes:
