@@ -27,11 +27,18 @@ from mmengine.registry import HOOKS, LOOPS, MODEL_WRAPPERS
 from seeded import NARROW
 
 RESULTS: dict[str, dict] = {}
+USED: set[str] = set()
+"""Names of the classes of theirs in whose place ours were used."""
 
 
 def stand_in(ours: type, theirs: type, **members: Any) -> type:
     """Returns a subclass of our class with the name of theirs."""
-    return type(theirs.__name__, (ours,), {'__module__': __name__, '__doc__': theirs.__doc__, **members})
+
+    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+        USED.add(theirs.__name__)
+        return object.__new__(cls)
+
+    return type(theirs.__name__, (ours,), {'__module__': __name__, '__new__': new, **members})
 
 
 def put_in_place_of(theirs: type, ours: type, *modules: Any, registry: Any = None, **members: Any) -> type:
@@ -130,6 +137,7 @@ def with_fishnet(config: Any) -> Any:
     backbone = config.get('backbone')
     if not isinstance(backbone, dict) or backbone.get('type') != 'ResNet' or set(backbone) - {*KEPT, *IGNORED}:
         return config
+    USED.add('ResNet')
     levels = backbone.get('out_indices', (0, 1, 2, 3))
     former = [backbone.get('base_channels', 64) * (1 if backbone.depth < 50 else 4) * 2**i for i in levels]
     config.backbone = dict(type='FishNet', arch=NARROW, **{key: backbone[key] for key in KEPT if key in backbone})
@@ -173,7 +181,7 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 def pytest_sessionfinish() -> None:
     """Writes the results."""
     if Statement.noting_process == os.getpid():
-        Path(os.environ['PEERS_REPORT']).write_text(json.dumps(RESULTS))
+        Path(os.environ['PEERS_REPORT']).write_text(json.dumps({'used': sorted(USED), 'tests': RESULTS}))
 
 
 def pytest_configure() -> None:
