@@ -160,10 +160,10 @@ class Report:
         """Stops if there are errors.
 
         Raises:
-            PreflightError: The message is the report.
+            PreflightError: The message says how many, then comes the report.
         """
         if self.errors:
-            raise PreflightError(self.text())
+            raise PreflightError(f'the checks before the run found {_count(len(self.errors), "error")}:\n{self.text()}')
 
 
 def _count(number: int, noun: str) -> str:
