@@ -24,7 +24,8 @@ cfg = Config(dict(
     val_evaluator=dict(type='CocoMetric', ann_file='x.json'),
 ))
 report = examine(cfg, ['train', 'val'], weights=True)
-print([(f.kind, f.where) for f in report.findings])
+# The config has no loops: only its data are looked at here.
+print([(f.kind, f.where) for f in report.findings if f.kind != 'parts-missing'])
 assert sys.modules['mmdet'] is None
 """
 
