@@ -9,6 +9,9 @@ from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.data.json_files import brief
 from fishnet_mmdet.preflight.kinds import KINDS
 
+NOTHING_TO_READ = ('data-missing', 'file-broken', 'no-images', 'weights')
+"""Kinds of errors that no run can start with; a report does not suggest to ignore them."""
+
 
 class PreflightError(UserError, RuntimeError):
     """Something that a run needs is missing or does not fit; the message names it and the fix."""
@@ -134,8 +137,8 @@ class Report:
             lines += [f'  {finding}' for finding in group[:shown]]
             lines += [f'  ... and {len(group) - shown} more'] * (len(group) > shown)
             lines += [f'  fix: {fix or kind.fix}'] * bool(fix or kind.fix)
-        if errors:
-            kinds = ','.join(dict.fromkeys(finding.kind for finding in self.errors))
+        kinds = ','.join(dict.fromkeys(f.kind for f in self.errors if f.kind not in NOTHING_TO_READ))
+        if kinds:
             text = 'To start nevertheless, turn errors of a kind into warnings: --cfg-options'
             lines += ['', f'{text} "preflight.ignore=[{kinds}]"']
         return '\n'.join(lines)
@@ -157,10 +160,10 @@ class Report:
         """Stops if there are errors.
 
         Raises:
-            PreflightError: The message is the report.
+            PreflightError: The message says how many, then comes the report.
         """
         if self.errors:
-            raise PreflightError(self.text())
+            raise PreflightError(f'the checks before the run found {_count(len(self.errors), "error")}:\n{self.text()}')
 
 
 def _count(number: int, noun: str) -> str:

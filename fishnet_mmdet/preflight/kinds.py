@@ -23,9 +23,8 @@ class Kind:
 
 
 _CLASSES_FIX = (
-    'Set metainfo=dict(classes=(...)) of each loader to the names in the annotation file, in the same order, and '
-    'num_classes of every head to their number. To leave categories out on purpose, name them in '
-    'ignored_classes=(...) of the config.'
+    'Set metainfo=dict(classes=(...)) of each loader to names of the annotation file, in its order, and num_classes of '
+    'every head to their number.'
 )
 _BOX_FIX = 'COCO boxes are x, y, width, height in pixels; check for boxes written as two corners or as fractions'
 _POLYGON_FIX = 'a polygon is x1, y1, x2, y2, x3, y3, ... in pixels, with three points or more'

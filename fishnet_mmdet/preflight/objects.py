@@ -1,6 +1,7 @@
 """Checks the annotations of a file, or the segments of a panoptic one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -101,9 +102,18 @@ def _check_references(formed: Sequence[Placed], context: FileContext) -> Iterato
             if context.use.stock_metric and isinstance(key, str):
                 yield context.finding('annotation-id-text', f'{name}[{place}]: a text', placed)
         if entry['image_id'] not in context.images:
-            yield context.finding('image-absent', f'{name}[{place}]', placed)
+            yield replace(context.finding('image-absent', f'{name}[{place}]', placed), fix=_other_type(entry, context))
         if entry['category_id'] not in context.known:
             yield context.finding('category-unknown', f'category_id is {entry["category_id"]}', placed)
+
+
+def _other_type(entry: Mapping, context: FileContext) -> str | None:
+    """How to solve that an image is not listed, if its id is listed as a text or as a number; None otherwise."""
+    key = entry['image_id']
+    other = int(key) if isinstance(key, str) and key.isdecimal() and len(key) < 19 else str(key)
+    if other == key or other not in context.images:
+        return None
+    return 'write the ids of images and image_id of annotations both as numbers or both as texts'
 
 
 def _check_boxes(

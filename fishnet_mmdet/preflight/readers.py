@@ -58,13 +58,15 @@ class Reader:
 
 
 def is_cut(content: bytes) -> bool:
-    """Whether the bytes of a PNG, GIF or WebP file end before the file does."""
+    """Whether the bytes of a PNG, GIF, WebP or JPEG 2000 file end before the file does."""
     if content.startswith(b'\x89PNG'):
         return b'IEND\xaeB`\x82' not in content
     if content.startswith(b'GIF8'):
         return not content.rstrip(b'\0').endswith(b';')
     if content.startswith(b'RIFF'):
         return int.from_bytes(content[4:8], 'little') + 8 > len(content)
+    if content[4:8] == b'jP  ':
+        return not content.rstrip(b'\0').endswith(b'\xff\xd9')
     return False
 
 

@@ -70,6 +70,14 @@ class TestWhatTheReaderReadsIsAnImage:
         assert inspect_image(tmp_path / 'a.gif').problem == 'image-truncated'
         assert not inspect_image(tmp_path / 'a.gif', Reader('pillow')).problem
 
+    @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'GIF', 'WEBP', 'BMP', 'JPEG2000'])
+    def test_files_without_their_last_bytes(self, make_case, kind):
+        case = make_case()
+        path = case.path(case.image())
+        Image.open(path).copy().save(path, kind)
+        path.write_bytes(path.read_bytes()[:-3])
+        assert kinds(case) == [('image-truncated', 'train')]
+
     def test_a_step_that_is_not_known_reads_the_images(self, make_case):
         case = make_case()
         case.path(case.image()).write_bytes(b'\x93NUMPY')
@@ -238,6 +246,13 @@ class TestAdvice:
         case.loader().filter_cfg = dict(filter_empty_gt=True)
         assert '8 images' in examine(case.cfg, ['train'], weights=False).checked[0]
         assert '(1 of them are used: filter_cfg=' in examine(case.cfg, ['train'], weights=False).checked[0]
+
+    def test_ids_that_are_texts_in_one_place_and_numbers_in_another(self, make_case):
+        case = make_case()
+        case.annotations[0]['image_id'] = str(case.annotations[0]['image_id'])
+        case.write()
+        text = examine(case.cfg, ['train'], weights=False).text()
+        assert '[image-absent]' in text and 'both as numbers or both as texts' in text
 
     def test_names_written_on_windows(self, make_case):
         case = make_case()

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.fileio import get_file_backend
+from mmengine.model import BaseModule
+from mmengine.runner import Runner
 from run_logs import Hostile, assert_same, log_of, wait_for_log
 
-from fishnet_mmdet import DurableCheckpoints
+from fishnet_mmdet import DurableCheckpoints, PlainCheckpoints
 from fishnet_mmdet.base.atomic import HALF_WRITTEN, write_atomically
 from fishnet_mmdet.training.checkpoints.position import CheckpointError
 from fishnet_mmdet.training.checkpoints.reader import read
@@ -95,6 +97,27 @@ class TestAtomicWrite:
     def test_a_single_checkpoint_is_refused(self):
         with pytest.raises(ValueError, match='at least 2'):
             DurableCheckpoints(interval=1, max_keep_ckpts=1)
+
+
+def test_prepares_itself_on_a_runner_whose_optimizer_is_not_built(tmp_path):
+    """As MMEngine's hook does. `Runner.train` builds it, and loops of others may do so later."""
+    runner = Runner(
+        model=BaseModule(),
+        work_dir=str(tmp_path),
+        train_dataloader=dict(
+            dataset=[0, 1], batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True)
+        ),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        experiment_name=tmp_path.name,
+    )
+    runner.register_hook(PlainCheckpoints())
+    hook = DurableCheckpoints(interval=1)
+    hook.before_train(runner)
+    try:
+        assert hook.out_dir == str(tmp_path)
+    finally:
+        hook.after_train(runner)
 
 
 class TestWhichCheckpoint:

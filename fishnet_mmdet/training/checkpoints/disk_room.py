@@ -86,9 +86,10 @@ def _optimizer_bytes(optimizer: Optimizer) -> int:
 
 
 def optim_wrappers(runner: Runner) -> list[OptimWrapper]:
-    """Returns the optimizer wrappers of a runner, one or several."""
+    """Returns the optimizer wrappers of a runner, one or several; none where they are not built yet."""
     wrapper = runner.optim_wrapper
-    return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    wrappers = list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return [each for each in wrappers if isinstance(each, OptimWrapper)]
 
 
 def _gib(count: int) -> str:
