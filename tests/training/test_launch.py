@@ -135,7 +135,7 @@ class TestMistakes:
         [
             ('out_indices', (0, 5), 'out_indices'),
             ('depht', 50, "FishNet got an unexpected keyword argument 'depht'"),
-            ('norm_cfg', dict(type='BM'), "norm_cfg.type='BM': not a registered layer"),
+            ('norm_cfg', dict(type='BM'), "the type 'BM' is not a registered norm"),
         ],
     )
     def test_an_argument_of_the_backbone(self, key, value, expected):
