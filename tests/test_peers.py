@@ -126,7 +126,7 @@ def test_passes_with_our_classes_save_named_differences(group, copies):
     assert none == set() and used >= set(replaced)
     assert theirs.keys() == ours.keys()
     # On a stack on which their own tests fail, the comparison says nothing.
-    assert sum(not failures for failures in theirs.values()) >= 0.8 * len(theirs), theirs
+    assert sum(not failures for failures in theirs.values()) >= 0.6 * len(theirs), theirs
     found = {
         place: text for name, failures in ours.items() for place, text in failures.items() if place not in theirs[name]
     }
