@@ -58,9 +58,10 @@ def copies(tmp_path_factory):
 
     def copy(peer):
         if peer not in made:
-            made[peer] = tmp_path_factory.mktemp(peer)
-            code = f'import guarded, pathlib; guarded.copy_tests(*map(pathlib.Path, {_tests_of(peer, made[peer])!r}))'
+            root = tmp_path_factory.mktemp(peer)
+            code = f'import guarded, pathlib; guarded.copy_tests(*map(pathlib.Path, {_tests_of(peer, root)!r}))'
             subprocess.run([sys.executable, '-c', code], cwd=PEERS, check=True)
+            made[peer] = root
         return made[peer]
 
     return copy
