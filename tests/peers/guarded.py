@@ -41,7 +41,7 @@ class Statement:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if not isinstance(error, Exception) or isinstance(error, SkipTest) or self.noting_process != os.getpid():
             return False
-        # If an earlier statement failed to assign a variable, this failure says nothing new.
+        # A variable that an earlier statement failed to assign is not a finding of its own.
         if not (self.noted and isinstance(error, NameError)):
             self.noted.setdefault(self.line, f'{kind.__name__}: {error}'[:400])
         return True
