@@ -10,9 +10,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 from fishnet_mmdet.training.pictures import in_folders
 
-DEFAULT_TTA_MODEL = dict(
-    type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-)
+TTA_MERGING = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
 TTA_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 
 
@@ -60,15 +58,17 @@ def switch_on_tta(cfg: Config) -> None:
             "--tta: mmdet's test-time augmentation merges boxes only, and this detector predicts masks. Test it "
             'without --tta, or use its Faster R-CNN config'
         )
+    # A config of classes has no scope. MMEngine finds no name with the scope that it is in already.
+    scope = '' if cfg.get('default_scope') == 'mmdet' else 'mmdet.'
     if 'tta_model' not in cfg:
         warnings.warn('the config has no tta_model: boxes of both flips are merged by NMS', stacklevel=2)
-        cfg.tta_model = DEFAULT_TTA_MODEL
+        cfg.tta_model = dict(type=f'{scope}DetTTAModel', tta_cfg=TTA_MERGING)
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     if 'tta_pipeline' not in cfg:
-        flips = [dict(type='mmdet.RandomFlip', prob=p) for p in (1.0, 0.0)]
-        pack = [dict(type='mmdet.PackDetInputs', meta_keys=TTA_META_KEYS)]
+        flips = [dict(type=f'{scope}RandomFlip', prob=p) for p in (1.0, 0.0)]
+        pack = [dict(type=f'{scope}PackDetInputs', meta_keys=TTA_META_KEYS)]
         cfg.tta_pipeline = deepcopy(dataset.pipeline)
         cfg.tta_pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, pack])
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
