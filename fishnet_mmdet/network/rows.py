@@ -74,19 +74,6 @@ class StageRow:
 class Rows:
     """What follows from the fields of `FishNetArch`, its subclass: strides, and one row for each stage."""
 
-    stem_width: int
-    tail_widths: Three
-    body_widths: Three
-    stem_stride: int
-    group_width: int
-    dilation: str
-    tail: Three
-    bridge: int
-    body: Three
-    body_transfer: Three
-    head: Three
-    head_transfer: Three
-
     @property
     def strides(self) -> tuple[int, int, int, int]:
         """Stride of each level: 4, 8, 16, 32 as released."""

@@ -16,7 +16,7 @@ IOU = {'mIoU': ('mIoU', 'mAcc'), 'mDice': ('mDice', 'mAcc'), 'mFscore': ('mFscor
 
 PREFIXES = {
     'OfficialCocoMetric': 'coco', 'CocoMetric': 'coco', 'CocoPanopticMetric': 'coco_panoptic',
-    'OfficialPanopticMetric': 'coco_panoptic', 'VOCMetric': 'pascal_voc', 'Accuracy': 'accuracy', 'IoUMetric': '',
+    'PanopticQuality': 'coco_panoptic', 'VOCMetric': 'pascal_voc', 'Accuracy': 'accuracy', 'IoUMetric': '',
     'DumpResults': '', 'DumpDetResults': '',
 }  # fmt: skip
 """The prefix of each metric that is known here."""
@@ -91,7 +91,7 @@ def _names(node: Mapping) -> list[str] | None:
         return [f'{metric}_{name}' for metric in metrics for name in COCO + COCO_RECALLS]
     if kind == 'CocoMetric':
         return [name for metric in metrics for name in _stock_names(node, metric)]
-    if kind in ('CocoPanopticMetric', 'OfficialPanopticMetric'):
+    if kind in ('CocoPanopticMetric', 'PanopticQuality'):
         return list(PANOPTIC)
     if kind == 'VOCMetric' and node.get('metric', 'mAP') == 'mAP':
         thresholds = node.get('iou_thrs', 0.5)

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 
@@ -124,3 +125,18 @@ class TestFigures:
     def test_of_classes(self):
         figures = figures_of(Config(dict(val_evaluator=dict(COCO, classwise=True))), 'val')
         assert not figures.lack('coco/car_precision') and figures.lack('coco/car')
+
+
+def test_every_metric_that_is_known_exists():
+    import mmpretrain.evaluation  # noqa: F401  (registers)
+    import mmseg.evaluation  # noqa: F401  (registers)
+    from mmengine.registry import METRICS
+
+    from fishnet_mmdet.preflight.figures import PREFIXES
+
+    register_all_modules(init_default_scope=False)
+    for name, prefix in PREFIXES.items():
+        found = [METRICS.get(f'{scope}.{name}') or METRICS.get(name) for scope in ('mmdet', 'mmpretrain', 'mmseg')]
+        metric = next(filter(None, found), None)
+        assert metric is not None, name
+        assert (metric.default_prefix or '') == prefix, name

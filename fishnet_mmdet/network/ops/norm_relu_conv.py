@@ -31,7 +31,8 @@ def norm_relu_conv(norm: nn.BatchNorm2d, conv: nn.Conv2d, x: Tensor) -> Tensor:
         norm.num_batches_tracked.add_(1)
     device = x.device.type
     weight, bias = conv.weight, conv.bias
-    if torch.is_autocast_enabled(device):  # which does not reach into an operation of our own:
+    # Autocast does not reach into an operation of our own.
+    if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         weight, bias = weight.to(dtype), bias if bias is None else bias.to(dtype)
     statistics = norm.running_mean, norm.running_var, norm.training, norm.momentum, norm.eps
