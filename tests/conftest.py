@@ -108,6 +108,26 @@ def call_tool():
     return run_here
 
 
+@pytest.fixture
+def flags_of(call_tool, capsys):
+    """The flags that `--help` of a command, or of a script of `tools/`, lists, without --help itself."""
+    import re
+
+    from fishnet_mmdet.commands import run_command
+
+    def flags(command):
+        if command.startswith('tools/'):
+            text = call_tool(command, '--help').stdout
+        else:
+            with pytest.raises(SystemExit) as end:
+                run_command(command, ['--help'])
+            assert end.value.code == 0
+            text = capsys.readouterr().out
+        return set(re.findall(r'^ +(?:-\w, )?(--[\w-]+)', text, re.MULTILINE)) - {'--help'}
+
+    return flags
+
+
 def demo_options(root):
     """--cfg-options that point the demo config to a small set and reduce a run to seconds."""
     loaders = [f'{split}_dataloader' for split in ('train', 'val', 'test')]

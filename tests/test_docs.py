@@ -2,23 +2,21 @@
 
 import importlib
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import words
 from conftest import CONFIGS, REPO
 
+from fishnet_mmdet.commands import COMMANDS
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 
 PAGES = sorted([*REPO.glob('*.md'), *REPO.glob('docs/*.md')])
 TEXTS = {str(path.relative_to(REPO)): path.read_text() for path in PAGES}
 FILES = [path for folder in ('fishnet_mmdet', 'tools', 'configs', 'tests') for path in (REPO / folder).rglob('*.py')]
 NAMES = {path.name for path in FILES}
-TOOLS = sorted(path.name for path in (REPO / 'tools').glob('*.py'))
-HIDDEN = {'--help', '--local_rank'}
-"""Flags that the tools take and `--help` does not list."""
+HIDDEN = {'--local_rank'}
+"""A flag that commands take and `--help` does not list."""
 
 FOREIGN_FILES = {'fix_checkpoint.py', 'setup.py'}
 """Files that belong to others."""
@@ -136,20 +134,22 @@ def test_new_module_paths_exist():
             assert resolves(f'fishnet_mmdet.{path}'), f'CHANGELOG.md: {path}'
 
 
-@pytest.mark.parametrize('tool', TOOLS)
-def test_flags_are_those_of_the_tools(tool, monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', [tool, '--help'])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(REPO / 'tools' / tool), run_name='__main__')
-    assert end.value.code == 0
-    taken = set(re.findall(r'^ +(?:-h, )?(--[\w-]+)', capsys.readouterr().out, flags=re.MULTILINE))
+@pytest.mark.parametrize('command', [*COMMANDS, 'tools/setup_env.py'])
+def test_flags_are_those_of_the_commands(command, flags_of):
+    taken = flags_of(command)
     sections = dict(re.findall(r'^## (.*)\n((?:(?!## ).*\n)*)', TEXTS['docs/tools.md'], flags=re.MULTILINE))
-    shared = flags(sections['Flags that several tools share'])
-    own = flags(sections[f'tools/{tool}'])
-    assert taken - HIDDEN <= own | shared
+    shared = flags(sections['Flags that several commands share'])
+    own = flags(sections[command])
+    assert taken <= own | shared
     assert own <= taken | HIDDEN
     if '--work-dir' in taken:
         assert shared <= taken | HIDDEN
+
+
+def test_scripts_of_a_clone_are_listed():
+    listed = dict(re.findall(r'^\| `tools/(\w+)\.py` \| `([\w-]+)` \|$', TEXTS['docs/tools.md'], flags=re.MULTILINE))
+    scripts = {path.stem: re.findall(r"run_tool\('([\w-]+)'\)", path.read_text()) for path in REPO.glob('tools/*.py')}
+    assert listed == {script: command for script, commands in scripts.items() for command in commands}
 
 
 def flags(section):

@@ -1,29 +1,7 @@
 #!/usr/bin/env python
-"""Draws a FishNet architecture like the fish of the paper's figure 2, as SVG and PNG."""
+"""The command `fishnet-mmdet draw`, for a clone."""
 
-import argparse
-from pathlib import Path
-
-from fishnet_mmdet.base.errors import one_line_errors
-from fishnet_mmdet.lab.figures.backbones import FigureError, read_arch
-from fishnet_mmdet.lab.figures.fish import draw, save
-
-
-def main() -> None:
-    """Parses the flags and draws."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('arch', help='architecture, such as fishnet150, or a config file with a FishNet backbone')
-    parser.add_argument('--out', type=Path, help='files to write, without .svg and .png (default: name of ARCH)')
-    args = parser.parse_args()
-    name, arch = read_arch(args.arch)
-    out = args.out or Path(name)
-    out = out.with_suffix('') if out.suffix in ('.svg', '.png') else out
-    if not out.resolve().parent.is_dir():
-        raise FigureError(f'--out {args.out}: the folder {out.resolve().parent} does not exist; make it first')
-    for file in save(draw(arch, name), out):
-        print(file)
-
+from fishnet_mmdet.commands import run_tool
 
 if __name__ == '__main__':
-    with one_line_errors():
-        main()
+    run_tool('draw')

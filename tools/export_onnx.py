@@ -1,53 +1,7 @@
 #!/usr/bin/env python
-"""Exports a trained backbone, with the config's neck, to ONNX: tools/export_onnx.py CONFIG CHECKPOINT OUT.onnx.
+"""The command `fishnet-mmdet export`, for a clone."""
 
-The ONNX file takes normalized images of any size. The tool runs it with onnxruntime at several sizes and prints how far
-its output is from PyTorch's.
-"""
-
-import argparse
-from pathlib import Path
-
-from mmengine.config import DictAction
-from rich.console import Console
-
-from fishnet_mmdet.base.errors import one_line_errors
-from fishnet_mmdet.deploy.export import TOLERANCE, check_target, difference_table, export, read_network
-
-
-def main() -> None:
-    """Parses the arguments and exports."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        'network', metavar='CONFIG', help='config file, or name of an architecture (fishnet150) for a backbone alone'
-    )
-    parser.add_argument(
-        'checkpoint',
-        metavar='CHECKPOINT',
-        help='checkpoint of a training with this config; for an architecture, any file or name of FishNet weights',
-    )
-    parser.add_argument('out', type=Path, metavar='OUT.onnx', help='file to write')
-    parser.add_argument('--backbone-only', action='store_true', help="leave out the config's neck")
-    parser.add_argument(
-        '--tolerance',
-        type=float,
-        default=TOLERANCE,
-        help='largest difference between onnxruntime and PyTorch, as a share of the largest value (default: '
-        '%(default)s)',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT.onnx if it exists')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings that override the config, as key=value'
-    )
-    args = parser.parse_args()
-    with one_line_errors():
-        check_target(args.out, args.overwrite)
-        with Console(stderr=True).status('exporting'):
-            network = read_network(args.network, args.checkpoint, args.cfg_options, args.backbone_only)
-            differences = export(network, args.out, args.tolerance)
-    Console().print(difference_table(differences))
-    print(f'written: {args.out}')
-
+from fishnet_mmdet.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('export')

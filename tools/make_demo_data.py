@@ -1,35 +1,7 @@
 #!/usr/bin/env python
-"""Draws a demo data set in COCO's format, or of image classes (--classes), unless it is there already."""
+"""The command `fishnet-mmdet demo-data`, for a clone."""
 
-import argparse
-
-from fishnet_mmdet.base.errors import one_line_errors
-from fishnet_mmdet.lab.demo_data.demo import ClassesSpec, DemoSpec, make_demo_classes, make_demo_data
-
-
-def main() -> None:
-    """Parses the flags and draws."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--classes', action='store_true', help='draw a classification set')
-    parser.add_argument('--out', help='folder to write (default: data/demo, or data/demo_classes with --classes)')
-    for name, what in (
-        ('train', 'number of training images'),
-        ('val', 'number of validation images'),
-        ('side', 'side of the square images in pixels'),
-    ):
-        both = f'{getattr(DemoSpec, name)}, or {getattr(ClassesSpec, name)} with --classes'
-        parser.add_argument(f'--{name}', type=int, metavar='N', help=f'{what} (default: {both})')
-    parser.add_argument('--seed', type=int, metavar='N', help='seed of all drawings (default: 0)')
-    args = parser.parse_args()
-    given = {k: v for k, v in vars(args).items() if k not in ('classes', 'out') and v is not None}
-    out = args.out or ('data/demo_classes' if args.classes else 'data/demo')
-    if args.classes:
-        drawn = make_demo_classes(out, ClassesSpec(**given))
-    else:
-        drawn = make_demo_data(out, DemoSpec(**given))
-    print(f'demo data in {out}: {"drawn" if drawn else "already there"}')
-
+from fishnet_mmdet.commands import run_tool
 
 if __name__ == '__main__':
-    with one_line_errors():
-        main()
+    run_tool('demo-data')

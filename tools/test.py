@@ -1,41 +1,7 @@
 #!/usr/bin/env python
-"""Tests a model, prints its AP, accuracy, IoU or PQ: tools/test.py CONFIG CHECKPOINT, with MMDetection's flags."""
+"""The command `fishnet-mmdet test`, for a clone."""
 
-import argparse
-
-from fishnet_mmdet.base.errors import one_line_errors
-from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
-from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
-
-
-def main() -> None:
-    """Parses the flags and tests."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, such as configs/mask_rcnn_fishnet150_fpn.py')
-    parser.add_argument('checkpoint', help='checkpoint that training wrote')
-    parser.add_argument('--out', help='.pkl file for the raw predictions')
-    parser.add_argument('--show', action='store_true', help='show predictions in windows')
-    parser.add_argument(
-        '--show-dir',
-        help='folder for pictures of predictions beside annotations, below WORK_DIR/TIMESTAMP (segmentors: WORK_DIR)',
-    )
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds that each window stays')
-    parser.add_argument(
-        '--optimize',
-        choices=DTYPES,
-        help='test the inference form: norms folded, channels_last, backbone and neck in this number format',
-    )
-    parser.add_argument('--compile', action='store_true', help='with --optimize: compile the backbone too')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    add_common_arguments(parser)
-    args = parser.parse_args()
-    if args.compile and not args.optimize:
-        parser.error('--compile needs --optimize')
-    with one_line_errors():
-        form = TestOptimized(DTYPES[args.optimize], args.compile) if args.optimize else None
-        pictures = (args.show_dir, args.show, args.wait_time)
-        test(load_config(args), args.checkpoint, args.out, *pictures, args.tta, form)
-
+from fishnet_mmdet.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('test')

@@ -1,38 +1,7 @@
 #!/usr/bin/env python
-"""Trains a detector, classifier or segmentor: tools/train.py CONFIG, with MMDetection's own flags."""
+"""The command `fishnet-mmdet train`, for a clone."""
 
-import argparse
-
-from fishnet_mmdet.base.errors import one_line_errors
-from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
-
-
-def main() -> None:
-    """Parses the flags and trains."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, such as configs/mask_rcnn_fishnet150_fpn.py')
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate from auto_scale_lr.base_batch_size to the real batch size',
-    )
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        help='continue from a checkpoint; without a value, from the newest one in the work dir that can be read',
-    )
-    parser.add_argument(
-        '--skip-bad',
-        action='store_true',
-        help='train without bad images and annotations instead of stopping; they are listed in WORK_DIR/preflight',
-    )
-    add_common_arguments(parser)
-    args = parser.parse_args()
-    with one_line_errors():
-        train(load_config(args), args.amp, args.auto_scale_lr, args.resume, args.skip_bad)
-
+from fishnet_mmdet.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('train')

@@ -13,6 +13,10 @@ class ConfigError(UserError, ValueError):
     """An invalid setting: an argument of a module, a hook or a metric, or a key of a config."""
 
 
+class UsageError(UserError):
+    """Arguments of a command that do not go together."""
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Context in which every command runs: a `UserError` ends the process with one line on stderr and status 1.

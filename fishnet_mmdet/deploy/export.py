@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from rich.table import Table
 from torch import Tensor, nn
 
+from fishnet_mmdet.base.config_files import config_names
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.training.launch import read_config
@@ -66,7 +67,8 @@ def read_network(
     """Builds a backbone, and the neck of a config, with trained weights.
 
     Args:
-        source: A config file (.py), or the name of an architecture (`fishnet150`) for the backbone alone.
+        source: A config file (.py), the name of a config that ships, or the name of an architecture (`fishnet150`) for
+            the backbone alone.
         checkpoint: Weights that fit key by key: for a config those of its whole model, for an architecture those of any
             FishNet.
         options: Settings that override the config.
@@ -80,7 +82,7 @@ def read_network(
         WeightsError: The weights cannot be found, downloaded or read, or do not fit.
         ExportError: There is no such architecture, or the config's model has no FishNet.
     """
-    if not source.endswith('.py'):
+    if not source.endswith('.py') and source not in config_names():
         try:
             backbone = FishNet(source)
         except ValueError as error:

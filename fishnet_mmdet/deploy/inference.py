@@ -160,7 +160,7 @@ def _fold(conv: nn.Module, after: nn.Module, name: str = 'norm') -> None:
 
 
 class TestOptimized(Hook):
-    """Optimizes a runner's model for inference before it is tested, for `tools/test.py --optimize`.
+    """Optimizes a runner's model for inference before it is tested, for `fishnet-mmdet test --optimize`.
 
     Args:
         dtype: As in `optimize_for_inference`.

@@ -336,7 +336,7 @@ class TestTool:
 
     def test_errors_name_the_fix(self, tmp_path, call_tool, monkeypatch):
         done = call_tool(self.TOOL, tmp_path / 'no.py')
-        assert done.returncode == 1 and 'experiment not found' in done.stderr
+        assert done.returncode == 1 and 'config file not found' in done.stderr
         done = call_tool(self.TOOL, NUCLEI, '--tracks', 'fast')
         assert done.returncode == 1 and '--tracks fast: nuclei has scratch, pretrained' in done.stderr
         done = call_tool(self.TOOL, NUCLEI, '--minutes', 0, '--out', tmp_path / 'never')

@@ -102,7 +102,7 @@ class TestFolders:
         job = dict(QUICK, work_dir=str(tmp_path / 'run'))
         assert forker.run(**job, epochs=1, stock=True) == [0]
         assert forker.run(**job, epochs=2, resume=True) == [1]
-        assert 'tools/plain_checkpoint.py' in log_of(tmp_path / 'run')
+        assert 'fishnet-mmdet plain-checkpoint' in log_of(tmp_path / 'run')
 
     def test_nothing_to_resume_begins_with_the_weights_that_the_config_names(self, run_tool, tmp_path):
         """A job that queues itself says --resume from the first time on."""

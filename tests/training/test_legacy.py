@@ -53,7 +53,7 @@ def in_itself():
 class TestConvert:
     def test_says_the_same_plainly(self, tmp_path):
         torch.save(old_checkpoint(), tmp_path / 'old.pth')
-        with pytest.raises(WeightsError, match='tools/plain_checkpoint.py'):
+        with pytest.raises(WeightsError, match='fishnet-mmdet plain-checkpoint'):
             read(tmp_path / 'old.pth')
         assert convert(tmp_path / 'old.pth', tmp_path / 'new.pth') == (1, 4, [])
         assert torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / 'new.pth') == []

@@ -15,7 +15,7 @@ from fishnet_mmdet.training.launch import read_config
 
 
 def configure(e: Experiment, run: ExperimentRun, out: Path) -> Config:
-    """The whole config of a run. `tools/train.py` can train it too.
+    """The whole config of a run. `fishnet-mmdet train` can train it too.
 
     Args:
         e: The experiment.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from fishnet_mmdet.base.config_files import find_config
 from fishnet_mmdet.base.errors import UserError
 
 FIELDS = {
@@ -91,10 +92,10 @@ def read_experiment(path: Path) -> Experiment:
     """Reads the file of an experiment.
 
     Raises:
-        CompareError: A missing file, a missing or unknown field, or a value that cannot be run.
+        ConfigError: There is no such file.
+        CompareError: A missing or unknown field, or a value that cannot be run.
     """
-    if not path.is_file():
-        raise CompareError(f'experiment not found: {path.resolve()}')
+    path = find_config(path)
     values = Config.fromfile(path).to_dict()
     _check_names(path.name, values, FIELDS, FIELDS)
     experiment = Experiment(

@@ -1,7 +1,7 @@
 """Trains one run of a comparison in a process of its own, and resumes it if it was interrupted.
 
-`python -m fishnet_mmdet.lab.compare.train_one CONFIG --work-dir DIR` does what `tools/train.py CONFIG --work-dir DIR
---resume` does, from any installed package.
+`python -m fishnet_mmdet.lab.compare.train_one CONFIG --work-dir DIR` does what `fishnet-mmdet train CONFIG --work-dir
+DIR --resume` does, from any installed package.
 """
 
 import argparse

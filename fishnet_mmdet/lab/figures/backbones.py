@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from fishnet_mmdet.base.config_files import config_names, find_config
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.arch import ARCHS, FishNetArch, resolve_arch
 from fishnet_mmdet.network.fishnet import FishNet
@@ -36,17 +37,16 @@ def read_backbone(what: str) -> tuple[str, dict[str, Any]]:
     if what in RESNETS:
         # As first published; mmdet's default initialises every residual branch to zero.
         return what, dict(type='ResNet', depth=RESNETS[what], zero_init_residual=False)
-    if not what.endswith('.py'):
+    if not what.endswith('.py') and what not in config_names():
         try:
             resolve_arch(what)
         except ValueError:
             names = ', '.join([*ARCHS, *RESNETS])
             raise FigureError(f'{what} is not an architecture; give one of {names}, or a config file (.py)') from None
         return f'fishnet{what}' if f'fishnet{what}' in ARCHS else what, dict(type='FishNet', arch=what)
-    if not Path(what).is_file():
-        raise FigureError(f'{what}: there is no such config file')
+    path = find_config(what)
     try:
-        config = Config.fromfile(what)
+        config = Config.fromfile(path)
     except Exception as error:  # a config is a program, which may raise anything
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise FigureError(f'{what} cannot be read as a config: {first}') from error

@@ -57,7 +57,7 @@ class PlainCheckpoints(Hook):
 class StrictLoading(Hook):
     """Refuses a checkpoint whose keys are not exactly the model's; MMEngine would warn and test a half-random model.
 
-    `tools/test.py` registers it. Fine-tuning does without it, because heads may differ.
+    `fishnet-mmdet test` registers it. Fine-tuning does without it, because heads may differ.
 
     Raises:
         WeightsError: With a table of what is missing, unexpected or mis-shaped.

@@ -82,7 +82,7 @@ def _read_content(path: Path) -> dict[str, Any]:
         if 'HistoryBuffer' in str(error):
             raise WeightsError(
                 f'{path} was written by MMEngine without PlainCheckpoints and holds pickled objects: refused. '
-                f'tools/plain_checkpoint.py {path} NEW.pth writes its content in plain form and executes nothing'
+                f'`fishnet-mmdet plain-checkpoint {path} NEW.pth` writes its content in plain form and executes nothing'
             ) from error
         raise
 

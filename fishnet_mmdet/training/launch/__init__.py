@@ -1,4 +1,4 @@
-"""From a config file to a run: what tools/train.py and tools/test.py call."""
+"""From a config file to a run: what the commands `train` and `test` call."""
 
 from fishnet_mmdet.training.launch.config import add_common_arguments, load_config, read_config
 from fishnet_mmdet.training.launch.runner import build_runner

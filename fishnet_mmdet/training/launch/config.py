@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from fishnet_mmdet.base.config_files import find_config
 from fishnet_mmdet.base.errors import ConfigError
 
 
@@ -60,15 +61,14 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
     """Reads a config file, applies settings, and registers the modules that it may name.
 
     Args:
-        path: The file.
+        path: The file, or the name of a config that ships.
         options: Settings that override the config, by dotted key.
 
     Raises:
         ConfigError: There is no such file, it cannot be read, a package that it needs is not installed, or a setting
             has no place in it.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f'config file not found: {Path(path).resolve()}')
+    path = find_config(path)
     try:
         cfg = Config.fromfile(path)
     except ModuleNotFoundError as error:

@@ -1,0 +1,83 @@
+"""Where the configs that ship lie, and how one is found by its name."""
+
+import ast
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+from fishnet_mmdet.base.atomic import write_atomically
+from fishnet_mmdet.base.errors import ConfigError
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def config_folder() -> Path:
+    """The folder of the configs: in the package of a wheel, beside the package in a clone."""
+    inside = PACKAGE / 'configs'
+    return inside if inside.is_dir() else PACKAGE.parent / 'configs'
+
+
+def config_names() -> list[str]:
+    """Names of the configs that ship, sorted, such as 'mask_rcnn_fishnet150_fpn'."""
+    return sorted(path.stem for path in config_folder().glob('*.py'))
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """Finds a config by path, or by the name of one that ships.
+
+    Args:
+        name_or_path: A path, or a name such as 'mask_rcnn_fishnet150_fpn' or 'experiments/nuclei', with or without .py.
+
+    Raises:
+        ConfigError: There is neither such a file nor such a config.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = config_folder() / path.with_suffix('.py')
+    if not path.is_absolute() and shipped.is_file():
+        return shipped
+    close = difflib.get_close_matches(path.stem, config_names(), n=1)
+    hint = f'; a config that ships is {close[0]!r}' if close else ''
+    raise ConfigError(f'config file not found: {path.resolve()}{hint}. `fishnet-mmdet configs` lists those that ship')
+
+
+def first_line(path: Path) -> str:
+    """The first line of a config's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or '').partition('\n')[0]
+
+
+def copy_config(name: str, folder: Path) -> list[Path]:
+    """Copies a config that ships, with the files that it is based on.
+
+    Args:
+        name: Name of the config.
+        folder: Folder to write to; the files keep their places relative to each other.
+
+    Returns:
+        The files that were written; the config is the first.
+
+    Raises:
+        ConfigError: There is no such config, or one of the files exists in the folder with other content.
+    """
+    shipped = config_folder().resolve()
+    source = find_config(shipped / Path(name).with_suffix('.py'))
+    copies = {path: folder / path.relative_to(shipped) for path in _with_bases(source.resolve())}
+    for path, copy in copies.items():
+        if copy.exists() and copy.read_bytes() != path.read_bytes():
+            raise ConfigError(f'{copy} exists and is another file: choose another folder with --out')
+    for path, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(copy, path.read_bytes())
+    return list(copies.values())
+
+
+def _with_bases(path: Path) -> Iterator[Path]:
+    """A config and the files of ours that it is based on; `mmdet::...` and the like are not ours."""
+    yield path
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_':
+            bases = ast.literal_eval(node.value)
+            for base in [bases] if isinstance(bases, str) else bases:
+                if '::' not in base:
+                    yield from _with_bases((path.parent / base).resolve())

@@ -1,0 +1,14 @@
+"""Checks whether this machine is ready to train: what is installed, what is broken, and the command that fixes it."""
+
+import argparse
+
+from fishnet_mmdet import doctor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds no flag."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints every diagnosis; returns 1 if a training cannot run."""
+    return doctor.main()

@@ -1,0 +1,37 @@
+"""Tests a model and prints its AP, accuracy, IoU or PQ, with MMDetection's own flags."""
+
+import argparse
+
+from fishnet_mmdet.base.errors import UsageError
+from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
+from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags."""
+    parser.add_argument('config', help='config file, or the name of a config that ships')
+    parser.add_argument('checkpoint', help='checkpoint that training wrote')
+    parser.add_argument('--out', help='.pkl file for the raw predictions')
+    parser.add_argument('--show', action='store_true', help='show predictions in windows')
+    parser.add_argument(
+        '--show-dir',
+        help='folder for pictures of predictions beside annotations, below WORK_DIR/TIMESTAMP (segmentors: WORK_DIR)',
+    )
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that each window stays')
+    parser.add_argument(
+        '--optimize',
+        choices=DTYPES,
+        help='test the inference form: norms folded, channels_last, backbone and neck in this number format',
+    )
+    parser.add_argument('--compile', action='store_true', help='with --optimize: compile the backbone too')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    add_common_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Tests."""
+    if args.compile and not args.optimize:
+        raise UsageError('--compile needs --optimize')
+    form = TestOptimized(DTYPES[args.optimize], args.compile) if args.optimize else None
+    pictures = (args.show_dir, args.show, args.wait_time)
+    test(load_config(args), args.checkpoint, args.out, *pictures, args.tta, form)

@@ -1,0 +1,96 @@
+"""The command line itself: the list of commands, wrong commands, configs by name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CONFIGS, REPO
+from mmengine.config import Config
+
+from fishnet_mmdet.base.config_files import config_folder, config_names, copy_config, find_config
+from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.commands import COMMANDS, main, run_command
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Calls `fishnet-mmdet ...`; returns the status, or the line that ended it, and what it printed."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['fishnet-mmdet', *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, capsys.readouterr().out
+
+    return run
+
+
+class TestMain:
+    def test_help_lists_every_command(self, call):
+        status, out = call('--help')
+        assert status == 0
+        assert all(f'\n  {name} ' in out and what in out for name, what in COMMANDS.items())
+
+    def test_without_a_command_the_list_is_shown_and_the_status_is_2(self, call):
+        status, out = call()
+        assert status == 2 and 'usage: fishnet-mmdet COMMAND' in out
+
+    def test_version(self, call):
+        import fishnet_mmdet
+
+        assert call('--version') == (0, f'{fishnet_mmdet.__version__}\n')
+
+    def test_a_wrong_command_is_corrected(self, call):
+        status, _ = call('trian')
+        assert status == "error: 'trian' is not a command. Did you mean 'train'? `fishnet-mmdet --help` lists all"
+
+    def test_wrong_flags_end_with_status_2(self, capsys):
+        with pytest.raises(SystemExit) as end:
+            run_command('configs', ['--cpoy', 'x'])
+        assert end.value.code == 2 and 'usage: fishnet-mmdet configs' in capsys.readouterr().err
+
+    def test_every_module_is_a_command(self):
+        modules = {path.stem for path in (REPO / 'fishnet_mmdet' / 'commands').glob('*.py')} - {'__init__'}
+        assert modules == {name.replace('-', '_') for name in COMMANDS}
+
+
+class TestConfigs:
+    def test_each_is_listed_with_one_line(self, call):
+        _, out = call('configs')
+        lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+        assert set(lines) == set(config_names()) == {path.stem for path in CONFIGS.glob('*.py')}
+        assert lines['faster_rcnn_fishnet99_fpn'] == "Faster R-CNN on FishNet-99 + FPN, the paper's recipe."
+
+    def test_a_copy_equals_the_original(self, call, tmp_path):
+        status, out = call('configs', '--copy', 'mask_rcnn_fishnet99_fpn', '--out', str(tmp_path / 'mine'))
+        files = [Path(line) for line in out.splitlines()]
+        assert status == 0 and files[0] == tmp_path / 'mine' / 'mask_rcnn_fishnet99_fpn.py'
+        copy = Config.fromfile(files[0])
+        assert copy.to_dict() == Config.fromfile(CONFIGS / 'mask_rcnn_fishnet99_fpn.py').to_dict()
+
+    def test_every_config_can_be_copied(self, tmp_path):
+        for name in config_names():
+            assert all(path.is_file() for path in copy_config(name, tmp_path))
+
+    def test_a_changed_copy_is_kept(self, call, tmp_path):
+        copy, *_ = copy_config('mask_rcnn_r50_fpn', tmp_path)
+        copy.write_text('mine = 1\n')
+        status, _ = call('configs', '--copy', 'mask_rcnn_r50_fpn', '--out', str(tmp_path))
+        assert f'{copy} exists and is another file' in status
+        assert copy.read_text() == 'mine = 1\n'
+
+
+class TestFindConfig:
+    @pytest.mark.parametrize('name', ['mask_rcnn_r50_fpn', 'mask_rcnn_r50_fpn.py', 'experiments/nuclei'])
+    def test_by_name_from_any_folder(self, name, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert find_config(name) == config_folder() / Path(name).with_suffix('.py')
+
+    def test_a_file_of_the_user_goes_first(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path('mask_rcnn_r50_fpn.py').write_text('')
+        assert find_config('mask_rcnn_r50_fpn.py') == Path('mask_rcnn_r50_fpn.py')
+
+    def test_a_name_close_to_another_is_corrected(self):
+        with pytest.raises(ConfigError, match="config file not found: .*; a config that ships is 'mask_rcnn_r50_fpn'"):
+            find_config('mask_rcnn_r5_fpn')
