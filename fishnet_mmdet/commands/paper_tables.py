@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fishnet_mmdet.lab.paper.figure4 import draw_figure4
+from fishnet_mmdet.lab.paper.metafile import metafile
 from fishnet_mmdet.lab.paper.own_runs import read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 from fishnet_mmdet.lab.paper.tables import all_tables, check_arguments
@@ -19,6 +20,9 @@ def run(args: argparse.Namespace) -> None:
     """Prints the tables and writes them."""
     if args.readme:
         print(variants_markdown(), results_markdown(), sep='\n', end='')
+        return
+    if args.metafile:
+        print(metafile(), end='')
         return
     check_arguments(args.parts, args.out)
     tables = all_tables(read_runs(args.work_dirs), args.parts)
@@ -44,3 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--out', type=Path, metavar='DIR', help='write the tables (.md, .json) and Figure 4 (.png, .svg) to this folder'
     )
     parser.add_argument('--readme', action='store_true', help='print only the two tables of README.md, as Markdown')
+    parser.add_argument(
+        '--metafile', action='store_true', help='print only configs/metafile.yml, for MIM and model hubs'
+    )

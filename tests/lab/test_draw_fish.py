@@ -13,8 +13,8 @@ from conftest import CONFIGS, REPO
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from seeded import NARROW
 
-from fishnet_mmdet import ARCHS, FishNet
-from fishnet_mmdet.lab.figures.backbones import FigureError, read_arch
+from fishnet_mmdet import ARCHS, FishNet, UserError
+from fishnet_mmdet.lab.figures.backbones import read_arch
 from fishnet_mmdet.lab.figures.fish import draw, save
 
 DRAWN = {**ARCHS, 'narrow': NARROW}
@@ -116,7 +116,7 @@ def test_architectures_by_name_and_by_config():
 @pytest.mark.parametrize(
     'text, named',
     [
-        (None, 'no such config file'),
+        (None, 'config file not found'),
         ('model = dict(', 'cannot be read as a config'),
         ('x = 1', 'no model.backbone'),
         ('model = dict(backbone=dict(type="ResNet", depth=50))', 'ResNet, not a FishNet'),
@@ -127,7 +127,7 @@ def test_a_wrong_config_is_named(text, named, tmp_path):
     file = tmp_path / 'config.py'
     if text:
         file.write_text(text)
-    with pytest.raises(FigureError, match=named) as caught:
+    with pytest.raises(UserError, match=named) as caught:
         read_arch(str(file))
     assert str(file) in str(caught.value) and '\n' not in str(caught.value)
 

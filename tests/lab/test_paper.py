@@ -4,9 +4,11 @@ import json
 import re
 from functools import cache
 
+import mmengine
 import numpy as np
 import pytest
 import torch
+from conftest import REPO
 from matplotlib.image import imread
 
 from fishnet_mmdet.evaluation.published import (
@@ -317,6 +319,16 @@ class TestTool:
         assert '…' not in printed  # nothing is cut, however narrow the terminal
         names = {path.name for path in (tmp_path / 'out').iterdir()}
         assert {'figure4.png', 'figure4.svg', 'parts_fishnet150.md', 'table3_coco.json'} <= names
+
+    def test_the_metafile_is_that_of_the_tree(self, call_tool):
+        """If this fails, write what --metafile prints to configs/metafile.yml."""
+        text = (REPO / 'configs' / 'metafile.yml').read_text()
+        assert call_tool(self.TOOL, '--metafile').stdout == text
+        assert (REPO / 'model-index.yml').read_text() == 'Import:\n- configs/metafile.yml\n'
+        content = mmengine.load(REPO / 'configs' / 'metafile.yml')
+        assert all((REPO / model['Config']).is_file() for model in content['Models'])
+        metrics = [name for model in content['Models'] for row in model.get('Results', ()) for name in row['Metrics']]
+        assert len(metrics) > 10 and all('not measured here' in name for name in metrics)
 
     def test_the_tables_of_the_readme_alone(self, call_tool):
         assert call_tool(self.TOOL, '--readme').stdout == f'{variants_markdown()}\n{results_markdown()}'
