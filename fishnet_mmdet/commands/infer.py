@@ -13,7 +13,7 @@ from fishnet_mmdet.deploy.infer.inputs import find_inputs
 from fishnet_mmdet.deploy.infer.outputs import PICTURE_FOLDER, check_out
 from fishnet_mmdet.deploy.infer.predictor import Predictor
 from fishnet_mmdet.deploy.infer.results import IMAGES, RESULTS
-from fishnet_mmdet.deploy.infer.run import Outcome, infer
+from fishnet_mmdet.deploy.infer.run import Outcome, predict_files
 from fishnet_mmdet.deploy.inference import DTYPES
 
 PASSED_OVER, STOPPED = 3, 130
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     check_out(Path(args.out), args.overwrite)
     inputs = find_inputs(args.inputs, args.out)
     predictor = Predictor(args.config, args.weights, args.device, args.optimize, args.cfg_options)
-    outcome = infer(
+    outcome = predict_files(
         predictor,
         inputs,
         args.out,

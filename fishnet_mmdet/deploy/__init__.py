@@ -3,9 +3,9 @@
 from importlib import import_module
 from typing import Any
 
-_HOMES = {'Prediction': 'prediction', 'Predictor': 'predictor', 'infer': 'run', 'find_inputs': 'inputs'}
+_HOMES = {'Prediction': 'prediction', 'Predictor': 'predictor', 'predict_files': 'run', 'find_inputs': 'inputs'}
 
-__all__ = ['Prediction', 'Predictor', 'find_inputs', 'infer']
+__all__ = ['Prediction', 'Predictor', 'find_inputs', 'predict_files']
 
 
 def __getattr__(name: str) -> Any:

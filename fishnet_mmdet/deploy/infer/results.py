@@ -54,8 +54,10 @@ class ResultFiles:
             prediction: The detections.
 
         Raises:
-            UserError: The model has more classes than there are names.
+            UserError: The model has more classes than there are names, or gives numbers that are not finite.
         """
+        if not (np.isfinite(prediction.boxes).all() and np.isfinite(prediction.scores).all()):
+            raise UserError(f'{image["file_name"]}: the model gives boxes or scores that are not finite numbers')
         if len(prediction) and (label := prediction.labels.max()) >= len(self.category_ids):
             raise UserError(
                 f'the model gives the label {label}, and there are only {len(self.category_ids)} class names: set '

@@ -37,7 +37,7 @@ Show = Callable[[str, np.ndarray, Prediction], None]
 
 @dataclass
 class Outcome:
-    """What `infer` did.
+    """What `predict_files` did.
 
     Attributes:
         images: Number of pictures and frames in the results.
@@ -54,7 +54,7 @@ class Outcome:
     is_stopped: bool = False
 
 
-def infer(
+def predict_files(
     predictor: Predictor,
     inputs: Inputs,
     out: str | Path,
@@ -107,7 +107,7 @@ def infer(
 
 
 class _Run:
-    """The state of one `infer`, whose arguments these are."""
+    """The state of one `predict_files`, whose arguments these are."""
 
     def __init__(
         self,
@@ -233,7 +233,8 @@ def _stops_on_interrupt() -> Iterator[Callable[[], bool]]:
         Whether there was one.
     """
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    # Of a process in the background, a shell may ignore Ctrl-C.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield stop.is_set
         return
 
