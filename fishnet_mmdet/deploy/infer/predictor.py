@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from fishnet_mmdet.base.errors import ConfigError, UserError
 from fishnet_mmdet.deploy.infer.prediction import Prediction
-from fishnet_mmdet.deploy.infer.reading import ImagePipeline, test_dataset
+from fishnet_mmdet.deploy.infer.reading import ImagePipeline, inference_dataset
 from fishnet_mmdet.deploy.infer.weights import read_detector
 from fishnet_mmdet.deploy.inference import DTYPES, optimize_for_inference
 from fishnet_mmdet.preflight.nodes import class_names
@@ -61,7 +61,7 @@ class Predictor:
         self.device = usable_device(device)
         cfg = read_config(str(config), options)
         _check_kind(cfg, str(config))
-        dataset = test_dataset(cfg)
+        dataset = inference_dataset(cfg)
         state, meta = read_detector(str(weights))
         self.scope = cfg.get('default_scope') or 'mmdet'
         with config_mistakes(cfg), DefaultScope.overwrite_default_scope(self.scope):

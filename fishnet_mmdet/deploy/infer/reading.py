@@ -24,7 +24,7 @@ class UnreadableImage(UserError, ValueError):
     """A file that is missing, broken, truncated, too large or not an image; the message says which."""
 
 
-def test_dataset(cfg: Config) -> Mapping:
+def inference_dataset(cfg: Config) -> Mapping:
     """Finds the data set of a config's test loader, or else of its validation loader, inside any wrappers.
 
     Raises:
