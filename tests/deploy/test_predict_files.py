@@ -256,6 +256,15 @@ class TestRuns:
         ((name, reason),) = outcome.passed_over
         assert name == 'cut.avi' and f'ends after {outcome.images} of 40 frames' in reason and 5 < outcome.images < 20
 
+    def test_a_camera(self, predictor, tmp_path, monkeypatch):
+        """A file in place of the device, which no test machine has."""
+        clip, opened = write_video(tmp_path / 'clip.mp4', [picture(seed) for seed in range(3)]), cv2.VideoCapture
+        monkeypatch.setattr(cv2, 'VideoCapture', lambda source: opened(str(clip) if source == 0 else source))
+        outcome = predict_files(predictor, find_inputs(['0']), tmp_path / 'out')
+        images = read(tmp_path / 'out/images.json')['images']
+        assert [(image['file_name'], image['frame']) for image in images] == [('camera0', n) for n in range(3)]
+        assert len(frames_of(tmp_path / 'out/pictures/camera0.mp4').frames) == 3 and not outcome.passed_over
+
     def test_after_ctrl_c_the_files_hold_what_was_done(self, predictor, tmp_path, monkeypatch):
         for seed in range(6):
             save(tmp_path / f'in/{seed}.jpg', seed)
