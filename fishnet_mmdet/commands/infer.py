@@ -23,7 +23,7 @@ PASSED_OVER, STOPPED = 3, 130
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     parser.add_argument('config', help='config file, or the name of a config that ships')
-    parser.add_argument('weights', help='checkpoint of a detector, .safetensors file, or fishnet://NAME')
+    parser.add_argument('weights', help='checkpoint of a detector, .safetensors file, or https address of one')
     parser.add_argument(
         'inputs',
         nargs='+',

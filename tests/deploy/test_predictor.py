@@ -286,6 +286,11 @@ class TestRefusals:
         with pytest.raises(WeightsError, match='holds a backbone or a classifier, not a detector'):
             Predictor(CONFIG, path)
 
+    def test_named_weights_are_classifiers(self):
+        """They are refused without a download."""
+        with pytest.raises(WeightsError, match='fishnet://fishnet99-imagenet holds a backbone or a classifier'):
+            Predictor(CONFIG, 'fishnet://fishnet99-imagenet')
+
     def test_weights_of_another_model(self, checkpoint, tmp_path):
         state = torch.load(checkpoint, weights_only=True)
         del state['state_dict']['rpn_head.rpn_conv.weight']

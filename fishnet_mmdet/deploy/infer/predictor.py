@@ -30,8 +30,8 @@ class Predictor:
 
     Args:
         config: A config file, or the name of one that ships.
-        weights: A checkpoint that training wrote, any other file that fits the model key by key (`.safetensors` too),
-            or `fishnet://NAME`.
+        weights: A checkpoint that training wrote, or any other file (`.safetensors` too) that fits the model key by
+            key, or the https address of one.
         device: Such as 'cuda:1' or 'cpu'. Default: the first GPU, or the CPU where there is none.
         optimize: 'float32', 'bfloat16' or 'float16' for the form of `optimize_for_inference`; None for the model as it
             was trained.

@@ -214,7 +214,7 @@ class _Run:
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:
-    """Yields lists of `size` items; the last may be shorter. Unlike with islice, `items` is closed with it."""
+    """Yields lists of `size` items; the last may be shorter."""
     chunk = []
     for item in items:
         chunk.append(item)
