@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -116,6 +117,7 @@ def coco_rows(prediction: Prediction, image_id: int | str, category_ids: Sequenc
             'score': scores[number],
         }
         if prediction.masks is not None:
-            rle = coco_mask.encode(np.asfortranarray(prediction.masks[number].view(np.uint8)))
+            # In Fortran's order. OpenCV transposes several times as fast as np.asfortranarray copies.
+            rle = coco_mask.encode(cv2.transpose(prediction.masks[number].view(np.uint8)).T)
             row['segmentation'] = {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode()}
         yield row
