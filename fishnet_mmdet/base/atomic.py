@@ -4,7 +4,10 @@ import errno
 import os
 import stat
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 HALF_WRITTEN = '.fishnet-part'
 """Ending of the hidden file that is written first and renamed when it is complete."""
@@ -14,9 +17,7 @@ CHUNK = 4 * 2**20
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
-    """Writes a file atomically. After a crash or a power cut it has the old content or the new, complete and on disk.
-
-    A new file gets the mode that the umask allows, and an existing one keeps its mode. A link stays a link.
+    """Writes a file atomically; see `atomic_file`.
 
     Args:
         path: The file. Its folder is created if necessary.
@@ -25,13 +26,34 @@ def write_atomically(path: Path | str, content: bytes) -> None:
     Raises:
         OSError: The file cannot be written. The old file is unchanged, and no incomplete file stays behind.
     """
+    with atomic_file(path) as file:
+        for start in range(0, len(content), CHUNK):
+            file.write(memoryview(content)[start : start + CHUNK])
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
+    """Context with an open file that gets its name at the end.
+
+    After a crash or a power cut the file has the old content or the new, complete and on disk. A new file gets the mode
+    that the umask allows, and an existing one keeps its mode. A link stays a link.
+
+    Args:
+        path: The file. Its folder is created if necessary.
+
+    Yields:
+        The file, open for writing.
+
+    Raises:
+        OSError: The file cannot be written. After any error, the old file is unchanged, and no incomplete file stays
+            behind.
+    """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}{HALF_WRITTEN}')
     try:
         with half.open('xb') as file:
-            for start in range(0, len(content), CHUNK):
-                file.write(memoryview(content)[start : start + CHUNK])
+            yield file
             file.flush()
             if path.exists():
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
@@ -39,7 +61,8 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         os.replace(half, path)
     except BaseException as error:
         half.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        # Errors of writing name no file, or the hidden one. The caller may also fail for a reason of its own.
+        if isinstance(error, OSError) and error.filename in (None, str(half)):
             error.filename = str(path)
         raise
     folder = os.open(path.parent, os.O_RDONLY)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import CONFIGS, REPO, demo_options
 from mmcv.cnn import ConvModule
-from mmengine.registry import MODELS, DefaultScope
 from seeded import NARROW, relative_error, seed, seeded_classifier
+from seeded_models import build
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,7 +20,6 @@ from fishnet_mmdet import FishNet, FishNetNeck, optimize_for_inference
 from fishnet_mmdet.deploy import inference as deploy
 from fishnet_mmdet.network.arch import CHOICES
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
-from fishnet_mmdet.training.launch import read_config
 
 DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
 BF16 = 2**-5
@@ -209,29 +208,14 @@ class TestNecks:
         assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def build(name):
-    """A model whose backbone and neck have seeded weights, its heads random ones that tell regions apart."""
-    cfg = read_config(str(CONFIGS / name))
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model).eval()
-        torch.manual_seed(0)
-        model.init_weights()
-        seed(model.backbone)
-        seed(model.neck)
-        for key, value in model.state_dict().items():
-            if 'fc_cls.weight' in key:
-                value.mul_(2)
-        yield model
-
-
 @pytest.fixture
 def detector():
-    yield from build('mask_rcnn_fishnet_demo.py')
+    return build('mask_rcnn_fishnet_demo')
 
 
 @pytest.fixture
 def classifier():
-    yield from build('classifier_fishnet_demo.py')
+    return build('classifier_fishnet_demo')
 
 
 def detections(model, images):
@@ -288,8 +272,7 @@ def test_compiled_at_two_sizes():
 def checkpoint(tmp_path_factory):
     """Seeded weights of the demo's detector."""
     path = tmp_path_factory.mktemp('weights') / 'seeded.pth'
-    for model in build(DEMO.name):
-        torch.save({'state_dict': model.state_dict()}, path)
+    torch.save({'state_dict': build(DEMO.stem).state_dict()}, path)
     return path
 
 

@@ -1,0 +1,88 @@
+"""Finds objects on pictures, folders, videos or a camera; writes COCO results and drawn pictures.
+
+Exit status: 0, all inputs are in the results; 1, an error; 3, some inputs were passed over; 130, stopped by Ctrl-C, and
+the results hold what was done until then.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from fishnet_mmdet.deploy.infer.inputs import find_inputs
+from fishnet_mmdet.deploy.infer.outputs import PICTURE_FOLDER, check_out
+from fishnet_mmdet.deploy.infer.predictor import Predictor
+from fishnet_mmdet.deploy.infer.results import IMAGES, RESULTS
+from fishnet_mmdet.deploy.infer.run import Outcome, predict_files
+from fishnet_mmdet.deploy.inference import DTYPES
+
+PASSED_OVER, STOPPED = 3, 130
+"""Exit statuses."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags."""
+    parser.add_argument('config', help='config file, or the name of a config that ships')
+    parser.add_argument('weights', help='checkpoint of a detector, .safetensors file, or https address of one')
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='input',
+        help='picture or video, folder (with all folders in it), pattern such as "a/**/*.jpg", or number of a camera',
+    )
+    parser.add_argument('--out', required=True, help='folder to write: results.json, images.json, pictures/')
+    parser.add_argument('--annotations', help='COCO annotation file whose image and category ids the results get')
+    parser.add_argument('--batch', type=int, default=1, help='images in a batch (default: %(default)s)')
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        default=0.3,
+        help='smallest score that is drawn; the results hold all that the model gives (default: %(default)s)',
+    )
+    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the first GPU, if there is one)')
+    parser.add_argument(
+        '--optimize',
+        choices=DTYPES,
+        help='use the inference form: norms folded, channels_last, backbone and neck in this number format',
+    )
+    parser.add_argument('--no-pictures', action='store_true', help='draw nothing')
+    parser.add_argument('--overwrite', action='store_true', help='replace files of an earlier run')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='settings that override the config, as key=value'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predicts and says what was written."""
+    check_out(Path(args.out), args.overwrite)
+    inputs = find_inputs(args.inputs, args.out)
+    predictor = Predictor(args.config, args.weights, args.device, args.optimize, args.cfg_options)
+    outcome = predict_files(
+        predictor,
+        inputs,
+        args.out,
+        args.annotations,
+        args.batch,
+        args.threshold,
+        not args.no_pictures,
+        args.overwrite,
+    )
+    _report(outcome, Path(args.out), args)
+    if outcome.is_stopped:
+        return STOPPED
+    return PASSED_OVER if outcome.passed_over else 0
+
+
+def _report(outcome: Outcome, out: Path, args: argparse.Namespace) -> None:
+    print(f'{outcome.images} images, {outcome.objects} objects: {out / RESULTS}; images by id: {out / IMAGES}')
+    if not args.no_pictures:
+        print(f'drawn, from score {args.threshold:g} on: {out / PICTURE_FOLDER}')
+    if outcome.passed_over:
+        print(f'{len(outcome.passed_over)} inputs passed over (listed above and in {out / IMAGES})')
+    if outcome.unused:
+        print(
+            f'{outcome.unused} images of {args.annotations} were not among the inputs; `eval` counts their objects as '
+            'missed'
+        )
+    if outcome.is_stopped:
+        print('stopped early by Ctrl-C')

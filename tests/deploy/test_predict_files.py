@@ -1,0 +1,427 @@
+"""Inference on files: what is found, read, written and passed over, and what is held in memory."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import cv2
+import infer_case
+import numpy as np
+import pytest
+from infer_case import CLASSES, CONFIG, frames_of, picture, same, write_video
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.deploy import Prediction, Predictor, find_inputs, predict_files
+from fishnet_mmdet.deploy.infer.drawing import as_picture, color_of, draw
+from fishnet_mmdet.deploy.infer.image_ids import AnnotatedIds
+from fishnet_mmdet.deploy.infer.outputs import output_name
+from fishnet_mmdet.deploy.infer.sources import AHEAD, read_ahead
+
+
+@pytest.fixture(scope='module')
+def predictor(tmp_path_factory):
+    checkpoint = tmp_path_factory.mktemp('weights') / 'seeded.pth'
+    return Predictor(CONFIG, infer_case.write_checkpoint(checkpoint, dataset_meta=dict(classes=CLASSES)), 'cpu')
+
+
+def save(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), picture(seed))
+    return path
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def names(found):
+    return [found.name(path) for path in found.kinds]
+
+
+class TestFindInputs:
+    def tree(self, root):
+        for name in ('b/1.jpg', 'a/2.PNG', 'a/deep/er/1.jpg', '.hidden/1.jpg', 'a/.hidden.jpg'):
+            save(root / name)
+        (root / 'a' / 'Thumbs.db').touch()
+        return root
+
+    def test_folders_with_all_folders_in_them(self, tmp_path):
+        found = find_inputs([self.tree(tmp_path)])
+        assert names(found) == ['a/2.PNG', 'a/deep/er/1.jpg', 'b/1.jpg'] and not found.passed_over
+
+    def test_names_of_several_inputs_begin_where_their_paths_differ(self, tmp_path):
+        self.tree(tmp_path)
+        assert names(find_inputs([tmp_path / 'b', tmp_path / 'a/deep'])) == ['b/1.jpg', 'a/deep/er/1.jpg']
+        assert names(find_inputs([tmp_path / 'b/1.jpg'])) == ['1.jpg']
+
+    def test_patterns(self, tmp_path):
+        self.tree(tmp_path)
+        assert names(find_inputs([f'{tmp_path}/*/1.jpg'])) == ['1.jpg']
+        assert names(find_inputs([f'{tmp_path}/**/*.jpg'])) == ['a/deep/er/1.jpg', 'b/1.jpg']
+        assert names(find_inputs([f'{tmp_path}/a/d*'])) == ['er/1.jpg']
+        with pytest.raises(UserError, match=r'\*\.tif: no file has such a name'):
+            find_inputs([f'{tmp_path}/*.tif'])
+
+    def test_a_file_whose_name_is_a_pattern(self, tmp_path):
+        assert names(find_inputs([save(tmp_path / 'x[1].jpg')])) == ['x[1].jpg']
+
+    def test_twice_is_once(self, tmp_path):
+        self.tree(tmp_path)
+        assert len(find_inputs([tmp_path, tmp_path / 'b', f'{tmp_path}/b/*.jpg']).kinds) == 3
+
+    def test_links_in_a_circle(self, tmp_path):
+        self.tree(tmp_path)
+        (tmp_path / 'a' / 'up').symlink_to(tmp_path)
+        (tmp_path / 'c').mkdir()
+        (tmp_path / 'c' / 'elsewhere').symlink_to(
+            save(tmp_path.parent / f'{tmp_path.name}-more' / 'x' / '1.jpg').parent
+        )
+        assert len(find_inputs([tmp_path]).kinds) == 4
+
+    def test_the_folder_of_the_results_is_left_out(self, tmp_path):
+        save(self.tree(tmp_path) / 'out' / 'pictures' / '1.jpg')
+        assert len(find_inputs([tmp_path]).kinds) == 4
+        assert len(find_inputs([tmp_path], tmp_path / 'out').kinds) == 3
+
+    def test_pictures_by_content_and_other_files(self, tmp_path):
+        save(tmp_path / '1.jpg').rename(tmp_path / 'no_ending')
+        (tmp_path / 'notes.txt').write_text('notes')
+        (tmp_path / 'clip.MP4').touch()
+        found = find_inputs([tmp_path])
+        assert found.kinds == {str(tmp_path / 'no_ending'): 'picture', str(tmp_path / 'clip.MP4'): 'video'}
+        assert found.passed_over == [(str(tmp_path / 'notes.txt'), 'neither a picture nor a video')]
+
+    @pytest.mark.parametrize(
+        'given, message',
+        [
+            ('missing.jpg', 'input not found: .*missing.jpg does not exist'),
+            ('empty', 'the folder holds no files'),
+            ('text', 'no picture and no video among 1 files; .*notes.txt: neither'),
+            ('https://example.org/1.jpg', 'addresses are not read'),
+            ('97', 'camera 97 cannot be opened by OpenCV'),
+        ],
+    )
+    def test_refusals(self, given, message, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path('empty').mkdir()
+        Path('text').mkdir()
+        Path('text/notes.txt').write_text('notes')
+        with pytest.raises(UserError, match=message):
+            find_inputs([given])
+
+    def test_a_file_that_is_called_as_a_number(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        save(tmp_path / '1.jpg').rename('97')
+        assert list(find_inputs(['97']).kinds.values()) == ['picture']
+
+
+class TestReadAhead:
+    def test_in_order_and_no_more_than_needed(self):
+        started = []
+
+        def slow(path):
+            started.append(path)
+            return {'path': path}
+
+        stream = read_ahead(slow, map(str, range(100)), batch=2)
+        assert next(stream) == ('0', {'path': '0'})
+        assert len(started) <= 2 + AHEAD + 1
+        assert [path for path, _ in stream] == [str(number) for number in range(1, 100)]
+
+    def test_other_errors_are_raised(self):
+        with pytest.raises(ZeroDivisionError):
+            list(read_ahead(lambda path: 1 / 0, ['x'], 1))
+
+
+class TestResults:
+    @pytest.fixture(scope='class')
+    def done(self, predictor, tmp_path_factory):
+        """Folders with pictures of the same names, broken files among them, and a video."""
+        root = tmp_path_factory.mktemp('run')
+        for seed, name in enumerate(('a/1.jpg', 'b/1.jpg', 'b/c/1.jpg', 'b/2.gif')):
+            save(root / 'in' / name.replace('.gif', '.png'), seed)
+        (root / 'in/b/2.png').rename(root / 'in/b/2.gif')
+        (root / 'in/a/cut.jpg').write_bytes((root / 'in/a/1.jpg').read_bytes()[:-60])
+        (root / 'in/a/page.jpg').write_text('<html>not found</html>')
+        (root / 'in/a/notes.txt').write_text('notes')
+        (root / 'in/a/bad.avi').write_bytes(b'not a video')
+        write_video(root / 'in/clip.avi', [picture(seed) for seed in range(5)], code='MJPG')
+        outcome = predict_files(predictor, find_inputs([root / 'in']), root / 'out', batch=2, threshold=0.0)
+        return root, outcome
+
+    def test_every_image_has_an_id(self, done):
+        root, outcome = done
+        images = read(root / 'out/images.json')['images']
+        files = ['a/1.jpg', 'b/1.jpg', 'b/2.gif', 'b/c/1.jpg']
+        frames = [('clip.avi', number) for number in range(5)]
+        assert [(image['file_name'], image.get('frame')) for image in images] == [(f, None) for f in files] + frames
+        assert [image['id'] for image in images] == list(range(1, 10))
+        assert all((image['width'], image['height']) == (120, 96) for image in images)
+        assert outcome.images == 9 and not outcome.is_stopped
+
+    def test_rows_hold_what_the_predictor_gives(self, done, predictor):
+        root, outcome = done
+        rows = read(root / 'out/results.json')
+        assert len(rows) == outcome.objects > 9
+        found = predictor.predict_loaded([predictor.read(root / f'in/{name}/1.jpg') for name in 'ab'])
+        for key, one in enumerate(found, start=1):
+            mine = [row for row in rows if row['image_id'] == key]
+            boxes = np.array([row['bbox'] for row in mine])
+            boxes[:, 2:] += boxes[:, :2]
+            np.testing.assert_allclose(boxes, one.boxes, rtol=1e-5)
+            assert [row['score'] for row in mine] == one.scores.tolist()
+            assert [row['category_id'] for row in mine] == (one.labels + 1).tolist()
+            masks = [coco_mask.decode(row['segmentation']).astype(bool) for row in mine]
+            assert np.array_equal(np.array(masks), one.masks)
+
+    def test_pycocotools_loads_both_files(self, done):
+        root, outcome = done
+        loaded = COCO(str(root / 'out/images.json')).loadRes(str(root / 'out/results.json'))
+        assert len(loaded.anns) == outcome.objects
+        assert [category['name'] for category in loaded.dataset['categories']] == list(CLASSES)
+
+    def test_what_was_passed_over_is_named(self, done):
+        root, outcome = done
+        reasons = dict(outcome.passed_over)
+        assert set(reasons) == {'a/cut.jpg', 'a/page.jpg', 'a/notes.txt', 'a/bad.avi'}
+        assert 'truncated' in reasons['a/cut.jpg'] and 'begins with' in reasons['a/page.jpg']
+        assert str(root) not in reasons['a/cut.jpg']
+        written = {entry['file_name']: entry['reason'] for entry in read(root / 'out/images.json')['passed_over']}
+        assert written == reasons
+
+    def test_pictures_lie_in_the_folders_of_their_files(self, done):
+        root, _ = done
+        files = [path.relative_to(root / 'out/pictures').as_posix() for path in (root / 'out/pictures').rglob('*.*')]
+        assert sorted(files) == ['a/1.jpg', 'b/1.jpg', 'b/2.gif.png', 'b/c/1.jpg', 'clip.avi.mp4']
+        drawn, plain = cv2.imread(str(root / 'out/pictures/b/2.gif.png')), picture(3)
+        assert drawn.shape == plain.shape and not np.array_equal(drawn, plain)
+
+    def test_frames_are_those_of_the_video(self, done, predictor):
+        root, _ = done
+        source, drawn = frames_of(root / 'in/clip.avi'), frames_of(root / 'out/pictures/clip.avi.mp4')
+        assert len(drawn.frames) == len(source.frames) == 5 and drawn.fps == source.fps == 5
+        rows = [row for row in read(root / 'out/results.json') if row['image_id'] == 8]
+        (last,) = [found for n, found in enumerate(predictor.predict(source.frames, batch=2)) if n == 3]
+        assert [row['score'] for row in rows] == last.scores.tolist()
+        # The video is compressed. It shows the drawn frame rather than the plain one.
+        expected = draw(source.frames[3], last).astype(float)
+        plain = source.frames[3].astype(float)
+        assert np.abs(drawn.frames[3] - expected).mean() < np.abs(drawn.frames[3] - plain).mean() / 3
+
+    def test_no_hidden_file_is_left(self, done):
+        root, _ = done
+        assert not [path for path in (root / 'out').rglob('.*')]
+
+
+class TestRuns:
+    def test_without_pictures(self, predictor, tmp_path):
+        predict_files(predictor, find_inputs([save(tmp_path / 'in/1.jpg')]), tmp_path / 'out', pictures=False)
+        assert sorted(os.listdir(tmp_path / 'out')) == ['images.json', 'results.json']
+
+    def test_the_threshold_is_for_the_pictures_only(self, predictor, tmp_path):
+        found = find_inputs([save(tmp_path / 'in/1.png')])
+        outcome = predict_files(predictor, found, tmp_path / 'out', threshold=1.0)
+        assert outcome.objects == len(predictor.predict(picture()))
+        assert np.array_equal(cv2.imread(str(tmp_path / 'out/pictures/1.png')), picture())
+
+    def test_nothing_is_overwritten_unless_asked(self, predictor, tmp_path):
+        found = find_inputs([save(tmp_path / 'in/1.jpg')])
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out/results.json').write_text('mine')
+        with pytest.raises(UserError, match='holds results.json already: name another folder, or add --overwrite'):
+            predict_files(predictor, found, tmp_path / 'out')
+        assert (tmp_path / 'out/results.json').read_text() == 'mine'
+        predict_files(predictor, found, tmp_path / 'out', overwrite=True)
+        assert len(read(tmp_path / 'out/results.json')) > 1
+
+    def test_a_folder_that_is_a_file(self, predictor, tmp_path):
+        file = save(tmp_path / '1.jpg')
+        with pytest.raises(UserError, match='is not a folder that you may write to'):
+            predict_files(predictor, find_inputs([file]), file)
+
+    def test_if_nothing_can_be_read_there_are_no_results(self, predictor, tmp_path, capsys):
+        (tmp_path / 'x.jpg').write_text('text')
+        with pytest.raises(UserError, match='none of the inputs could be read: 1 passed over'):
+            predict_files(predictor, find_inputs([tmp_path]), tmp_path / 'out')
+        assert 'passed over: x.jpg: begins with' in capsys.readouterr().err
+        assert not list((tmp_path / 'out').iterdir())
+
+    def test_a_video_that_ends_early_is_named(self, predictor, tmp_path):
+        whole = write_video(tmp_path / 'whole.avi', [picture(seed) for seed in range(40)], code='MJPG')
+        (tmp_path / 'cut.avi').write_bytes(whole.read_bytes()[: whole.stat().st_size // 3])
+        outcome = predict_files(predictor, find_inputs([tmp_path / 'cut.avi']), tmp_path / 'out', pictures=False)
+        ((name, reason),) = outcome.passed_over
+        assert name == 'cut.avi' and f'ends after {outcome.images} of 40 frames' in reason and 5 < outcome.images < 20
+
+    def test_a_camera(self, predictor, tmp_path, monkeypatch):
+        """A file in place of the device, which no test machine has."""
+        clip, opened = write_video(tmp_path / 'clip.mp4', [picture(seed) for seed in range(3)]), cv2.VideoCapture
+        monkeypatch.setattr(cv2, 'VideoCapture', lambda source: opened(str(clip) if source == 0 else source))
+        outcome = predict_files(predictor, find_inputs(['0']), tmp_path / 'out')
+        images = read(tmp_path / 'out/images.json')['images']
+        assert [(image['file_name'], image['frame']) for image in images] == [('camera0', n) for n in range(3)]
+        assert len(frames_of(tmp_path / 'out/pictures/camera0.mp4').frames) == 3 and not outcome.passed_over
+
+    def test_after_ctrl_c_the_files_hold_what_was_done(self, predictor, tmp_path, monkeypatch):
+        for seed in range(6):
+            save(tmp_path / f'in/{seed}.jpg', seed)
+        predict, batches = predictor.predict_loaded, []
+
+        def interrupted(loaded):
+            batches.append(len(loaded))
+            if len(batches) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return predict(loaded)
+
+        before = signal.getsignal(signal.SIGINT)
+        monkeypatch.setattr(predictor, 'predict_loaded', interrupted)
+        outcome = predict_files(predictor, find_inputs([tmp_path / 'in']), tmp_path / 'out', batch=2)
+        assert outcome.is_stopped and outcome.images == 4 and signal.getsignal(signal.SIGINT) is before
+        assert len(read(tmp_path / 'out/images.json')['images']) == 4
+        assert {row['image_id'] for row in read(tmp_path / 'out/results.json')} == {1, 2, 3, 4}
+
+    def test_an_error_leaves_no_half_written_file(self, predictor, tmp_path, monkeypatch):
+        write_video(tmp_path / 'clip.mp4', [picture(seed) for seed in range(4)])
+        predict = predictor.predict_loaded
+        monkeypatch.setattr(
+            predictor, 'predict_loaded', lambda loaded: calls.append(1) or predict(loaded) if not calls else 1 / 0
+        )
+        calls = []
+        with pytest.raises(ZeroDivisionError):
+            predict_files(predictor, find_inputs([tmp_path / 'clip.mp4']), tmp_path / 'out')
+        assert not [path for path in (tmp_path / 'out').rglob('*') if path.is_file()]
+
+    def test_a_full_disk_is_one_line(self, predictor, tmp_path, monkeypatch):
+        def full(*arguments):
+            raise OSError(28, 'No space left on device')
+
+        monkeypatch.setattr('fishnet_mmdet.deploy.infer.run.write_picture', full)
+        with pytest.raises(UserError, match='No space left on device'):
+            predict_files(predictor, find_inputs([save(tmp_path / '1.jpg')]), tmp_path / 'out')
+
+    @pytest.mark.parametrize('value, message', [(9, 'gives the label 9'), (0, 'not finite')])
+    def test_numbers_that_no_result_can_hold(self, value, message, predictor, tmp_path, monkeypatch):
+        found = Prediction(
+            np.zeros((1, 4), np.float32),
+            np.array([1.0 if value else np.nan], np.float32),
+            np.array([value]),
+            ('x',),
+            None,
+            96,
+            120,
+        )
+        monkeypatch.setattr(predictor, 'predict_loaded', lambda loaded: [found])
+        with pytest.raises(UserError, match=message):
+            predict_files(predictor, find_inputs([save(tmp_path / '1.jpg')]), tmp_path / 'out')
+
+    def test_a_batch_of_nothing(self, predictor, tmp_path):
+        with pytest.raises(UserError, match='batch = 0 must be at least 1'):
+            predict_files(predictor, find_inputs([save(tmp_path / '1.jpg')]), tmp_path / 'out', batch=0)
+
+
+class TestAnnotatedIds:
+    def ids(self, folder, images, categories=((3, 'a'), (1, 'b')), annotations=()):
+        path = folder / 'instances.json'
+        data = dict(
+            images=[dict(id=key, file_name=name) for key, name in images],
+            categories=[dict(id=key, name=name) for key, name in categories],
+            annotations=[dict(category_id=key) for key in annotations],
+        )
+        path.write_text(json.dumps(data))
+        return AnnotatedIds(path)
+
+    def test_images_are_found_by_the_longest_end_of_their_paths(self, tmp_path):
+        ids = self.ids(tmp_path, [(7, '1.jpg'), (8, 'a/1.jpg'), ('x', 'b/./2.jpg')])
+        assert [ids.image_id(path) for path in ('/in/a/1.jpg', '/in/b/1.jpg', '/in/b/2.jpg')] == [8, 7, 'x']
+        assert ids.problem('/in/3.jpg') == f'not among the images of the annotation file {tmp_path}/instances.json'
+
+    def test_an_entry_is_taken_once(self, tmp_path):
+        ids = self.ids(tmp_path, [(7, '1.jpg'), (8, '2.jpg')])
+        assert ids.problem('/in/a/1.jpg') is None
+        assert 'another input was taken' in ids.problem('/in/b/1.jpg') and ids.unused() == 1
+
+    def test_categories_by_name(self, tmp_path):
+        ids = self.ids(tmp_path, [(7, '1.jpg')])
+        assert ids.category_ids(['b', 'a']) == [1, 3]
+        with pytest.raises(UserError, match="has no category 'c'; it has 'a', 'b'"):
+            ids.category_ids(['a', 'c'])
+
+    def test_of_two_categories_with_one_name_the_used_one_counts(self, tmp_path):
+        categories = [(0, 'a'), (1, 'a'), (2, 'b')]
+        assert self.ids(tmp_path, [(7, '1.jpg')], categories, [1, 2]).category_ids(['a', 'b']) == [1, 2]
+        assert self.ids(tmp_path, [(7, '1.jpg')], categories, [0, 2]).category_ids(['a', 'b']) == [0, 2]
+
+    @pytest.mark.parametrize(
+        'images, message',
+        [
+            ([(7, '1.jpg'), (8, './1.jpg')], 'two images have the file name 1.jpg'),
+            ([(7, '')], r'images\[0\] file_name'),
+        ],
+    )
+    def test_files_that_cannot_be_used(self, images, message, tmp_path):
+        with pytest.raises(UserError, match=message):
+            self.ids(tmp_path, images)
+
+
+class TestDrawing:
+    def prediction(self, count=2, masks=True):
+        boxes = np.array([[10, 30, 40, 60], [50, 40, 90, 80]], np.float32)[:count]
+        filled = np.zeros((count, 96, 120), bool)
+        for mask, (left, top, right, bottom) in zip(filled, boxes.astype(int), strict=True):
+            mask[top:bottom, left:right] = True
+        labels, scores = np.arange(count), np.linspace(0.9, 0.8, count, dtype=np.float32)
+        return Prediction(boxes, scores, labels, ('größe', '鱼')[:count], filled if masks else None, 96, 120)
+
+    def test_masks_boxes_and_labels(self):
+        plain = np.full((96, 120, 3), 40, np.uint8)
+        drawn = draw(plain, self.prediction())
+        assert (plain == 40).all() and (drawn[90:, 100:] == 40).all()
+        for (left, top, right, bottom), key in zip(self.prediction().boxes.astype(int), (0, 1), strict=True):
+            assert drawn[bottom, (left + right) // 2].tolist() == list(color_of(key))
+            inside = drawn[(top + bottom) // 2, (left + right) // 2]
+            np.testing.assert_allclose(inside, 40 * 0.55 + np.array(color_of(key)) * 0.45, atol=1)
+            # The label above the box.
+            assert (drawn[top - 8 : top - 2, left + 2 : left + 20] != 40).any()
+
+    def test_without_masks_and_outside_the_picture(self):
+        found = self.prediction(masks=False)
+        found.boxes[0] = [-1e9, -50, 1e9, np.nan]
+        assert draw(np.zeros((96, 120, 3), np.uint8), found).any()
+
+    def test_objects_of_a_single_class_have_their_own_colors(self):
+        found = self.prediction()
+        found.labels[:] = 0
+        plain = np.zeros((96, 120, 3), np.uint8)
+        by_class, by_object = draw(plain, found), draw(plain, found, by_object=True)
+        assert by_class[60, 25].tolist() == by_class[80, 70].tolist()
+        assert by_object[60, 25].tolist() != by_object[80, 70].tolist()
+
+    @pytest.mark.parametrize(
+        'image, expected',
+        [
+            (np.full((4, 6), 9, np.uint8), 9),
+            (np.full((4, 6, 1), 9, np.uint8), 9),
+            (np.full((4, 6, 5), 9, np.uint8), 9),
+            (np.full((4, 6, 3), 9 * 257, np.uint16), 9),
+            (np.full((4, 6, 3), 300.0, np.float32), 255),
+        ],
+    )
+    def test_images_of_any_kind(self, image, expected):
+        drawn = as_picture(image)
+        assert drawn.shape == (4, 6, 3) and drawn.dtype == np.uint8 and (drawn == expected).all()
+
+
+def test_names_never_collide(tmp_path):
+    for name in ('x.gif', 'x.gif.png'):
+        (tmp_path / name).touch()
+    source = str(tmp_path / 'x.gif')
+    assert output_name(source, 'a/x.gif', ('.png',), '.png') == 'a/x.gif_.png'
+    assert output_name(f'{source}.png', 'a/x.gif.png', ('.png',), '.png') == 'a/x.gif.png'
+
+
+def test_a_prediction_is_the_same_from_a_file_and_its_array(predictor, tmp_path):
+    file = save(tmp_path / '1.png')
+    assert same(predictor.predict(file), predictor.predict(cv2.imread(str(file))))
