@@ -1,4 +1,4 @@
-"""The alternatives that the paper measured, and FishNeXt: each option changes the network, and only as it says."""
+"""The alternatives that the paper measured, norms at the levels, and FishNeXt: each option changes the network, and only as it says."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from fishnet_mmdet.network.arch import CHOICES, resolve_arch
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
 
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-DEFAULT = {'stem': 'conv3x3', 'down': 'max2', 'up': 'nearest', 'dilation': 'body', 'attention': 'se'}
+DEFAULT = {'stem': 'conv3x3', 'down': 'max2', 'up': 'nearest', 'dilation': 'body', 'attention': 'se', 'levels': 'sum'}
 OPTIONS = [(field, value) for field, values in CHOICES.items() for value in values if value != DEFAULT[field]]
 OPTIONS += [('group_width', 1), ('stem_stride', 2), ('stem_stride', 1)]
 
