@@ -130,7 +130,7 @@ class RecordLosses(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping | None = None
     ) -> None:
         """Keeps the loss."""
-        self.losses.append(float(outputs['loss']))
+        self.losses.append(float(outputs['loss'].detach()))
 
 
 def config(cell: Cell, data: Path, work_dir: Path) -> Config:

@@ -1,4 +1,4 @@
-"""The alternatives that the paper measured, norms at the levels, and FishNeXt: each option changes the network, and only as it says."""
+"""The alternatives of the paper, FishNeXt, norms at the levels: each option changes the network, only as it says."""
 
 from dataclasses import replace
 
