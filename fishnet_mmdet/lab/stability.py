@@ -59,7 +59,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     'fishnet150': _fishnet(),
     'fishnet150-neck-bn': _fishnet(BN),
     'fishnet150-levels': _fishnet(levels='norm_relu'),
-    'fishnet150-levels-neck-bn': _fishnet(BN, levels='norm_relu'),
 }
 """Backbone and neck by name."""
 
