@@ -172,3 +172,10 @@ def test_norms_reach_all_five_parts(norm):
         assert norms and all(isinstance(m, kinds[norm['type']]) for m in norms)
         if 'eps' in norm:
             assert {m.eps for m in norms} == {1e-3}
+
+
+def test_levels_have_a_norm_each_and_are_not_negative():
+    net = FishNet(replace(NARROW, levels='norm_relu'), out_indices=(1, 3)).train()
+    assert [norm.num_features for norm in net.levels] == list(net.out_channels)
+    assert all((level >= 0).all() for level in net(IMAGE))
+    assert not [key for key in FishNet(NARROW).state_dict() if key.startswith('levels')]

@@ -9,13 +9,11 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from fishnet_mmdet.network.arch import name_of
 from fishnet_mmdet.network.fishnet import FishNet
 
 SCRATCH_NORM = (
-    'FishNet has random weights, and there is no norm behind its last sums, neither in {backbone} nor in {neck}. Its '
-    'first gradients are then about ten times those of a ResNet, and training may diverge. Set '
-    "{backbone}.{key}, or {neck}.norm_cfg=dict(type='BN')"
+    'FishNet has random weights, and {neck} has no norm: the first gradients are several times those of a ResNet, and '
+    "training may diverge where that of a ResNet does not. Set {neck}.norm_cfg=dict(type='BN')"
 )
 
 
@@ -34,16 +32,15 @@ class ScratchNormGuard(Hook):
 
 
 def scratch_warnings(model: nn.Module) -> Iterator[str]:
-    """Yields one line for each FishNet with random weights in front of a neck without norms; names the keys to set."""
+    """Yields one line for each FishNet with random weights in front of a neck without norms; names the key to set."""
     for path, part in model.named_modules():
         backbone, neck = getattr(part, 'backbone', None), getattr(part, 'neck', None)
         if not isinstance(backbone, FishNet) or not isinstance(neck, nn.Module):
             continue
-        if backbone.arch.levels == 'sum' and not any(map(is_norm, neck.modules())) and _is_random(backbone):
-            where = '.'.join(filter(None, ('model', path)))
-            name = name_of(backbone.arch)
-            key = f"arch=dict(base={name!r}, levels='norm_relu')" if name else "arch.levels='norm_relu'"
-            yield SCRATCH_NORM.format(neck=f'{where}.neck', backbone=f'{where}.backbone', key=key)
+        # A global pooling has nothing to normalise.
+        has_weights = any(True for _ in neck.parameters())
+        if has_weights and not any(map(is_norm, neck.modules())) and _is_random(backbone):
+            yield SCRATCH_NORM.format(neck='.'.join(filter(None, ('model', path, 'neck'))))
 
 
 def _is_random(backbone: FishNet) -> bool:
