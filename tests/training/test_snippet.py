@@ -24,9 +24,9 @@ MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 README = (REPO / 'README.md').read_text()
 SECTION = README.partition('## Use it in any MMDetection config')[2].partition('\n## ')[0]
 (PRETRAINED,) = re.findall(r'```python\n(.*?)```', SECTION, flags=re.DOTALL)
-BACKBONE, NECK = re.findall(r'`((?:backbone|neck)=dict\(.*?\))`', SECTION)
-# The first lines, with another model.
-SCRATCH = f'{PRETRAINED.partition("model = ")[0]}model = dict({BACKBONE}, {NECK})\n'
+FIRST, LAST, NECK = re.search(r'from `(\w+)` to `(\w+)`, and add `(.*)` to the neck', SECTION).groups()
+SCRATCH = re.sub(rf' *{FIRST}=.*\n *{LAST}=.*?\n', '', PRETRAINED, flags=re.DOTALL)
+SCRATCH = re.sub(r'(neck=dict\(.*)\),\n', rf'\1, {NECK}),\n', SCRATCH)
 SNIPPETS = dict(pretrained=PRETRAINED, scratch=SCRATCH)
 
 SMALL = """
