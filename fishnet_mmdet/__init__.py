@@ -29,7 +29,9 @@ try:
     from fishnet_mmdet.training.guards.fixed_norm import FixedNormGuard
     from fishnet_mmdet.training.guards.lost_rank import LostRankGuard
     from fishnet_mmdet.training.guards.non_finite import NonFiniteGuard
+    from fishnet_mmdet.training.guards.scratch_norm import ScratchNormGuard
     from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop, SeededBatches
+    from fishnet_mmdet.training.safety import SafetyHooks
     from fishnet_mmdet.weights.initializer import FishNetPretrained
 
     if find_spec('mmdet'):
@@ -68,6 +70,8 @@ __all__ = [
     'PlainCheckpoints',
     'ResumableEpochLoop',
     'ResumableIterLoop',
+    'SafetyHooks',
+    'ScratchNormGuard',
     'SeededBatches',
     'TinyImageNet',
     'UserError',

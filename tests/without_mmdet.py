@@ -13,7 +13,11 @@ sys.modules['mmdet'] = None
 if __name__ == '__main__':
     for command in json.loads(sys.argv[1]):
         sys.argv = command
-        runpy.run_path(command[0], run_name='__main__')
+        try:
+            runpy.run_path(command[0], run_name='__main__')
+        except SystemExit as end:
+            if end.code:
+                raise
     imported = [name for name, module in sys.modules.items() if name.split('.')[0] == 'mmdet' and module]
     if imported:
         sys.exit(f'imported all the same: {imported}')

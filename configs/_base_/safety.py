@@ -6,20 +6,8 @@ package. The base configs of this folder therefore set these two keys, from the 
 
 custom_imports = dict(imports=['fishnet_mmdet'], allow_failed_imports=False)
 
-custom_hooks = [
-    dict(type='FixedNormGuard'),
-    dict(type='NonFiniteGuard'),
-    dict(type='ClassCountGuard'),
-    dict(type='LostRankGuard'),
-    dict(type='PlainCheckpoints'),
-    # Without it, each rank would validate with its own BN statistics.
-    dict(type='SyncBuffersHook'),
-    # Each report writes its table where its figures are measured, and does nothing elsewhere.
-    dict(type='APReport'),
-    dict(type='AccuracyReport'),
-    dict(type='MIoUReport'),
-    dict(type='PQReport'),
-]
+# All guards, plain checkpoints and reports: docs/guards.md.
+custom_hooks = [dict(type='SafetyHooks')]
 durable_checkpoints = dict(type='DurableCheckpoints', max_keep_ckpts=2)
 # Seconds. While rank 0 computes the figures, the other ranks wait in a collective. LostRankGuard, not this timeout,
 # notices a rank that has died, and does so within a minute.

@@ -30,6 +30,7 @@ COMMANDS = {
     'doctor': 'check whether this machine is ready to train',
     'benchmark': 'time FishNet and its peers',
     'compare': 'train one detector on several backbones',
+    'stability': 'measure whether training from scratch diverges',
     'paper-tables': "print the paper's tables, with your own runs",
     'draw': 'draw an architecture as a fish',
     'gradients': "check the paper's claim about gradients",

@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     'up': ('nearest', 'bilinear'),
     'dilation': ('body', 'none', 'body_head'),
     'attention': ('se', 'none'),
+    'levels': ('sum', 'norm_relu'),
 }
 """The values of each named choice of an architecture; the first one is the released network's."""
 
@@ -50,6 +51,8 @@ class FishNetArch(Rows):
         dilation: Which 3x3 convolutions are dilated: 'none', those of the 'body' (1, 2, 4 going up), or of 'body_head'
             (in the head 4, 2, 1 going down).
         attention: Channel attention of the bridge: 'se' (squeeze and excitation) or 'none'.
+        levels: What a neck gets: 'sum', the head's features as they are, or 'norm_relu', each behind a norm and a ReLU
+            of its own, for training from random weights.
         group_width: 0, or for FishNeXt (paper 4.2) the width of a group at 1/4. Bottlenecks are then half as wide
             inside, not a quarter, and their 3x3 convolutions grouped; a group is twice as wide at each coarser level.
 
@@ -72,6 +75,7 @@ class FishNetArch(Rows):
     up: str = 'nearest'
     dilation: str = 'body'
     attention: str = 'se'
+    levels: str = 'sum'
     group_width: int = 0
 
     def __post_init__(self) -> None:

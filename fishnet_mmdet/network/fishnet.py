@@ -13,10 +13,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import FishNetArch, resolve_arch
-from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
+from fishnet_mmdet.network.blocks import Bottleneck, PreActConv, build_norm
 from fishnet_mmdet.network.ops.memory_format import OutOfChannelsLast, memory_format_of
 from fishnet_mmdet.network.rows import StageRow
-from fishnet_mmdet.network.stages import Body, BodyStage, Bridge, ConvNormReLU, Head, HeadStage, Stem, Tail, TailStage
+from fishnet_mmdet.network.stages import (
+    Body,
+    BodyStage,
+    Bridge,
+    ConvNormReLU,
+    Head,
+    HeadStage,
+    Levels,
+    Stem,
+    Tail,
+    TailStage,
+)
 
 SCRATCH_INIT = [
     dict(type='Kaiming', layer='Conv2d'),
@@ -105,6 +116,7 @@ class FishNet(BaseModule):
         self.bridge = Bridge(a.bridge_row, norm, a.attention)
         self.body = Body(BodyStage(row, norm, a.up) for row in a.body_rows)
         self.head = Head(HeadStage(row, norm, a.down) for row in a.head_rows)
+        self.levels = Levels(build_norm(norm, width) for width in self.out_channels if a.levels == 'norm_relu')
 
         self._recompute(with_cp)
         self._freeze()
@@ -164,7 +176,7 @@ class FishNet(BaseModule):
         body = self.body(self.bridge(deepest), tail)  # 512 @ 1/32, 768 @ 1/16, 512 @ 1/8, 320 @ 1/4
         levels = self.head(body)  # 320 @ 1/4, 832 @ 1/8, 1600 @ 1/16, 2112 @ 1/32
 
-        levels = [levels[i] for i in self.out_indices]
+        levels = self.levels([levels[i] for i in self.out_indices])
         if self.channels_last:
             levels = [OutOfChannelsLast.apply(x, memory_format) for x in levels]
         return tuple(levels)

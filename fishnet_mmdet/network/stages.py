@@ -232,3 +232,14 @@ class Head(nn.ModuleList):
             refined, x = stage(x, skip=skip)
             levels.append(refined)
         return [*levels, x]
+
+
+class Levels(nn.ModuleList):
+    """What a neck gets: the features of the head as they are, or with a norm and a ReLU behind each.
+
+    The features are sums of residual branches with no norm behind them, as in every pre-activation network.
+    """
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Each (N, width, H, W) -> (N, width, H, W)."""
+        return [norm_relu(norm, x) for norm, x in zip(self, features, strict=True)] if len(self) else features

@@ -45,6 +45,11 @@ def read_torch(path: Path, container: str, allow: Sequence[tuple[Any, str]] = ()
             content = torch.load(path, map_location='cpu', weights_only=True)
     # torch raises many kinds of errors for a damaged file, and one of them for a call that is not allowed.
     except Exception as error:
+        if not allow and 'mmengine.logging.history_buffer' in str(error):
+            raise WeightsError(
+                f'{path} was written by MMEngine without PlainCheckpoints and holds pickled objects: refused. '
+                f'`fishnet-mmdet plain-checkpoint {path} NEW.pth` writes its content in plain form and executes nothing'
+            ) from error
         if refused := REFUSED_GLOBAL.search(str(error)):
             raise WeightsError(
                 f'{path} holds more than weights: unpickling it would call {refused[1]}. Refused, nothing was '

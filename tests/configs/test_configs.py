@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet import ARCHS
+from fishnet_mmdet.training.safety import SAFETY_HOOKS
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
 METHODS = {'mask_rcnn': 'MaskRCNN', 'faster_rcnn': 'FasterRCNN'}
@@ -61,11 +62,13 @@ class TestHooks:
         cfg = load(name)
         family = dict(mmdet='detectors', mmpretrain='classifiers', mmseg='segmentors')[cfg.default_scope]
         default, custom = cfg.default_hooks.values(), cfg.custom_hooks
-        on = [hook.type for hook in [*default, *custom] if hook]
+        listed = [hook.type for hook in [*default, *custom] if hook]
+        assert 'SafetyHooks' in listed
+        on = [*(name for name in listed if name != 'SafetyHooks'), *SAFETY_HOOKS]
         assert len(on) == len(set(on))
         expected = {hook for hook, row in self.table().items() if row[family] != 'no'}
         assert expected <= set(on)
-        assert {hook.type for hook in custom} <= expected
+        assert {hook.type for hook in custom} - {'SafetyHooks'} <= expected
         assert cfg.train_cfg.type in ('ResumableEpochLoop', 'ResumableIterLoop')
         assert cfg.env_cfg.dist_cfg == dict(backend='nccl', timeout=3600)
 

@@ -1,4 +1,4 @@
-"""The alternatives that the paper measured, and FishNeXt: each option changes the network, and only as it says."""
+"""The alternatives of the paper, FishNeXt, norms at the levels: each option changes the network, only as it says."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from fishnet_mmdet.network.arch import CHOICES, resolve_arch
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
 
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-DEFAULT = {'stem': 'conv3x3', 'down': 'max2', 'up': 'nearest', 'dilation': 'body', 'attention': 'se'}
+DEFAULT = {'stem': 'conv3x3', 'down': 'max2', 'up': 'nearest', 'dilation': 'body', 'attention': 'se', 'levels': 'sum'}
 OPTIONS = [(field, value) for field, values in CHOICES.items() for value in values if value != DEFAULT[field]]
 OPTIONS += [('group_width', 1), ('stem_stride', 2), ('stem_stride', 1)]
 
@@ -172,3 +172,10 @@ def test_norms_reach_all_five_parts(norm):
         assert norms and all(isinstance(m, kinds[norm['type']]) for m in norms)
         if 'eps' in norm:
             assert {m.eps for m in norms} == {1e-3}
+
+
+def test_levels_have_a_norm_each_and_are_not_negative():
+    net = FishNet(replace(NARROW, levels='norm_relu'), out_indices=(1, 3)).train()
+    assert [norm.num_features for norm in net.levels] == list(net.out_channels)
+    assert all((level >= 0).all() for level in net(IMAGE))
+    assert not [key for key in FishNet(NARROW).state_dict() if key.startswith('levels')]

@@ -12,6 +12,7 @@ from run_logs import assert_same, log_of
 
 from fishnet_mmdet.training.checkpoints.legacy import convert
 from fishnet_mmdet.training.checkpoints.reader import read
+from fishnet_mmdet.weights import reading
 from fishnet_mmdet.weights.errors import WeightsError
 
 
@@ -50,11 +51,16 @@ def in_itself():
     return cycle
 
 
+@pytest.mark.parametrize('reader', [read, reading.read], ids=['a resume', 'a test'])
+def test_who_refuses_a_stock_checkpoint_names_the_command(tmp_path, reader):
+    torch.save(old_checkpoint(), tmp_path / 'old.pth')
+    with pytest.raises(WeightsError, match=f'`fishnet-mmdet plain-checkpoint {tmp_path / "old.pth"} NEW.pth`'):
+        reader(tmp_path / 'old.pth')
+
+
 class TestConvert:
     def test_says_the_same_plainly(self, tmp_path):
         torch.save(old_checkpoint(), tmp_path / 'old.pth')
-        with pytest.raises(WeightsError, match='fishnet-mmdet plain-checkpoint'):
-            read(tmp_path / 'old.pth')
         assert convert(tmp_path / 'old.pth', tmp_path / 'new.pth') == (1, 4, [])
         assert torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / 'new.pth') == []
         content, old = read(tmp_path / 'new.pth').content, old_checkpoint()

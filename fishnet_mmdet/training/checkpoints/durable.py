@@ -119,7 +119,7 @@ class DurableCheckpoints(SafeWritingHook):
         if not any(isinstance(hook, PlainCheckpoints) for hook in runner.hooks):
             raise CheckpointError(
                 'DurableCheckpoints would write pickled objects of MMEngine, which a resume cannot read safely: add '
-                "dict(type='PlainCheckpoints') to custom_hooks"
+                "dict(type='PlainCheckpoints') to custom_hooks, or safety=dict(type='SafetyHooks') to default_hooks"
             )
         super().before_train(runner)
         self._trains = True

@@ -11,7 +11,6 @@ from mmengine.runner import CheckpointLoader
 
 from fishnet_mmdet.training.checkpoints.position import Position, position_of
 from fishnet_mmdet.weights import containers, reading, torch_files
-from fishnet_mmdet.weights.errors import WeightsError
 
 SCHEME = 'fishnet-run://'
 """Prefix of a path; MMEngine loads such an address through `load_from_run`."""
@@ -45,7 +44,7 @@ def read(path: Path | str) -> RunCheckpoint:
             containers.
     """
     path = Path(path)
-    content = _read_content(path)
+    content = reading.read_checkpoint(path)
     position = position_of(content, path)
     drop_code(content)
     return RunCheckpoint(path, position, content)
@@ -64,7 +63,7 @@ def peek(path: Path) -> Position:
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     except Exception:
         # The reader names the cause better than torch does.
-        content = _read_content(path)
+        content = reading.read_checkpoint(path)
     return position_of(content if isinstance(content, Mapping) else {}, path)
 
 
@@ -73,18 +72,6 @@ def drop_code(content: Mapping[str, Any]) -> None:
     meta = content.get('meta')
     if isinstance(meta, MutableMapping):
         meta.pop(CODE, None)
-
-
-def _read_content(path: Path) -> dict[str, Any]:
-    try:
-        return reading.read_checkpoint(path)
-    except WeightsError as error:
-        if 'HistoryBuffer' in str(error):
-            raise WeightsError(
-                f'{path} was written by MMEngine without PlainCheckpoints and holds pickled objects: refused. '
-                f'`fishnet-mmdet plain-checkpoint {path} NEW.pth` writes its content in plain form and executes nothing'
-            ) from error
-        raise
 
 
 _handed_over: dict[str, dict[str, Any]] = {}

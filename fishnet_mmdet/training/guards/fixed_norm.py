@@ -16,7 +16,7 @@ FIXED_NORM = (
     "model.backbone.init_cfg=dict(type='Pretrained', checkpoint='FILE') with a file whose keys fit, or load_from. "
     'Or train from scratch with live BN: norm_cfg.requires_grad=True, norm_eval=False and frozen_stages=-1 in '
     'model.backbone, as configs/mask_rcnn_fishnet150_fpn_scratch.py does. To '
-    'train all the same, remove FixedNormGuard from custom_hooks.'
+    "train all the same, switch the guard off: dict(type='SafetyHooks', without=['FixedNormGuard'])."
 )
 
 

@@ -1,0 +1,49 @@
+"""Warns of a FishNet with random weights in front of a neck without norms."""
+
+from collections.abc import Iterator
+
+from mmcv.cnn import is_norm
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from fishnet_mmdet.network.fishnet import FishNet
+
+SCRATCH_NORM = (
+    'FishNet has random weights, and {neck} has no norm: the first gradients are several times those of a ResNet, and '
+    "training may diverge where that of a ResNet does not. Set {neck}.norm_cfg=dict(type='BN')"
+)
+
+
+@HOOKS.register_module()
+class ScratchNormGuard(Hook):
+    """Warns, before the first iteration, if a FishNet with random weights feeds a neck in which there is no norm.
+
+    It looks at the values of the norms, not at how they were loaded: weights that were loaded by any way pass.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Looks at every FishNet of the model, after the weights were loaded."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for message in scratch_warnings(model):
+            runner.logger.warning(message)
+
+
+def scratch_warnings(model: nn.Module) -> Iterator[str]:
+    """Yields one line for each FishNet with random weights in front of a neck without norms; names the key to set."""
+    for path, part in model.named_modules():
+        backbone, neck = getattr(part, 'backbone', None), getattr(part, 'neck', None)
+        if not isinstance(backbone, FishNet) or not isinstance(neck, nn.Module):
+            continue
+        # A global pooling has nothing to normalise.
+        has_weights = any(True for _ in neck.parameters())
+        if has_weights and not any(map(is_norm, neck.modules())) and _is_random(backbone):
+            yield SCRATCH_NORM.format(neck='.'.join(filter(None, ('model', path, 'neck'))))
+
+
+def _is_random(backbone: FishNet) -> bool:
+    """Whether every norm still has the scale 1 and the shift 0 that it starts with."""
+    norms = [layer for layer in backbone.modules() if is_norm(layer) and layer.weight is not None]
+    return all(bool((layer.weight == 1).all()) and not layer.bias.any() for layer in norms)
