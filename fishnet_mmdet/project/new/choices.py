@@ -126,7 +126,7 @@ def choose_schedule(images: int, batch: int, machine: Machine) -> tuple[Schedule
         # The paper's recipe: after 20 and 28 of 32 epochs.
         milestones=(round(epochs * 20 / 32), round(epochs * 28 / 32)),
         val_interval=max(1, epochs // 6),
-        log_interval=max(1, min(50 if machine.gpu else 5, per_epoch // 4)),
+        log_interval=max(1, min(50 if machine.gpu else 2, per_epoch // 4)),
     )
     reason = f'{images:,} images with objects, {per_epoch:,} iterations per epoch, {total:,} in all'
     return schedule, Choice('schedule', f'{epochs} epochs, warm-up {schedule.warm_up} iterations', reason)
@@ -140,6 +140,15 @@ def choose_rate(batch: int, from_scratch: bool) -> tuple[float, Choice]:
         return rate, Choice('optimizer', f'AdamW, lr {rate}', f'from random weights; 3e-4 at 8 images, here {batch}')
     rate = _round(0.02 * batch / 16)
     return rate, Choice('optimizer', f'SGD, lr {rate}', f"the paper's 0.02 at 16 images, here {batch}")
+
+
+def choose_samples(machine: Machine) -> tuple[int, Choice]:
+    """Boxes of each image on which the heads are trained; on a CPU, the heads would take most of the time."""
+    if machine.gpu:
+        return 512, Choice('samples', '512 per image', "MMDetection's")
+    return 128, Choice(
+        'samples', '128 per image', "on a CPU, the heads would take most of the time; MMDetection's: 512"
+    )
 
 
 def _round(rate: float) -> float:

@@ -82,5 +82,8 @@ def _has_mask(entry: Mapping) -> bool:
         points = mask[0][:8]
         x, y, width, height = entry['bbox']
         corners = {(a, b) for a in (x, x + width) for b in (y, y + height)}
-        return any(min(abs(px - a) + abs(py - b) for a, b in corners) > 1 for px, py in zip(*[iter(points)] * 2))
+        return any(
+            min(abs(px - a) + abs(py - b) for a, b in corners) > 1
+            for px, py in zip(points[::2], points[1::2], strict=True)
+        )
     return bool(mask)

@@ -149,23 +149,26 @@ def _plan(
     picture, picture_choice = choices.choose_picture(facts)
     anchors, anchors_choice = choices.choose_anchors(facts, picture)
     batch, batch_choice = choices.choose_batch(facts, picture, machine)
+    samples, samples_choice = choices.choose_samples(machine)
     schedule, schedule_choice = choices.choose_schedule(max(1, facts.with_objects), batch, machine)
     rate, rate_choice = choices.choose_rate(batch, weights is None)
     made = [
-        _detector(facts, masks),
-        _classes(facts),
-        Choice('weights', f'fishnet://{weights}', 'ImageNet, every BN fixed')
-        if weights
-        else Choice('weights', 'random', '--from-scratch: BN is trained, in the neck too'),
-        picture_choice, anchors_choice, batch_choice, schedule_choice, rate_choice,
+        _detector(facts, masks), _classes(facts), _start(weights),
+        picture_choice, anchors_choice, batch_choice, samples_choice, schedule_choice, rate_choice,
     ]  # fmt: skip
     plan = Plan(
         arch=arch, weights=weights, root=root, files=tuple((f.path, images) for f, images in splits),
         classes=facts.classes, counts=facts.counts, masks=masks, picture=picture, anchors=anchors, batch=batch,
-        workers=choices.choose_workers(machine), rate=rate, schedule=schedule,
+        samples=samples, workers=choices.choose_workers(machine), rate=rate, schedule=schedule,
         comments=tuple(str(choice) for choice in (*made[:1], *made[2:])),
     )  # fmt: skip
     return plan, made
+
+
+def _start(weights: str | None) -> Choice:
+    if weights:
+        return Choice('weights', f'fishnet://{weights}', 'of ImageNet; every BN is fixed')
+    return Choice('weights', 'random', '--from-scratch: BN is trained, and the neck has BN too')
 
 
 def _detector(facts: Facts, masks: bool) -> Choice:

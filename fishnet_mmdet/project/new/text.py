@@ -26,6 +26,7 @@ class Plan:
         picture: How images enter the network.
         anchors: Scale of the anchors.
         batch: Images in a batch.
+        samples: Boxes of each image on which the heads are trained.
         workers: Processes that load them.
         rate: Learning rate.
         schedule: Length and steps.
@@ -42,6 +43,7 @@ class Plan:
     picture: Picture
     anchors: int
     batch: int
+    samples: int
     workers: int
     rate: float
     schedule: Schedule
@@ -172,6 +174,7 @@ norm_cfg = dict(type='BN', requires_grad=True)
 """
         backbone, neck = '        norm_cfg=norm_cfg,\n', f'dict(in_channels={channels}, norm_cfg=norm_cfg)'
     anchors = f'\n    rpn_head=dict(anchor_generator=dict(scales=[{plan.anchors}])),' * (plan.anchors != 8)
+    samples = f'\n    train_cfg=dict(rcnn=dict(sampler=dict(num={plan.samples}))),' * (plan.samples != 512)
     mask = ', mask_head=dict(num_classes=len(classes))' * plan.masks
     return f"""\
 {norm}model = dict(
@@ -181,7 +184,7 @@ norm_cfg = dict(type='BN', requires_grad=True)
         arch='{plan.arch}',
 {backbone}    ),
     neck={neck},{anchors}
-    roi_head=dict(bbox_head=dict(num_classes=len(classes)){mask}),
+    roi_head=dict(bbox_head=dict(num_classes=len(classes)){mask}),{samples}
 )
 """
 
