@@ -21,10 +21,13 @@ SAMPLE = 50
 
 def folders_below(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yields each folder below a folder and itself, with the names of its files; hidden ones are left out."""
+    seen = set()
     for path, folders, names in os.walk(root, followlinks=True):
         # A link that leads back up would never end.
-        if len(Path(path).parts) - len(root.parts) > 8:
+        if (real := os.path.realpath(path)) in seen:
             folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         yield Path(path), sorted(name for name in names if not name.startswith('.'))
 
@@ -68,7 +71,7 @@ def role_of(path: Path, root: Path) -> str | None:
     return None
 
 
-def choose_files(root: Path, train: Path | None, val: Path | None) -> tuple[Path, Path | None]:
+def choose_files(root: Path, train: Path | str | None, val: Path | str | None) -> tuple[Path | None, Path | None]:
     """Chooses the annotation files.
 
     Args:
@@ -77,10 +80,11 @@ def choose_files(root: Path, train: Path | None, val: Path | None) -> tuple[Path
         val: The file to validate on, likewise.
 
     Returns:
-        The training file and the validation file; None for the latter if the training file has to be divided.
+        The training file and the validation file; None for the latter if the training
+        file has to be divided, for both if there is no file.
 
     Raises:
-        UserError: There is none, or more than one that it could be.
+        UserError: A file that is named does not exist, or there is more than one that it could be.
     """
     if val and not train:
         raise UserError(f'--val {val} needs --train FILE')
@@ -100,25 +104,26 @@ def choose_files(root: Path, train: Path | None, val: Path | None) -> tuple[Path
     )
 
 
-def named_file(path: Path, root: Path) -> Path:
+def named_file(path: Path | str, root: Path) -> Path:
     """A file that the user named, from the current folder or from the data folder.
 
     Raises:
         UserError: There is no such file.
     """
-    for candidate in (path, root / path):
+    for candidate in (Path(path), root / path):
         if candidate.is_file():
             return candidate
     raise UserError(f'{path}: no such file, neither here nor in {root}')
 
 
-def image_folder(root: Path, annotations: Path, names: Sequence[str]) -> Path:
+def image_folder(root: Path, annotations: Path, names: Sequence[str], split: str) -> Path:
     """Finds the folder that the file names of an annotation file start from.
 
     Args:
         root: The data folder.
         annotations: The annotation file.
         names: File names of its images.
+        split: 'train' or 'val'. Folders of both may hold files of the same names.
 
     Raises:
         UserError: No folder holds any of them.
@@ -126,7 +131,7 @@ def image_folder(root: Path, annotations: Path, names: Sequence[str]) -> Path:
     sample = names[:: max(1, len(names) // SAMPLE)]
     folders = dict.fromkeys([*(path for path, _ in folders_below(root)), annotations.parent])
     hits = {folder: sum((folder / name).is_file() for name in sample) for folder in folders}
-    role = role_of(annotations, root)
+    role = role_of(annotations, root) or split
 
     def rank(folder: Path) -> tuple:
         return hits[folder], role_of(folder, root) == role, folder == annotations.parent, -len(folder.parts)

@@ -43,8 +43,8 @@ def new_config(
     arch: str,
     out: Path | str,
     *,
-    train: Path | None = None,
-    val: Path | None = None,
+    train: Path | str | None = None,
+    val: Path | str | None = None,
     from_scratch: bool = False,
     overwrite: bool = False,
     machine: Machine | None = None,
@@ -99,7 +99,7 @@ def _weights(arch: str) -> str:
 
 
 def _splits(
-    root: Path, train: Path | None, val: Path | None, out: Path, overwrite: bool
+    root: Path, train: Path | str | None, val: Path | str | None, out: Path, overwrite: bool
 ) -> tuple[list[tuple[Facts, Path]], list[Choice]]:
     """The training and the validation data, each with its image folder, and notes on where they come from."""
     own = out.parent / f'{out.stem}_annotations'
@@ -109,13 +109,13 @@ def _splits(
         return _converted_splits(root, own, overwrite)
     if val_file is None:
         whole = facts_of(train_file)
-        images = image_folder(root, train_file, whole.names)
+        images = image_folder(root, train_file, whole.names, 'train')
         return _divided(train_file, images, own, overwrite, notes), notes
     splits = []
-    for name, path in (('training', train_file), ('validation', val_file)):
+    for name, path in (('train', train_file), ('val', val_file)):
         facts = facts_of(path)
-        splits.append((facts, image_folder(root, path, facts.names)))
-        notes.append(Choice(f'{name} data', f'{path}', f'{len(facts.names):,} images in {splits[-1][1]}'))
+        splits.append((facts, image_folder(root, path, facts.names, name)))
+        notes.append(Choice(name, f'{path}', f'{len(facts.names):,} images in {splits[-1][1]}'))
     return splits, notes
 
 
