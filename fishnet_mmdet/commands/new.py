@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--val', type=Path, metavar='FILE', help='COCO file to validate on (default: likewise)')
     parser.add_argument('--arch', default='fishnet99', help='architecture (default: %(default)s)')
     parser.add_argument('--from-scratch', action='store_true', help='start from random weights, not from ImageNet')
-    parser.add_argument('-o', '--out', type=Path, required=True, metavar='FILE', help='config file to write')
+    parser.add_argument('--out', '-o', type=Path, required=True, metavar='FILE', help='config file to write')
     parser.add_argument('--overwrite', action='store_true', help='replace the config and the files of its split')
 
 

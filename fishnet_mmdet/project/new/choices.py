@@ -75,14 +75,14 @@ def choose_picture(facts: Facts) -> tuple[Picture, Choice]:
     low, high = np.percentile(facts.sizes[:, 0], (5, 95))
     seen = f'the longer sides are {facts.sizes[:, 0].min():.0f} to {facts.sizes[:, 0].max():.0f} pixels'
     fits = facts.sizes[:, 0].max() <= 1.5 * LARGEST[0]
-    side = min(longer, LARGEST[1])
+    side = min(shorter, LARGEST[1])
     small = len(facts.sides) > 0 and float(np.percentile(facts.sides, 90)) < side / 4
     if fits and small and high > 1.5 * low:
         reason = f'{seen}, the objects are small beside a crop, so nothing has to be scaled'
         value = f'kept; training on random crops of {side} x {side}'
         return Picture(None, side, side * side, 1.0), Choice('image size', value, reason)
     shrink = min(1.0, LARGEST[0] / longer, LARGEST[1] / shorter)
-    scale = (_even(longer * shrink), _even(shorter * shrink)) if shrink < 1 else (longer, shorter)
+    scale = (_even(longer * shrink), _even(shorter * shrink))
     reason = f'{seen}; ' + ('more than 1333 x 800 is scaled down' if shrink < 1 else 'this is the median')
     factor = scale[0] / float(np.median(facts.sizes[:, 0]))
     return Picture(scale, None, scale[0] * scale[1], factor), Choice('image scale', f'{scale[0]} x {scale[1]}', reason)
@@ -126,7 +126,8 @@ def choose_schedule(images: int, batch: int, machine: Machine) -> tuple[Schedule
         # The paper's recipe: after 20 and 28 of 32 epochs.
         milestones=(round(epochs * 20 / 32), round(epochs * 28 / 32)),
         val_interval=max(1, epochs // 6),
-        log_interval=max(1, min(50 if machine.gpu else 2, per_epoch // 4)),
+        # An iteration on a CPU takes seconds.
+        log_interval=max(1, min(50 if machine.gpu else 1, per_epoch // 4)),
     )
     reason = f'{images:,} images with objects, {per_epoch:,} iterations per epoch, {total:,} in all'
     return schedule, Choice('schedule', f'{epochs} epochs, warm-up {schedule.warm_up} iterations', reason)

@@ -100,13 +100,15 @@ def _below(path: Path, root: Path, end: str = '') -> str:
 
 
 def _data(plan: Plan) -> str:
-    load = f"dict(type='LoadAnnotations', with_bbox=True{', with_mask=True' if plan.masks else ''})"
+    return f'{_pipelines(plan)}{_loaders(plan)}'
+
+
+def _pipelines(plan: Plan) -> str:
     picture = plan.picture
+    load = f"dict(type='LoadAnnotations', with_bbox=True{', with_mask=True' if plan.masks else ''})"
     resize = f"dict(type='Resize', scale={picture.scale}, keep_ratio=True)" if picture.scale else None
     change = resize or f"dict(type='RandomCrop', crop_size=({picture.crop}, {picture.crop}))"
-    sampler = "\n    batch_sampler=dict(type='AspectRatioBatchSampler')," * bool(picture.scale)
     resize = resize or "dict(type='Resize', scale_factor=1.0, keep_ratio=True)"
-    metric = "['bbox', 'segm']" if plan.masks else "'bbox'"
     return f"""\
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -121,6 +123,13 @@ test_pipeline = [
     {load},
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
+"""
+
+
+def _loaders(plan: Plan) -> str:
+    sampler = "\n    batch_sampler=dict(type='AspectRatioBatchSampler')," * bool(plan.picture.scale)
+    metric = "['bbox', 'segm']" if plan.masks else "'bbox'"
+    return f"""\
 train_dataloader = dict(
     batch_size={plan.batch},
     num_workers={plan.workers},
