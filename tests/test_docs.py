@@ -18,7 +18,7 @@ NAMES = {path.name for path in FILES}
 HIDDEN = {'--local_rank'}
 """A flag that commands take and `--help` does not list."""
 
-FOREIGN_FILES = {'fix_checkpoint.py', 'setup.py'}
+FOREIGN_FILES = {'fix_checkpoint.py', 'my.py', 'setup.py'}
 """Files that belong to others."""
 
 per_page = pytest.mark.parametrize('page', TEXTS)

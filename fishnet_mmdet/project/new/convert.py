@@ -1,0 +1,160 @@
+"""Reads YOLO and Pascal VOC folders through supervision, and writes them as COCO."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import yaml
+
+from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.project.new.files import folders_below, role_of
+from fishnet_mmdet.project.new.split import write_annotations
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+INSTALL = 'pip install "fishnet-mmdet[data]"'
+
+
+def converted(root: Path, folder: Path, overwrite: bool) -> list[tuple[str, Path, Path]]:
+    """Converts the YOLO or Pascal VOC data in a folder.
+
+    Args:
+        root: The data folder.
+        folder: Where the COCO files are written, one for each split.
+        overwrite: Whether files of an earlier call may be replaced.
+
+    Returns:
+        For training and, if it is there, validation: name of the format, COCO file, image folder.
+
+    Raises:
+        UserError: There are no data of a format that is known, they are broken, or supervision is missing.
+    """
+    for name, find, read in (('YOLO', _yolo_parts, _read_yolo), ('Pascal VOC', _voc_parts, _read_voc)):
+        if parts := find(root):
+            supervision = _supervision(root, name)
+            chosen = _two_splits(root, parts)
+            return [
+                (name, _convert(read, supervision, part, folder / f'{split}.json', overwrite), part['images'])
+                for split, part in chosen.items()
+            ]
+    raise UserError(
+        f'{root}: no annotations in it, at any depth: neither COCO (.json with images, annotations and categories), '
+        'nor YOLO (data.yaml and labels), nor Pascal VOC (.xml)'
+    )
+
+
+def _supervision(root: Path, name: str) -> ModuleType:
+    try:
+        import supervision
+    except ImportError as error:
+        raise UserError(f'{root} holds {name} data. Reading them needs {error.name}: {INSTALL}') from error
+    return supervision
+
+
+def _two_splits(root: Path, parts: Mapping[str, dict]) -> dict[str, dict]:
+    """What trains and what validates; a part without a role trains if it is the only one."""
+    if len(parts) == 1:
+        return {'all': next(iter(parts.values()))}
+    if 'train' not in parts:
+        raise UserError(f'{root}: none of its folders ({", ".join(parts)}) is named for training')
+    val = parts.get('val') or parts.get('test')
+    return {'converted_train': parts['train'], **({'converted_val': val} if val else {})}
+
+
+def _convert(read: Callable, supervision: ModuleType, part: dict, path: Path, overwrite: bool) -> Path:
+    """Reads one part and writes it as COCO."""
+    try:
+        data = read(supervision, part)
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / 'coco.json'
+            data.as_coco(annotations_path=str(file))
+            content = json.loads(file.read_text(encoding='utf-8'))
+    # Also errors of XML and YAML, of files that are broken in any way: supervision checks little.
+    except Exception as error:
+        raise UserError(f'{part["labels"]} cannot be read: {type(error).__name__}: {error}') from error
+    for entry in content['annotations']:
+        # supervision marks masks of several parts as crowds, which training would leave out. Neither format has crowds.
+        entry['iscrowd'] = 0
+    content['licenses'] = []
+    return write_annotations(path, content, overwrite)
+
+
+def _read_yolo(supervision: ModuleType, part: dict) -> object:
+    return supervision.DetectionDataset.from_yolo(
+        images_directory_path=str(part['images']),
+        annotations_directory_path=str(part['labels']),
+        data_yaml_path=str(part['yaml']),
+    )
+
+
+def _read_voc(supervision: ModuleType, part: dict) -> object:
+    return supervision.DetectionDataset.from_pascal_voc(
+        images_directory_path=str(part['images']), annotations_directory_path=str(part['labels'])
+    )
+
+
+def _yolo_parts(root: Path) -> dict[str, dict]:
+    """Image and label folders by role, as the YAML file with the class names says."""
+    for file in _files(root, ('.yaml', '.yml')):
+        try:
+            content = yaml.safe_load(file.read_text(encoding='utf-8'))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(content, dict) and 'names' in content:
+            found = {}
+            for role in ('train', 'val', 'test'):
+                images = _yolo_images(file, content, role)
+                labels = images and _labels_of(images)
+                if labels:
+                    found[role] = dict(images=images, labels=labels, yaml=file)
+            if found:
+                return found
+    return {}
+
+
+def _yolo_images(file: Path, content: Mapping, role: str) -> Path | None:
+    """The image folder of a role. Ultralytics and Roboflow disagree on where a relative path starts."""
+    value = content.get(role)
+    if not isinstance(value, str):
+        return None
+    inside = str(content.get('path') or '')
+    without_up = value.removeprefix('../')
+    starts = (file.parent / inside / value, file.parent / value, file.parent / without_up)
+    return next((path for path in starts if path.is_dir()), None)
+
+
+def _labels_of(images: Path) -> Path | None:
+    """The folder of the labels: `labels` in place of the last `images` of the path, or the same folder."""
+    parts = list(images.parts)
+    if 'images' in parts:
+        place = len(parts) - 1 - parts[::-1].index('images')
+        parts[place] = 'labels'
+    folder = Path(*parts)
+    return folder if any(folder.glob('*.txt')) else None
+
+
+def _voc_parts(root: Path) -> dict[str, dict]:
+    """Folders of XML files by role, each with the folder of the images of the same names."""
+    found: dict[str, dict] = {}
+    for file in _files(root, ('.xml',)):
+        labels = file.parent
+        if any(part['labels'] == labels for part in found.values()):
+            continue
+        images = _images_named(root, labels, file.stem)
+        if images:
+            found[role_of(labels, root) or str(labels)] = dict(images=images, labels=labels)
+    return found
+
+
+def _images_named(root: Path, labels: Path, stem: str) -> Path | None:
+    """The nearest folder that holds an image of a name."""
+    folders = [path for path, names in folders_below(root) if any(f'{stem}{end}' in names for end in IMAGES)]
+    role = role_of(labels, root)
+    return max(folders, key=lambda path: (path == labels, role_of(path, root) == role, -len(path.parts)), default=None)
+
+
+def _files(root: Path, endings: tuple[str, ...]) -> Iterator[Path]:
+    for path, names in folders_below(root):
+        yield from (path / name for name in names if name.lower().endswith(endings))

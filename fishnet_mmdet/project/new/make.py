@@ -1,0 +1,191 @@
+"""From a data folder to a config file."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from fishnet_mmdet.base.atomic import write_atomically
+from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.network.arch import ARCHS, name_of, resolve_arch
+from fishnet_mmdet.preflight import Report, examine
+from fishnet_mmdet.project.new import choices
+from fishnet_mmdet.project.new.choices import Choice
+from fishnet_mmdet.project.new.convert import converted
+from fishnet_mmdet.project.new.facts import Facts, facts_of
+from fishnet_mmdet.project.new.files import choose_files, image_folder
+from fishnet_mmdet.project.new.machine import Machine, this_machine
+from fishnet_mmdet.project.new.split import split_annotations
+from fishnet_mmdet.project.new.text import Plan, config_text
+from fishnet_mmdet.weights.catalogue import CATALOGUE
+
+
+@dataclass(frozen=True)
+class NewConfig:
+    """A config that was written.
+
+    Attributes:
+        path: The file.
+        choices: What was chosen, and why.
+        report: What the data checks found.
+    """
+
+    path: Path
+    choices: tuple[Choice, ...]
+    report: Report
+
+
+def new_config(
+    data: Path | str,
+    arch: str,
+    out: Path | str,
+    *,
+    train: Path | str | None = None,
+    val: Path | str | None = None,
+    from_scratch: bool = False,
+    overwrite: bool = False,
+    machine: Machine | None = None,
+) -> NewConfig:
+    """Writes a config for the images and annotations in a folder.
+
+    Args:
+        data: The folder: COCO, YOLO or Pascal VOC.
+        arch: Name of an architecture, such as 'fishnet99'.
+        out: The config file.
+        train: COCO file to train on. Default: found by its name.
+        val: COCO file to validate on. Default: found by its name, or a seeded fifth of the training images.
+        from_scratch: Whether to start from random weights. Default: released weights of ImageNet.
+        overwrite: Whether to replace the config, and annotation files of an earlier call.
+        machine: What trains. Default: the first GPU, or else the CPU.
+
+    Raises:
+        UserError: There are no data, it is not clear which, there are no weights, or a file may not be replaced.
+    """
+    out, root = Path(out), Path(data)
+    if not root.is_dir():
+        raise UserError(f'--data {root}: no such folder')
+    if out.suffix != '.py':
+        raise UserError(f'-o {out}: a config is a .py file')
+    if out.exists() and not overwrite:
+        raise UserError(f'{out} exists: add --overwrite, or choose another name with -o')
+    arch = _known(arch)
+    weights = None if from_scratch else _weights(arch)
+    splits, notes = _splits(root, train, val, out, overwrite)
+    plan, made = _plan(arch, weights, root, splits, machine or this_machine())
+    made = (*notes, *made)
+    text = config_text(plan)
+    report = _check(text)
+    write_atomically(out, text.encode())
+    return NewConfig(out, made, report)
+
+
+def _known(arch: str) -> str:
+    name = name_of(resolve_arch(arch))
+    if name is None:
+        raise UserError(f'--arch {arch}: not one of {", ".join(ARCHS)}')
+    return name
+
+
+def _weights(arch: str) -> str:
+    """The first released weights of an architecture."""
+    for name, entry in CATALOGUE.items():
+        if entry.arch == arch:
+            return name
+    there = ', '.join(dict.fromkeys(entry.arch for entry in CATALOGUE.values()))
+    raise UserError(f'--arch {arch} has no released weights ({there} have): add --from-scratch')
+
+
+def _splits(
+    root: Path, train: Path | str | None, val: Path | str | None, out: Path, overwrite: bool
+) -> tuple[list[tuple[Facts, Path]], list[Choice]]:
+    """The training and the validation data, each with its image folder, and notes on where they come from."""
+    own = out.parent / f'{out.stem}_annotations'
+    train_file, val_file = choose_files(root, train, val)
+    notes: list[Choice] = []
+    if train_file is None:
+        return _converted_splits(root, own, overwrite)
+    if val_file is None:
+        whole = facts_of(train_file)
+        images = image_folder(root, train_file, whole.names, 'train')
+        return _divided(train_file, images, own, overwrite, notes), notes
+    splits = []
+    for name, path in (('train', train_file), ('val', val_file)):
+        facts = facts_of(path)
+        splits.append((facts, image_folder(root, path, facts.names, name)))
+        notes.append(Choice(name, f'{path}', f'{len(facts.names):,} images in {splits[-1][1]}'))
+    return splits, notes
+
+
+def _converted_splits(root: Path, own: Path, overwrite: bool) -> tuple[list[tuple[Facts, Path]], list[Choice]]:
+    found = converted(root, own, overwrite)
+    notes = [Choice('annotations', f'{path}', f'converted from {kind}') for kind, path, _ in found]
+    if len(found) == 1:
+        _, path, images = found[0]
+        return _divided(path, images, own, overwrite, notes), notes
+    return [(facts_of(path), images) for _, path, images in found], notes
+
+
+def _divided(path: Path, images: Path, own: Path, overwrite: bool, notes: list[Choice]) -> list[tuple[Facts, Path]]:
+    """Divides a file, and adds a note."""
+    files = split_annotations(path, own, overwrite)
+    splits = [(facts_of(file), images) for file in files]
+    if files[0] == files[1]:
+        notes.append(Choice('validation', 'on the training images', f'{path} has too few to spare one'))
+    else:
+        counts = ' and '.join(f'{len(facts.names):,}' for facts, _ in splits)
+        notes.append(Choice('split', f'{files[0]} and {files[1]}', f'{path} alone, by image, seed 0: {counts} images'))
+    return splits
+
+
+def _plan(
+    arch: str, weights: str | None, root: Path, splits: Sequence[tuple[Facts, Path]], machine: Machine
+) -> tuple[Plan, list[Choice]]:
+    """Decides everything."""
+    facts = splits[0][0]
+    masks = facts.masks >= 0.5
+    picture, picture_choice = choices.choose_picture(facts)
+    anchors, anchors_choice = choices.choose_anchors(facts, picture)
+    batch, batch_choice = choices.choose_batch(facts, picture, machine)
+    samples, samples_choice = choices.choose_samples(machine)
+    schedule, schedule_choice = choices.choose_schedule(max(1, facts.with_objects), batch, machine)
+    rate, rate_choice = choices.choose_rate(batch, weights is None)
+    made = [
+        _detector(facts, masks), _classes(facts), _start(weights),
+        picture_choice, anchors_choice, batch_choice, samples_choice, schedule_choice, rate_choice,
+    ]  # fmt: skip
+    plan = Plan(
+        arch=arch, weights=weights, root=root, files=tuple((f.path, images) for f, images in splits),
+        classes=facts.classes, counts=facts.counts, masks=masks, picture=picture, anchors=anchors, batch=batch,
+        samples=samples, workers=choices.choose_workers(machine), rate=rate, schedule=schedule,
+        comments=tuple(str(choice) for choice in (*made[:1], *made[2:])),
+    )  # fmt: skip
+    return plan, made
+
+
+def _start(weights: str | None) -> Choice:
+    if weights:
+        return Choice('weights', f'fishnet://{weights}', 'of ImageNet; every BN is fixed')
+    return Choice('weights', 'random', '--from-scratch: BN is trained, and the neck has BN too')
+
+
+def _detector(facts: Facts, masks: bool) -> Choice:
+    share = f'{facts.masks:.0%} of the objects have masks'
+    return Choice('detector', 'Mask R-CNN' if masks else 'Faster R-CNN', share if facts.masks else 'boxes, no masks')
+
+
+def _classes(facts: Facts) -> Choice:
+    shown = ', '.join(f'{name} ({facts.counts[name]:,})' for name in facts.classes[:8])
+    more = f' and {len(facts.classes) - 8} more' if len(facts.classes) > 8 else ''
+    return Choice('classes', f'{len(facts.classes)}', f'{shown}{more}')
+
+
+def _check(text: str) -> Report:
+    """The data checks of the config."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'new.py'
+        path.write_text(text, encoding='utf-8')
+        cfg = Config.fromfile(os.fspath(path))
+    return examine(cfg, ('train', 'val'), weights=False)

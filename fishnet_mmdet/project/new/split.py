@@ -1,0 +1,78 @@
+"""Divides one annotation file into two, by image, and writes files that only this package may overwrite."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+from fishnet_mmdet.base.atomic import write_atomically
+from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.data.coco_fields import read_coco
+
+SHARE = 0.2
+"""Share of the images that are held out for validation."""
+
+MARK = 'written by fishnet-mmdet new'
+
+
+def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) -> tuple[Path, Path]:
+    """Divides an annotation file by image. No class loses its last training image to validation.
+
+    Args:
+        path: The file.
+        folder: Where `train.json` and `val.json` are written.
+        overwrite: Whether files of an earlier split may be replaced.
+        seed: Of the shuffle.
+
+    Returns:
+        The training file and the validation file; twice the file itself if no image can be spared.
+
+    Raises:
+        UserError: One of the files exists, and may not be replaced.
+    """
+    data = read_coco(path)
+    held_out = _held_out(data, seed)
+    if not held_out:
+        return path, path
+    written = []
+    for name in ('train', 'val'):
+        images = [i for place, i in enumerate(data['images']) if (place in held_out) == (name == 'val')]
+        ids = {image.get('id') for image in images if isinstance(image, dict)}
+        annotations = [a for a in data.get('annotations', []) if not isinstance(a, dict) or a.get('image_id') in ids]
+        content = {**data, 'images': images, 'annotations': annotations}
+        written.append(write_annotations(folder / f'{name}.json', content, overwrite))
+    return written[0], written[1]
+
+
+def _held_out(data: dict, seed: int) -> set[int]:
+    """Places in `images` of those that validation gets."""
+    places: dict[object, int] = {i['id']: place for place, i in enumerate(data['images']) if isinstance(i, dict)}
+    classes: dict[int, set] = {}
+    for entry in data.get('annotations', []):
+        if isinstance(entry, dict) and (place := places.get(entry.get('image_id'))) is not None:
+            classes.setdefault(place, set()).add(entry.get('category_id'))
+    left = Counter(key for keys in classes.values() for key in keys)
+    order = list(range(len(data['images'])))
+    random.Random(seed).shuffle(order)
+    wanted, held_out = max(1, round(SHARE * len(order))), set()
+    for place in order:
+        keys = classes.get(place, ())
+        if len(held_out) < wanted and all(left[key] > 1 for key in keys):
+            held_out.add(place)
+            left.subtract(keys)
+    return held_out
+
+
+def write_annotations(path: Path, content: dict, overwrite: bool) -> Path:
+    """Writes an annotation file with a mark, and never over a file without it.
+
+    Raises:
+        UserError: The file exists, and either `overwrite` is false or another program wrote it.
+    """
+    if path.exists():
+        if MARK not in path.read_text(encoding='utf-8', errors='replace')[:1000]:
+            raise UserError(f'{path} exists and is not a file of `fishnet-mmdet new`: choose another name with -o')
+        if not overwrite:
+            raise UserError(f'{path} exists: add --overwrite, or choose another name with -o')
+    write_atomically(path, json.dumps({'made': MARK, **{k: v for k, v in content.items() if k != 'made'}}).encode())
+    return path

@@ -1,0 +1,318 @@
+"""Configs for one's own data: found, divided, decided, written, built, trained."""
+
+import json
+import os
+import sys
+
+import pytest
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from own_data import coco, write_coco, write_image, write_voc, write_yolo
+
+from fishnet_mmdet import UserError
+from fishnet_mmdet.commands import run_command
+from fishnet_mmdet.project.new import new_config
+from fishnet_mmdet.project.new.machine import GIB, Machine
+
+CPU = Machine(None, 8 * GIB, 2)
+GPU = Machine('a GPU', 24 * GIB, 16)
+NAMES = [f'{number}.jpg' for number in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Every test runs in an empty folder, as a user would."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def usual(here):
+    """The usual form: a file and an image folder for each split."""
+    write_coco(here / 'data/annotations/instances_train.json', here / 'data/train', coco(NAMES[:6]))
+    write_coco(here / 'data/annotations/instances_val.json', here / 'data/val', coco(NAMES[:2]))
+    return here / 'data'
+
+
+def make(data='data', **settings):
+    """The config of a folder, read back, and what was chosen by name."""
+    made = new_config(data, 'fishnet99', 'my.py', **{'machine': CPU, 'from_scratch': True, **settings})
+    assert made.report.errors == []
+    return Config.fromfile('my.py'), {choice.name: choice for choice in made.choices}
+
+
+def build(cfg):
+    """The model and both data sets of a config, as a run builds them."""
+    init_default_scope('mmdet')
+    cfg = cfg.copy()
+    cfg.model.backbone.arch = dict(base='fishnet99', width=0.25)
+    cfg.model.neck.in_channels = [channels // 4 for channels in cfg.model.neck.in_channels]
+    model = MODELS.build(cfg.model)
+    train, val = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val'))
+    assert train[0]['inputs'].ndim == val[0]['inputs'].ndim == 3
+    return model, train, val
+
+
+class TestFinds:
+    def test_the_usual_form(self, usual):
+        cfg, chosen = make()
+        model, train, val = build(cfg)
+        assert (len(train), len(val)) == (6, 2) and model.with_mask
+        assert train.metainfo['classes'] == ('disc', 'box')
+        assert chosen['train'].value == 'data/annotations/instances_train.json'
+        assert cfg.train_dataloader.dataset.data_prefix.img == 'data/train/'
+        assert cfg.val_dataloader.dataset.data_prefix.img == 'data/val/'
+
+    def test_the_form_of_roboflow(self, here):
+        """Files of the same name beside the images, and boxes without masks."""
+        for split, count in (('train', 4), ('valid', 2), ('test', 1)):
+            folder = here / 'data' / split
+            write_coco(folder / '_annotations.coco.json', folder, coco(NAMES[:count], masks='none'))
+        cfg, chosen = make()
+        model, train, val = build(cfg)
+        assert (len(train), len(val)) == (4, 2) and not model.with_mask
+        assert chosen['detector'].value == 'Faster R-CNN'
+        assert cfg.val_evaluator.metric == 'bbox'
+
+    def test_nested_folders_and_letters_of_other_alphabets(self, here):
+        names = [f'été/{i}/фото {i}.jpg' for i in range(4)]
+        classes = ("l'œuf", '細胞')
+        write_coco(here / 'дані 1/a/b/Training set.json', here / 'дані 1/c/d', coco(names, classes))
+        write_coco(here / 'дані 1/a/b/validation.json', here / 'дані 1/c/d', coco(names[:2], classes))
+        cfg, _ = make('дані 1')
+        _, train, val = build(cfg)
+        assert (len(train), len(val)) == (4, 2) and train.metainfo['classes'] == classes
+
+    def test_odd_names_have_to_be_named(self, usual, here):
+        for old, new in (('instances_train', 'first'), ('instances_val', 'second')):
+            (usual / f'annotations/{old}.json').rename(usual / f'annotations/{new}.json')
+        with pytest.raises(UserError, match=r'annotations/first.json, annotations/second.json.*--train FILE --val'):
+            make()
+        arguments = ['--data', 'data', '--train', 'annotations/first.json', '--val', 'data/annotations/second.json']
+        assert run_command('new', [*arguments, '--arch', '99', '--from-scratch', '-o', 'my.py']) == 0
+        cfg = Config.fromfile('my.py')
+        # Both folders hold 0.jpg: the split decides.
+        assert cfg.train_dataloader.dataset.data_prefix.img == 'data/train/'
+        assert cfg.val_dataloader.dataset.data_prefix.img == 'data/val/'
+        assert cfg.val_dataloader.dataset.ann_file == 'data/annotations/second.json'
+
+    def test_files_that_are_no_annotations_are_left_out(self, usual):
+        (usual / 'train_log.json').write_text('{"loss": 1}')
+        (usual / 'train_empty.json').write_text('')
+        keypoints = coco(NAMES[:6])
+        keypoints['annotations'][0]['keypoints'] = [1, 2, 2]
+        (usual / 'annotations/person_keypoints_train.json').write_text(json.dumps(keypoints))
+        assert make()[1]['train'].value == 'data/annotations/instances_train.json'
+
+    @pytest.mark.skipif(not hasattr(os, 'symlink'), reason='no links')
+    def test_a_link_that_leads_back(self, usual):
+        os.symlink(usual, usual / 'train/again')
+        os.symlink('/nowhere', usual / 'train/gone')
+        assert make()[1]['train'].value == 'data/annotations/instances_train.json'
+
+
+class TestSplits:
+    def test_one_file_is_divided(self, here):
+        content = coco(NAMES)
+        write_coco(here / 'data/labels_my-project.json', here / 'data', content)
+        before = (here / 'data/labels_my-project.json').read_bytes()
+        cfg, chosen = make()
+        _, train, val = build(cfg)
+        assert (len(train), len(val)) == (8, 2)
+        assert 'my_annotations/train.json and my_annotations/val.json' in chosen['split'].value
+        images = [{i['file_name'] for i in json.loads((here / f'my_annotations/{s}.json').read_text())['images']}
+                  for s in ('train', 'val')]  # fmt: skip
+        assert images[0] | images[1] == set(NAMES) and not images[0] & images[1]
+        assert (here / 'data/labels_my-project.json').read_bytes() == before
+        val_file = (here / 'my_annotations/val.json').read_bytes()
+        make(overwrite=True)
+        assert (here / 'my_annotations/val.json').read_bytes() == val_file
+
+    def test_files_of_the_user_are_never_replaced(self, here):
+        write_coco(here / 'data/all.json', here / 'data', coco(NAMES))
+        (here / 'my_annotations').mkdir()
+        (here / 'my_annotations/train.json').write_text('mine')
+        with pytest.raises(UserError, match='is not a file of `fishnet-mmdet new`'):
+            make(overwrite=True)
+        assert (here / 'my_annotations/train.json').read_text() == 'mine'
+        assert not (here / 'my.py').exists()
+
+    def test_one_image(self, here):
+        write_coco(here / 'data/all.json', here / 'data', coco(NAMES[:1]))
+        cfg, chosen = make()
+        _, train, val = build(cfg)
+        assert len(train) == len(val) == 1 and cfg.train_dataloader.batch_size == 1
+        assert chosen['validation'].value == 'on the training images'
+
+    def test_a_rare_class_is_trained(self, here):
+        """Its only image is not held out, under any order."""
+        content = coco(NAMES, classes=('many', 'rare'))
+        for entry in content['annotations']:
+            entry['category_id'] = 2 if entry['image_id'] == 10 else 1
+        write_coco(here / 'data/all.json', here / 'data', content)
+        make()
+        train = json.loads((here / 'my_annotations/train.json').read_text())
+        assert 2 in {entry['category_id'] for entry in train['annotations']}
+
+
+class TestChooses:
+    def test_a_rectangle_as_a_polygon_is_no_mask(self, here):
+        write_coco(here / 'data/all.json', here / 'data', coco(NAMES, masks='rectangle'))
+        cfg, chosen = make()
+        assert chosen['detector'].value == 'Faster R-CNN' and 'mask_head' not in cfg.model.roi_head
+
+    def test_a_class_without_objects_and_a_crowd(self, here):
+        content = coco(NAMES, classes=('disc',))
+        content['categories'].append(dict(id=7, name='none of it'))
+        rle = dict(size=[64, 96], counts=[0, 64 * 96])
+        crowd = dict(id=99, image_id=1, category_id=1, bbox=[0, 0, 96, 64], area=6144, iscrowd=1, segmentation=rle)
+        content['annotations'].append(crowd)
+        write_coco(here / 'data/all.json', here / 'data', content)
+        cfg, chosen = make()
+        model, train, _ = build(cfg)
+        assert train.metainfo['classes'] == ('disc', 'none of it')
+        assert model.roi_head.bbox_head.num_classes == 2
+        assert "'none of it',  # 0 objects" in (here / 'my.py').read_text()
+        assert chosen['detector'].reason.startswith('100%')
+
+    @pytest.mark.parametrize('size, scale', [((96, 64), (96, 64)), ((64, 96), (96, 64)), ((2000, 1000), (1344, 672))])
+    def test_the_image_scale_is_that_of_the_data(self, here, size, scale):
+        content = coco(NAMES[:5], size=size, box=(10, 10, size[0] // 2, size[1] // 2))
+        write_coco(here / 'data/all.json', here / 'data', content, size)
+        cfg, _ = make()
+        assert cfg.train_pipeline[2].scale == cfg.test_pipeline[1].scale == scale
+
+    def test_small_objects_on_images_of_many_sizes(self, here):
+        """Random crops at the size of the data, and small anchors."""
+        content = coco(NAMES, box=(10, 10, 12, 16))
+        for number, image in enumerate(content['images']):
+            image.update(width=256 + 64 * number, height=256)
+        write_coco(here / 'data/all.json', here / 'data', content)
+        for number, image in enumerate(content['images']):
+            write_image(here / 'data' / image['file_name'], (image['width'], image['height']), number)
+        cfg, chosen = make()
+        assert cfg.train_pipeline[2].type == 'RandomCrop' and cfg.model.rpn_head.anchor_generator.scales == [4]
+        assert 'kept' in chosen['image size'].value
+        build(cfg)
+
+    def test_the_schedule_follows_the_data_and_the_batch_the_machine(self, usual):
+        cpu, _ = make()
+        gpu, _ = make(machine=GPU, overwrite=True)
+        assert cpu.train_dataloader.batch_size == 4 and gpu.train_dataloader.batch_size == 4
+        assert cpu.model.train_cfg.rcnn.sampler.num == 128 and gpu.model.train_cfg.rcnn.sampler.num == 512
+        assert gpu.max_epochs == 100 and gpu.train_dataloader.num_workers == 4
+        small, _ = make(machine=Machine('small', GIB, 4), overwrite=True)
+        assert small.train_dataloader.batch_size == 1
+        # Every step happens within the run.
+        pretrained, chosen = make(from_scratch=False, overwrite=True)
+        warm_up, steps = pretrained.param_scheduler
+        assert max(steps.milestones) < pretrained.max_epochs and warm_up.end < pretrained.max_epochs * 2
+        assert chosen['weights'].value == 'fishnet://fishnet99-imagenet'
+
+    def test_pretrained_is_as_in_the_paper_and_scratch_has_norms(self, usual):
+        pretrained, _ = make(from_scratch=False)
+        scratch, _ = make(overwrite=True)
+        assert pretrained.model.backbone.norm_cfg.requires_grad is False and 'norm_cfg' not in pretrained.model.neck
+        assert scratch.model.neck.norm_cfg.type == 'BN' and 'init_cfg' not in scratch.model.backbone
+        assert pretrained.default_hooks.safety.type == scratch.default_hooks.safety.type == 'SafetyHooks'
+
+
+class TestRefuses:
+    @pytest.mark.parametrize(
+        'settings, message',
+        [
+            (dict(data='nowhere'), '--data nowhere: no such folder'),
+            (dict(val='x.json'), 'needs --train FILE'),
+            (dict(train='x.json'), 'x.json: no such file, neither here nor in data'),
+        ],
+    )
+    def test_wrong_arguments(self, usual, settings, message):
+        with pytest.raises(UserError, match=message):
+            make(**settings)
+
+    def test_an_architecture_without_weights(self, usual):
+        with pytest.raises(UserError, match='no released weights .*add --from-scratch'):
+            new_config('data', 'fishnext150', 'my.py')
+
+    def test_a_config_that_exists(self, usual, here, capsys):
+        (here / 'my.py').write_text('mine')
+        arguments = ['--data', 'data', '--arch', 'fishnet99', '--out', 'my.py', '--from-scratch']
+        with pytest.raises(SystemExit, match='my.py exists: add --overwrite'):
+            run_command('new', arguments)
+        assert (here / 'my.py').read_text() == 'mine'
+        assert run_command('new', [*arguments, '--overwrite']) == 0
+        out = capsys.readouterr().out
+        assert 'next: fishnet-mmdet train my.py' in out and 'anchors: ' in out
+
+    def test_an_empty_folder(self, here):
+        (here / 'data').mkdir()
+        with pytest.raises(UserError, match='neither COCO .* nor YOLO .* nor Pascal VOC'):
+            make()
+
+    def test_images_elsewhere(self, here):
+        write_coco(here / 'data/all.json', here / 'elsewhere', coco(NAMES))
+        with pytest.raises(UserError, match="none of its images, such as '0.jpg', lies in data"):
+            make()
+
+    def test_bad_data_get_the_report(self, usual, capsys):
+        path = usual / 'annotations/instances_train.json'
+        content = json.loads(path.read_text())
+        content['annotations'][0]['bbox'] = [10, 10, float('nan'), 5]
+        content['annotations'][1]['category_id'] = 77
+        path.write_text(json.dumps(content))
+        assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
+        out = capsys.readouterr().out
+        assert 'preflight: 2 errors' in out and 'fishnet-mmdet train my.py --skip-bad' in out
+
+
+class TestOtherFormats:
+    @pytest.mark.parametrize('write', [write_yolo, write_voc])
+    def test_without_supervision_the_command_is_named(self, here, write, monkeypatch):
+        write(here / 'data')
+        monkeypatch.setitem(sys.modules, 'supervision', None)
+        with pytest.raises(UserError, match=r'needs supervision: pip install "fishnet-mmdet\[data\]"'):
+            make()
+
+    def test_yolo(self, here):
+        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
+        write_yolo(here / 'data')
+        cfg, _ = make()
+        _, train, val = build(cfg)
+        assert (len(train), len(val)) == (3, 2) and train.metainfo['classes'] == ('disc', 'box')
+        box = train.get_data_info(0)['instances'][0]['bbox']
+        assert box == pytest.approx([14.4, 9.6, 43.2, 35.2], abs=0.1)
+
+    def test_yolo_with_masks(self, here):
+        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
+        write_yolo(here / 'data', '0 0.1 0.1 0.5 0.1 0.3 0.6\n')
+        cfg, _ = make()
+        assert build(cfg)[0].with_mask
+
+    def test_broken_labels(self, here):
+        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
+        write_yolo(here / 'data', '0 a b c d\n')
+        with pytest.raises(UserError, match='data/labels/train cannot be read'):
+            make()
+
+    def test_voc_is_divided(self, here):
+        pytest.importorskip('supervision', reason='Pascal VOC is read by supervision, which is not installed')
+        write_voc(here / 'data')
+        cfg, chosen = make()
+        _, train, val = build(cfg)
+        assert (len(train), len(val)) == (4, 1) and set(train.metainfo['classes']) == {'disc', 'box'}
+        assert chosen['annotations'].reason == 'converted from Pascal VOC'
+
+
+def test_it_trains(usual, here, capsys):
+    """From the folder to a loss, with the two commands."""
+    assert run_command('new', ['--data', 'data', '--arch', 'fishnet99', '--from-scratch', '-o', 'my.py']) == 0
+    options = [
+        'train_dataloader.dataset.indices=2', 'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=-1', 'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False', 'model.roi_head.bbox_head.fc_out_channels=64',
+    ]  # fmt: skip
+    run_command('train', ['my.py', '--work-dir', 'work', '--cfg-options', *options])
+    (log,) = (here / 'work').glob('*/vis_data/scalars.json')
+    row = json.loads(log.read_text().splitlines()[0])
+    assert 0 < row['loss'] < 100 and row['loss_mask'] > 0
