@@ -32,9 +32,10 @@ def notes_of(resnet: ResNet) -> Iterator[str]:
     usual = [resnet.strides[0] * 2**i for i in resnet.out_indices]
     strides = [resnet.strides[i] for i in resnet.out_indices]
     if strides != usual:
+        new = [resnet.strides[0] * 2**i for i in out_indices_of(resnet)]
         yield (
-            f'dropped: dilated stages. The levels of the {resnet.name} have strides {strides}, those of FishNet have '
-            f'{[resnet.strides[0] * 2**i for i in out_indices_of(resnet)]}'
+            f'dropped: dilated stages. The levels of the {resnet.name} have strides {strides}; '
+            + ('FishNet has a level at this stride' if new == strides else f'those of FishNet have {new}')
         )
     if resnet.name not in ('ResNet', 'ResNet_CIFAR'):
         yield f'dropped: what a {resnet.name} has besides a ResNet'
