@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'config', help='config with a ResNet: a path, or mmdet::FOLDER/NAME.py (also mmseg:: and mmpretrain::)'
     )
-    parser.add_argument('-o', '--output', required=True, help='config file to write')
+    parser.add_argument('--output', '-o', required=True, help='config file to write')
     parser.add_argument(
         '--arch',
         default='fishnet150',

@@ -6,25 +6,30 @@ from typing import Any
 import numpy as np
 import torch
 
-SIDE, BATCH, OBJECTS = 128, 2, 3
+BATCH, OBJECTS = 2, 3
 
 
-def batch_for(scope: str, cfg: Mapping, model: torch.nn.Module) -> dict[str, Any]:
+def batch_for(scope: str, cfg: Mapping, model: torch.nn.Module, side: int) -> dict[str, Any]:
     """A batch as a data loader gives it.
 
     Args:
         scope: 'mmdet', 'mmseg' or 'mmpretrain'.
         cfg: Settings of the model.
         model: The model.
+        side: Height and width of the images.
     """
     if scope == 'mmseg':
-        return _segmentation(cfg)
+        return _segmentation(cfg, side)
     if scope == 'mmpretrain':
-        return _classification()
+        return _classification(side)
     kind = type(model).__name__
     if kind == 'BaseReID':
-        return _identification(cfg)
-    return _tracking(cfg) if kind in ('QDTrack', 'MaskTrackRCNN', 'Mask2FormerVideo') else _detection(cfg, kind)
+        return _identification()
+    return (
+        _tracking(cfg, side)
+        if kind in ('QDTrack', 'MaskTrackRCNN', 'Mask2FormerVideo')
+        else _detection(cfg, kind, side)
+    )
 
 
 def class_count(cfg: Any) -> int:
@@ -44,7 +49,7 @@ def _values(node: Any, name: str) -> Iterator[int]:
             yield from _values(value, name)
 
 
-def _detection(cfg: Mapping, kind: str) -> dict[str, Any]:
+def _detection(cfg: Mapping, kind: str, side: int) -> dict[str, Any]:
     from mmdet.structures.bbox import get_box_tensor
     from mmdet.testing import demo_mm_inputs
     from mmengine.structures import InstanceData
@@ -52,12 +57,12 @@ def _detection(cfg: Mapping, kind: str) -> dict[str, Any]:
     classes = class_count(cfg)
     np.random.seed(0)
     data = demo_mm_inputs(
-        BATCH, (3, SIDE, SIDE), [OBJECTS] * BATCH, max(2, classes), with_mask=True, with_semantic=True
+        BATCH, (3, side, side), [OBJECTS] * BATCH, max(2, classes), with_mask=True, with_semantic=True
     )
     for sample in data['data_samples']:
         objects = sample.gt_instances
-        objects.bboxes = _at_least(get_box_tensor(objects.bboxes), 16)
-        objects.masks = _box_masks(objects.bboxes)
+        objects.bboxes = _at_least(get_box_tensor(objects.bboxes), 16, side)
+        objects.masks = _box_masks(objects.bboxes, side)
         objects.labels = objects.labels.clamp(max=classes - 1)
         sample.gt_sem_seg.sem_seg = sample.gt_sem_seg.sem_seg.clamp(max=classes - 1)
         if kind == 'FastRCNN':
@@ -66,33 +71,33 @@ def _detection(cfg: Mapping, kind: str) -> dict[str, Any]:
     return data
 
 
-def _at_least(boxes: torch.Tensor, side: int) -> torch.Tensor:
+def _at_least(boxes: torch.Tensor, smallest: int, side: int) -> torch.Tensor:
     """Boxes that are not too small to have an anchor or a mask."""
-    corner = boxes[:, :2].clamp(max=SIDE - side)
-    return torch.cat([corner, torch.maximum(boxes[:, 2:], corner + side)], dim=1)
+    corner = boxes[:, :2].clamp(max=side - smallest)
+    return torch.cat([corner, torch.maximum(boxes[:, 2:], corner + smallest)], dim=1)
 
 
-def _box_masks(boxes: torch.Tensor) -> Any:
+def _box_masks(boxes: torch.Tensor, side: int) -> Any:
     from mmdet.structures.mask import PolygonMasks
 
     outlines = [[np.array([x1, y1, x2, y1, x2, y2, x1, y2])] for x1, y1, x2, y2 in boxes.numpy()]
-    return PolygonMasks(outlines, SIDE, SIDE).to_bitmap()
+    return PolygonMasks(outlines, side, side).to_bitmap()
 
 
-def _tracking(cfg: Mapping) -> dict[str, Any]:
+def _tracking(cfg: Mapping, side: int) -> dict[str, Any]:
     from mmdet.testing import demo_track_inputs
 
-    data = demo_track_inputs(1, 2, [0], (3, SIDE, SIDE), [OBJECTS], class_count(cfg), with_mask=True)
+    data = demo_track_inputs(1, 2, [0], (3, side, side), [OBJECTS], class_count(cfg), with_mask=True)
     for sample in data['data_samples']:
         for frame in sample.video_data_samples:
-            frame.gt_instances.bboxes = _at_least(frame.gt_instances.bboxes, 16)
-            frame.gt_instances.masks = _box_masks(frame.gt_instances.bboxes)
+            frame.gt_instances.bboxes = _at_least(frame.gt_instances.bboxes, 16, side)
+            frame.gt_instances.masks = _box_masks(frame.gt_instances.bboxes, side)
             frame.gt_instances.instances_ids = torch.arange(OBJECTS)
             frame.ignored_instances.bboxes = torch.zeros(0, 4)
     return data
 
 
-def _identification(cfg: Mapping) -> dict[str, Any]:
+def _identification() -> dict[str, Any]:
     from mmdet.structures import ReIDDataSample
 
     people, views = 2, 4
@@ -104,19 +109,19 @@ def _identification(cfg: Mapping) -> dict[str, Any]:
     return dict(inputs=list(images), data_samples=samples)
 
 
-def _segmentation(cfg: Mapping) -> dict[str, Any]:
+def _segmentation(cfg: Mapping, side: int) -> dict[str, Any]:
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
     samples = []
     for _ in range(BATCH):
-        maps = torch.randint(0, class_count(cfg), (1, SIDE, SIDE))
-        samples.append(SegDataSample(gt_sem_seg=PixelData(data=maps), metainfo=dict(img_shape=(SIDE, SIDE))))
-    return dict(inputs=list(torch.randint(0, 255, (BATCH, 3, SIDE, SIDE), dtype=torch.uint8)), data_samples=samples)
+        maps = torch.randint(0, class_count(cfg), (1, side, side))
+        samples.append(SegDataSample(gt_sem_seg=PixelData(data=maps), metainfo=dict(img_shape=(side, side))))
+    return dict(inputs=list(torch.randint(0, 255, (BATCH, 3, side, side), dtype=torch.uint8)), data_samples=samples)
 
 
-def _classification() -> dict[str, Any]:
+def _classification(side: int) -> dict[str, Any]:
     from mmpretrain.structures import DataSample
 
     samples = [DataSample().set_gt_label(label) for label in range(BATCH)]
-    return dict(inputs=list(torch.randint(0, 255, (BATCH, 3, SIDE, SIDE), dtype=torch.uint8)), data_samples=samples)
+    return dict(inputs=list(torch.randint(0, 255, (BATCH, 3, side, side), dtype=torch.uint8)), data_samples=samples)

@@ -32,9 +32,10 @@ def page(records: Sequence[dict[str, Any]], total: int) -> str:
 
 `fishnet-mmdet port` on MMDetection's configs with `r50` in their name, and on a sample of MMSegmentation's and
 MMPretrain's: {len(records)} of {total} configs were run. Each was ported for pretrained weights and for random ones.
-The latter, with a FishNet-99 of a quarter of the width, was trained for one step on two made-up images of 128 pixels,
-with few proposals. "Trains" means: loss and gradients are finite, and a gradient reaches the backbone. The ResNet of
-the config, with random weights, got the same step. Nothing here says how well a ported config learns.
+The latter, with a FishNet-99 of a quarter of the width, was trained for one step on two made-up images of 128 pixels
+(384 where these are too small), with few proposals. "Trains" means: loss and gradients are finite, and a gradient
+reaches the backbone. The ResNet of the config, with random weights, got the same step. Nothing here says how well a
+ported config learns.
 
 Written by this command, which goes on where it stopped:
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.lab.port_report.steps import train_a_step
@@ -124,11 +125,21 @@ def _fish_step(name: str) -> dict[str, Any]:
     # The released weights have to be found too, before anything is built.
     pretrained = port_config(name)
     port = port_config(name, ARCH, scratch=True)
-    return dict(outcome='trained', dropped=pretrained.notes, **train_a_step(port.config()))
+    return dict(outcome='trained', dropped=pretrained.notes, **_step(port.config()))
 
 
 def _resnet_step(name: str) -> dict[str, Any]:
-    return dict(outcome='trained', **train_a_step(read_base(name).config))
+    return dict(outcome='trained', **_step(read_base(name).config))
+
+
+def _step(config: Config) -> dict[str, float]:
+    """A step on small images, or on larger ones where the coarsest level is too small for a deformable convolution."""
+    try:
+        return train_a_step(config)
+    except RuntimeError as error:
+        if 'smaller than kernel' not in str(error):
+            raise
+        return train_a_step(config, side=384)
 
 
 def _short(text: str) -> str:

@@ -16,17 +16,18 @@ BOXES = 32
 """Proposals for each image."""
 
 
-def train_a_step(config: Config) -> dict[str, float]:
+def train_a_step(config: Config, side: int = 128) -> dict[str, float]:
     """Builds the model of a config with random weights and trains it for a step on made-up images.
 
     Args:
         config: The whole config.
+        side: Height and width of the images.
 
     Returns:
         The loss, and the norm of the gradients of the backbone.
 
     Raises:
-        Exception: Whatever the model raises; FloatingPointError where loss or gradients are not finite.
+        Exception: Anything that the model raises; FloatingPointError where loss or gradients are not finite.
     """
     scope = config.get('default_scope') or 'mmengine'
     init_default_scope(scope)
@@ -38,7 +39,7 @@ def train_a_step(config: Config) -> dict[str, float]:
     if callable(getattr(model, 'init_weights', None)):
         model.init_weights()
     model = _learner(model).train()
-    data = model.data_preprocessor(batch_for(scope, cfg, model), training=True)
+    data = model.data_preprocessor(batch_for(scope, cfg, model, side), training=True)
     losses = model(data['inputs'], data['data_samples'], mode='loss')
     total, _ = model.parse_losses(losses)
     total.backward()
