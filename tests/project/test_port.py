@@ -23,6 +23,7 @@ CAFFE = 'mmdet::retinanet/retinanet_r50-caffe_fpn_1x_coco.py'
 DYHEAD = 'mmdet::dyhead/atss_r50-caffe_fpn_dyhead_1x_coco.py'
 GN = 'mmdet::gn/mask-rcnn_r50_fpn_gn-all_2x_coco.py'
 DC5 = 'mmdet::faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco.py'
+C4 = 'mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py'
 SOFT_TEACHER = 'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
 DEEPLAB = 'mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py'
 UPERNET = 'mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py'
@@ -35,7 +36,7 @@ def scratch(config):
 
 
 class TestModels:
-    @pytest.mark.parametrize('config', [RETINA, DC5, DEEPLAB, CLASSIFIER])
+    @pytest.mark.parametrize('config', [RETINA, C4, DC5, DEEPLAB, CLASSIFIER])
     def test_train_for_a_step(self, config):
         """With finite losses and gradients, and one in the backbone: else an exception."""
         assert train_a_step(scratch(config).config())['gradient'] > 0
@@ -73,6 +74,11 @@ class TestModels:
         model = scratch(DC5).config().model
         assert model.backbone.out_indices == (2,)
         assert model.roi_head.bbox_roi_extractor.out_channels == model.rpn_head.in_channels == 400
+
+    def test_the_shared_head_of_c4_gets_the_channels_of_the_resnet(self):
+        model = scratch(C4).config().model
+        assert (model.neck.in_channels, model.neck.out_channels, model.neck.norm_cfg.type) == ([400], 1024, 'BN')
+        assert model.rpn_head.in_channels == 1024
 
     def test_a_stem_for_small_images(self):
         assert scratch(CIFAR).config().model.backbone.arch['stem_stride'] == 1
@@ -155,7 +161,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         'config, message',
         [
-            ('mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py', 'shared_head is a ResLayer'),
+            ('mmdet::misc/d2_retinanet_r50-caffe_fpn_ms-90k_coco.py', 'is a build_retinanet_resnet_fpn_backbone'),
             ('mmdet::tridentnet/tridentnet_r50-caffe_1x_coco.py', 'model.backbone is a TridentResNet'),
             ('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 'model.backbone is a SwinTransformer'),
             ('mmdet::detectors/detectors_cascade-rcnn_r50_1x_coco.py', 'neck is a RFP'),

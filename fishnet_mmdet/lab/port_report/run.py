@@ -24,6 +24,9 @@ ARCH = dict(base='fishnet99', width=0.25)
 
 LINES = 'port_report.jsonl'
 
+TOO_SMALL = ('smaller than kernel', 'selected index k out of range')
+"""What models say of images that are too small."""
+
 OTHERS = (
     'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
     'mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py',
@@ -133,11 +136,11 @@ def _resnet_step(name: str) -> dict[str, Any]:
 
 
 def _step(config: Config) -> dict[str, float]:
-    """A step on small images, or on larger ones where the coarsest level is too small for a deformable convolution."""
+    """A step on small images, or on larger ones where these give too small a level, or fewer places than queries."""
     try:
         return train_a_step(config)
     except RuntimeError as error:
-        if 'smaller than kernel' not in str(error):
+        if not any(sign in str(error) for sign in TOO_SMALL):
             raise
         return train_a_step(config, side=384)
 

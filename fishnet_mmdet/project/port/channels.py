@@ -60,6 +60,9 @@ def channel_edits(levels: Levels) -> Iterator[Edit]:
             )
         yield Edit((*place, 'in_channels'), new, WHY)
         return
+    if (parent.get('roi_head') or {}).get('shared_head') and not neck and len(levels.channels) == 1:
+        yield from _as_wide_as_before(levels, place)
+        return
     edits = list(_classifier(levels, where) if 'head' in parent else _heads(levels, parent, where))
     if not edits:
         raise ConfigError(
@@ -67,6 +70,16 @@ def channel_edits(levels: Levels) -> Iterator[Edit]:
             '`neck.in_channels` nor the `in_channels` of a head'
         )
     yield from edits
+
+
+def _as_wide_as_before(levels: Levels, place: Path) -> Iterator[Edit]:
+    """A convolution to the channels of the ResNet: its last stage, the head of each box (C4), takes no others."""
+    yield Edit(
+        (*place, 'type'), 'ChannelMapper', 'the shared head is a stage of a ResNet, which takes its channels only'
+    )
+    yield Edit((*place, 'in_channels'), list(levels.channels))
+    yield Edit((*place, 'out_channels'), levels.old[0])
+    yield Edit((*place, 'kernel_size'), 1)
 
 
 def _classifier(levels: Levels, where: Path) -> Iterator[Edit]:

@@ -80,7 +80,7 @@ def find_resnet(model: Mapping) -> tuple[ResNet, list[str]]:
     found = sorted(_backbones(model, ('model',)), key=lambda item: (len(item[0]), 'detector' not in item[0]))
     if not found:
         raise ConfigError('the model of this config has no backbone of its own (no key `backbone` with a type)')
-    kinds = [str(cfg.get('type')) for _, cfg, _ in found]
+    kinds = [str(cfg.get('type', cfg.get('name'))) for _, cfg, _ in found]
     if any(kind.rpartition('.')[2] == 'FishNet' for kind in kinds):
         raise ConfigError('this config has a FishNet already')
     fitting = [ResNet(*item) for item, kind in zip(found, kinds, strict=True) if kind.rpartition('.')[2] in RESNETS]
@@ -108,13 +108,6 @@ def _backbones(node: Any, path: Path) -> Iterator[tuple[Path, Mapping, Mapping]]
 
 def _refuse(resnet: ResNet) -> None:
     where = dotted(resnet.path[:-1])
-    roi_head = resnet.parent.get('roi_head') or {}
-    shared = roi_head.get('shared_head') if isinstance(roi_head, Mapping) else None
-    if shared:
-        raise ConfigError(
-            f'{where}.roi_head.shared_head is a {shared["type"]}: the last stage of the ResNet is the head of each box '
-            '(C4), and FishNet has no stage that can be cut off so. Port the FPN config of this detector'
-        )
     necks = resnet.parent.get('neck')
     for neck in necks if isinstance(necks, Sequence) else (necks,):
         if neck and neck['type'] in ('RFP', 'JPU'):
