@@ -35,9 +35,9 @@ FIXES = {
     'mmpretrain': "pip install 'mmpretrain>=1.2,<1.3'",
     'mmseg': 'pip install mmsegmentation==1.2.2 ftfy regex',
     'pycocotools': 'pip install --force-reinstall pycocotools==2.0.11',
-    'fishnet_mmdet': 'first fix what failed above; then run `pip install -e .` in a clone of this repository',
+    'fishnet_mmdet': 'first fix what failed above; then install fishnet-mmdet again',
     'gpu': f'build mmcv with the CUDA toolkit of the installed torch: export FORCE_CUDA=1, then {REBUILD_MMCV}',
-    'data': 'set COCO_ROOT=/path/to/coco for COCO 2017, or run `python tools/make_demo_data.py`',
+    'data': 'set COCO_ROOT=/path/to/coco for COCO 2017, or run `fishnet-mmdet demo-data`',
 }
 """The fix for each check."""
 
