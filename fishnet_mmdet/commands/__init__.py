@@ -25,6 +25,7 @@ COMMANDS = {
     'eval': 'evaluate a COCO results file without a model',
     'check': 'check the images and annotations of a config',
     'configs': 'list the configs that ship, or copy one',
+    'port': 'put FishNet into any config with a ResNet',
     'convert': 'convert FishNet weights of any known key naming',
     'plain-checkpoint': 'make a checkpoint of stock MMEngine readable',
     'export': 'export backbone and neck to ONNX',

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from math import gcd
 from typing import Any
 
 from fishnet_mmdet.base.errors import ConfigError
@@ -31,6 +32,29 @@ def check_arch(arch: Any, choices: Mapping[str, Sequence[str]]) -> None:
     _check_multiple('tail_widths', arch.tail_widths[-1:], of=16, why='the bridge squeezes it 16 times')
     _check_reductions(arch)
     _check_groups(arch)
+
+
+def largest_group_count(arch: Any) -> int:
+    """The largest `num_groups` of GroupNorm that divides every width that has a norm: 16 as released."""
+    blocks = [block for row in arch.rows for block in (row, row.transfer) if block]
+    # The narrowest norms are in the first half of the stem and inside the bottlenecks.
+    inside = [block.width // (2 if block.group_width else 4) for block in blocks]
+    return gcd(arch.stem_width // 2, *inside, *(row.in_width for row in arch.rows), *arch.out_channels)
+
+
+def check_norm(arch: Any, norm_cfg: Mapping) -> None:
+    """Checks that the groups of a GroupNorm divide every width.
+
+    Raises:
+        ConfigError: They do not; the message says which number of groups does.
+    """
+    groups, most = norm_cfg.get('num_groups'), largest_group_count(arch)
+    if norm_cfg['type'] == 'GN' and type(groups) is int and (groups < 1 or most % groups):
+        fitting = [n for n in range(1, most + 1) if most % n == 0]
+        raise ConfigError(
+            f'norm_cfg.num_groups = {groups} does not divide every width of this FishNet (a bottleneck is a quarter as '
+            f"wide inside); {', '.join(map(str, fitting))} do: norm_cfg=dict(type='GN', num_groups={most})"
+        )
 
 
 def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import FishNetArch, resolve_arch
+from fishnet_mmdet.network.arch_checks import check_norm
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv, build_norm
 from fishnet_mmdet.network.ops.memory_format import OutOfChannelsLast, memory_format_of
 from fishnet_mmdet.network.rows import StageRow
@@ -105,6 +106,7 @@ class FishNet(BaseModule):
         self.arch = a = resolve_arch(arch)
         _check_levels(in_channels, out_indices, frozen_stages)
         _check_options(norm, with_cp, compile)
+        check_norm(a, norm)
         self.out_indices = tuple(out_indices)
         self.out_channels = tuple(a.out_channels[i] for i in self.out_indices)
         self.out_strides = tuple(a.strides[i] for i in self.out_indices)

@@ -1,0 +1,77 @@
+"""The report as a page: docs/port-report.md."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+WORDS = {
+    ('trained', 'trained'): 'both train',
+    ('trained', 'failed'): 'FishNet trains, the ResNet does not',
+    ('failed', 'trained'): '**FishNet fails, the ResNet trains**',
+    ('failed', 'failed'): 'neither trains here',
+    ('refused', 'trained'): 'refused; the ResNet trains',
+    ('refused', 'failed'): 'refused; the ResNet does not train here either',
+    ('refused', 'refused'): 'cannot be read',
+}
+
+
+def page(records: Sequence[dict[str, Any]], total: int) -> str:
+    """Markdown.
+
+    Args:
+        records: What `run` gave.
+        total: Number of configs that there are.
+    """
+    kinds = Counter(_kind(record) for record in records)
+    counts = '\n'.join(f'| {kind} | {number} |' for kind, number in kinds.most_common())
+    rows = '\n'.join(_row(record) for record in sorted(records, key=lambda r: r['config']) if _remarks(record))
+    trained = ', '.join(
+        f'`{record["config"]}`' for record in sorted(records, key=lambda r: r['config']) if not _remarks(record)
+    )
+    return f"""# Port report
+
+`fishnet-mmdet port` on MMDetection's configs with `r50` in their name, and on a sample of MMSegmentation's and
+MMPretrain's: {len(records)} of {total} configs were run. Each was ported for pretrained weights and for random ones.
+The latter, with a FishNet-99 of a quarter of the width, was trained for one step on two made-up images of 128 pixels
+(384 where these are too small), with few proposals. "Trains" means: loss and gradients are finite, and a gradient
+reaches the backbone. The ResNet of the config, with random weights, got the same step. Nothing here says how well a
+ported config learns.
+
+Written by this command, which goes on where it stopped:
+
+```sh
+python -m fishnet_mmdet.lab.port_report --out work_dirs/port_report --page docs/port-report.md
+```
+
+| outcome | configs |
+|---|---|
+{counts}
+
+## Configs with a remark
+
+| config | outcome | remark |
+|---|---|---|
+{rows}
+
+## Configs that train, with nothing dropped
+
+{trained}
+"""
+
+
+def _kind(record: dict[str, Any]) -> str:
+    pair = (record['fishnet']['outcome'], record['resnet']['outcome'])
+    return WORDS.get(pair, ', '.join(pair))
+
+
+def _remarks(record: dict[str, Any]) -> list[str]:
+    fish, resnet = record['fishnet'], record['resnet']
+    remarks = [*fish.get('dropped', []), *([fish['reason']] if 'reason' in fish else [])]
+    if 'reason' in resnet and resnet['reason'] not in remarks:
+        remarks.append(f'ResNet: {resnet["reason"]}')
+    return remarks
+
+
+def _row(record: dict[str, Any]) -> str:
+    remarks = '; '.join(_remarks(record)).replace('|', '\\|').replace('<', '&lt;').replace('`', "'")
+    return f'| `{record["config"]}` | {_kind(record)} | {remarks} |'

@@ -1,0 +1,65 @@
+"""The config that is ported: where it lies, and how a config elsewhere names it."""
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config
+
+from fishnet_mmdet.base.config_files import find_config
+from fishnet_mmdet.base.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Base:
+    """A config to build on.
+
+    Attributes:
+        name: As it was given, such as `mmdet::retinanet/retinanet_r50_fpn_1x_coco.py`, or the path of a file.
+        path: The file.
+        config: What is in it.
+    """
+
+    name: str
+    path: Path
+    config: Config
+
+    def seen_from(self, folder: Path) -> str:
+        """What `_base_` has to say in a config that lies in `folder`."""
+        return self.name if '::' in self.name else os.path.relpath(self.path.resolve(), folder.resolve())
+
+
+def read_base(name_or_path: str | Path) -> Base:
+    """Reads a config of an installed package (`mmdet::...`), a path, or a config that ships.
+
+    Raises:
+        ConfigError: There is no such config, it cannot be read, or a text config cannot build on it.
+    """
+    name = str(name_or_path)
+    path = _in_package(name) if '::' in name else find_config(name)
+    if path.suffix != '.py':
+        raise ConfigError(f'{name} is not a Python config: only those can be a base here')
+    if 'read_base()' in path.read_text():
+        raise ConfigError(
+            f'{name} is a config in the pure Python style (`with read_base()`), which text configs cannot build on: '
+            'port the text config of the same name, such as mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+        )
+    try:
+        return Base(name, path, Config.fromfile(path))
+    except Exception as error:  # a config is code: anything may go wrong in it
+        raise ConfigError(f'{name} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def _in_package(name: str) -> Path:
+    package, _, rest = name.partition('::')
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise ConfigError(f'{name}: the package {package!r} is not installed here')
+    folder = Path(spec.origin).parent / '.mim' / 'configs'
+    if not folder.is_dir():
+        raise ConfigError(f'{name}: {package} has no configs in {folder}; give the path of the config')
+    path = folder / rest
+    if not path.is_file():
+        raise ConfigError(f'{name}: there is no file {path}')
+    return path

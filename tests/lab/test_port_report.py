@@ -1,0 +1,60 @@
+"""The report on ported configs: one line for each, whatever happens in its process; a second call goes on."""
+
+import os
+import time
+
+import pytest
+
+from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.lab.port_report import run
+from fishnet_mmdet.lab.port_report.page import page
+
+
+def crash(name):
+    os._exit(7)
+
+
+def refuse(name):
+    raise ConfigError(f'{name} has no ResNet')
+
+
+@pytest.mark.parametrize(
+    'step, timeout, outcome, reason',
+    [
+        (crash, 20, 'failed', 'the process ended with status 7'),
+        (refuse, 20, 'refused', 'a has no ResNet'),
+        (lambda name: 1 / 0, 20, 'failed', 'ZeroDivisionError: division by zero'),
+        (lambda name: time.sleep(60), 0.2, 'failed', 'not done after 0.2 s'),
+    ],
+)
+def test_one_failure_does_not_end_the_report(step, timeout, outcome, reason):
+    assert run.in_child(step, 'a', timeout) == dict(outcome=outcome, reason=reason)
+
+
+def test_a_second_call_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, 'about', lambda name, timeout: dict(config=name, number=len(run.read(tmp_path))))
+    list(run.run(['a', 'b'], tmp_path, 1))
+    assert list(run.run(['a', 'b', 'c'], tmp_path, 1)) == [dict(config='c', number=2)]
+    assert [record['config'] for record in run.read(tmp_path)] == ['a', 'b', 'c']
+
+
+def test_the_list_is_spread_over_folders():
+    names = run.config_names()
+    assert len(names) == len(set(names)) and set(run.OTHERS) < set(names)
+    folders = [name.partition('/')[0] for name in names[:40]]
+    assert len(set(folders)) >= 39
+
+
+def test_the_page_counts_and_lists():
+    good = dict(outcome='trained', dropped=[])
+    bad = dict(outcome='failed', reason='a | <b>')
+    records = [
+        dict(config='x', fishnet=good, resnet=good),
+        dict(config='y', fishnet=bad, resnet=good),
+        dict(config='z', fishnet=dict(outcome='refused', reason='no'), resnet=good),
+    ]
+    text = page(records, 9)
+    assert '3 of 9 configs were run' in ' '.join(text.split())
+    assert '| both train | 1 |' in text and text.rstrip().endswith('`x`')
+    assert '| `y` | **FishNet fails, the ResNet trains** | a \\| &lt;b> |' in text
+    assert '| `z` | refused; the ResNet trains | no |' in text
