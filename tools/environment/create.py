@@ -86,7 +86,7 @@ def set_up(folder: Path, family: Family, torch_spec: list[str], wheels: Path, no
         say(note)
     incomplete = Record(version, family.name, None)
     if not there or (there.python, there.family) != (version, family.name) or not runs(python, 'import pip'):
-        _create(folder, there)
+        _create(folder, there, incomplete)
     incomplete.write(folder)
     _install(python, family, torch_spec, wheels, log)
     if reason := failure(python, TRY_STACK):
@@ -104,7 +104,7 @@ def recipe(family: Family, torch_spec: list[str]) -> str:
         REPO / 'pyproject.toml',
         REPO / 'setup.py',
         family.constraints,
-        *sorted(Path(__file__).parent.glob('*.py')),
+        *(Path(__file__).with_name(f'{name}.py') for name in ('create', 'families', 'wheels')),
     ]
     inputs = b''.join(path.read_bytes() for path in files) + json.dumps([torch_spec, sys.version, str(REPO)]).encode()
     return hashlib.sha256(inputs).hexdigest()
@@ -114,8 +114,7 @@ def _check_folder(folder: Path, there: Record | None) -> None:
     """Refuses what would fail after minutes, or would destroy what somebody else made."""
     if folder.exists() and not there and (not folder.is_dir() or any(folder.iterdir())):
         raise SetupError(
-            f'{folder} exists and is not an environment of this set-up, or one that an interrupted set-up left: '
-            'remove it, or choose another folder: make VENV=...'
+            f'{folder} exists and was not made by this set-up: choose another folder (make VENV=...), or remove it'
         )
     if importlib.util.find_spec('ensurepip') is None:
         raise SetupError(
@@ -123,7 +122,7 @@ def _check_folder(folder: Path, there: Record | None) -> None:
         )
 
 
-def _create(folder: Path, there: Record | None) -> None:
+def _create(folder: Path, there: Record | None, incomplete: Record) -> None:
     if there:
         say(
             f'{folder} holds Python {there.python} with {FAMILIES[there.family].title}: making it again '
@@ -133,6 +132,9 @@ def _create(folder: Path, there: Record | None) -> None:
     else:
         say(f'creating {folder}')
     try:
+        # First the record: an interrupted set-up leaves a folder that the next one knows.
+        folder.mkdir(parents=True, exist_ok=True)
+        incomplete.write(folder)
         venv.create(folder, with_pip=True)
     except Exception as error:  # ensurepip is a process of its own
         shutil.rmtree(folder, ignore_errors=True)

@@ -39,3 +39,5 @@ def main() -> None:
         set_up(args.venv, family, args.torch.split(), args.wheels, note)
     except SetupError as error:
         sys.exit(f'set-up failed: {error}')
+    except KeyboardInterrupt:
+        sys.exit('set-up interrupted; run it again to go on')

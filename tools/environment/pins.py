@@ -63,8 +63,8 @@ def write_pins(torch: list[str], upgrade: bool, folder: Path) -> None:
         folder / 'build.txt', *(['--upgrade'] if upgrade else []),
     ]  # fmt: skip
     environment = {'SSL_CERT_FILE': os.environ['PIP_CERT']} if 'PIP_CERT' in os.environ else {}
-    only = next(word for word in torch if word.startswith('torch=='))
-    (folder / 'alone.in').write_text(only)
+    alone = next(word for word in torch if word.startswith('torch=='))
+    (folder / 'alone.in').write_text(alone)
     brought = folder / 'brought.txt'
     run_logged('resolving torch', [*compile_, folder / 'alone.in', '-o', brought], log, environment)
     for family in FAMILIES.values():

@@ -67,7 +67,7 @@ def install_mmcv(python: Path, family: Family, wheels: Path, log: Path) -> None:
         return
     describe = subprocess.run([python, '-c', DESCRIBE_TORCH], capture_output=True, text=True)
     if describe.returncode:
-        line = describe.stderr.strip().splitlines()[-1]
+        line = (describe.stderr.strip().splitlines() or [f'exit status {describe.returncode}'])[-1]
         raise SetupError(f'the installed torch does not run ({line}); choose another: make TORCH_SPEC=...')
     shelf = wheels / describe.stdout.split()[-1]
     pip = [python, '-m', 'pip', 'install', '--no-input', '-c', family.constraints]
