@@ -78,8 +78,8 @@ def run_logged(
         SetupError: The command failed; the message says what to do.
     """
     with log.open('a', errors='replace') as file:
-        start = file.tell()
         print(f'$ {" ".join(map(str, command))}', file=file, flush=True)
+        start = file.tell()
         process = subprocess.Popen(
             [str(part) for part in command],
             env={**os.environ, **(environment or {})},
