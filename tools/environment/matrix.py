@@ -51,7 +51,7 @@ def try_row(row: Row, again: bool, keep: bool) -> bool:
 
     Args:
         row: The combination.
-        again: Whether to begin from nothing, whatever is recorded.
+        again: Whether to begin from nothing although the row is recorded.
         keep: Whether to keep the environment.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Wheels of mmcv, built from source and kept, told apart by Python, torch, CUDA and family."""
+"""Wheels of mmcv, built from source and kept, for each Python, torch, CUDA and family."""
 
 from __future__ import annotations
 
