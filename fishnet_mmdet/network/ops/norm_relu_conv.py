@@ -11,7 +11,6 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from fishnet_mmdet.network.ops.compiling import is_compiling
 
-
 KNOWS_AUTOCAST = hasattr(torch, 'get_autocast_dtype')
 """Since torch 2.4."""
 
