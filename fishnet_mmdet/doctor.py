@@ -41,6 +41,7 @@ FRAMEWORKS = {'mmdet': 'detectors', 'mmpretrain': 'classifiers', 'mmseg': 'segme
 """Packages of which at least one is needed -> the models that it trains."""
 
 TORCH = 'pip install --force-reinstall torch==2.11.0 torchvision==0.26.0'
+MMDET_NEEDS = 'it needs mmcv from 2.0.0rc4 up to, not including, 2.2.0'
 FRESH = 'make a fresh environment, and install fishnet-mmdet there'
 
 
@@ -52,6 +53,7 @@ def fixes() -> dict[str, str]:
         'torch': TORCH,
         'torchvision': f'install both from one index: {TORCH}',
         **{name: f'pip install {packages[name]}' for name in ('mmengine', *FRAMEWORKS)},
+        'mmdet': f'pip install {packages["mmdet"]}' + ('' if takes_forks() else f'  ({MMDET_NEEDS})'),
         'mmcv operators': build,
         'pycocotools': 'pip install --force-reinstall pycocotools==2.0.11',
         'fishnet_mmdet': 'first fix what failed above; then install fishnet-mmdet again',

@@ -109,6 +109,21 @@ def call_tool():
 
 
 @pytest.fixture
+def plain_signals():
+    """SIGINT and SIGTERM as in a process in a terminal, however the tests were started.
+
+    A shell starts a command in the background with SIGINT ignored.
+    """
+    import signal
+
+    plain = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    former = {number: signal.signal(number, handler) for number, handler in plain.items()}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler or signal.SIG_DFL)
+
+
+@pytest.fixture
 def flags_of(call_tool, capsys):
     """The flags that `--help` of a command, or of a script of `tools/`, lists, without --help itself."""
     import re

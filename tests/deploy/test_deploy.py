@@ -62,12 +62,13 @@ class TestBackbone:
 
     @pytest.mark.parametrize('field, value', OPTIONS)
     def test_only_norms_before_which_there_is_no_convolution_stay(self, field, value):
-        """The first of each bottleneck and I-conv, two of the bridge (squeeze, attention), those of strided convs."""
+        """The first of each bottleneck and I-conv, two of the bridge, those of strided convs and of the levels."""
         net = fish(replace(NARROW, **{field: value}))
         blocks = [m for m in net.modules() if isinstance(m, Bottleneck)]
         stay = len(blocks) + sum(isinstance(block.shortcut, PreActConv) for block in blocks)
         stay += 1 + (net.arch.attention == 'se')
         stay += sum(isinstance(stage.down, PreActConv) for stage in (*net.tail, *net.head))
+        stay += len(net.out_indices) * (net.arch.levels == 'norm_relu')
         assert norms(optimize_for_inference(net)) == stay < norms(net)
 
     def test_a_third_of_the_released_networks_norms_stays(self):

@@ -265,7 +265,7 @@ class TestRuns:
         assert [(image['file_name'], image['frame']) for image in images] == [('camera0', n) for n in range(3)]
         assert len(frames_of(tmp_path / 'out/pictures/camera0.mp4').frames) == 3 and not outcome.passed_over
 
-    def test_after_ctrl_c_the_files_hold_what_was_done(self, predictor, tmp_path, monkeypatch):
+    def test_after_ctrl_c_the_files_hold_what_was_done(self, predictor, tmp_path, monkeypatch, plain_signals):
         for seed in range(6):
             save(tmp_path / f'in/{seed}.jpg', seed)
         predict, batches = predictor.predict_loaded, []

@@ -33,7 +33,7 @@ def handlers():
 
 
 @pytest.fixture(autouse=True)
-def no_handlers_of_other_tests(monkeypatch):
+def no_handlers_of_other_tests(monkeypatch, plain_signals):
     """A test that trains in this process may have left a request that listens."""
     monkeypatch.setattr(own_handlers, '_installed', [])
 
