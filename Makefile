@@ -1,10 +1,15 @@
 # `make demo` and `make test` are the commands to begin with. Both run the set-up first, which takes seconds once it is
 # complete.
-PYTHON ?= python3
-VENV ?= .venv
+# Family of packages: openmmlab or onedl. Default: OpenMMLab's, and OneDL's where those cannot be built.
+STACK ?= auto
+VENV ?= .venv$(if $(filter onedl,$(STACK)),-onedl)
+# The Python of the environment, once there is one.
+PYTHON ?= $(or $(wildcard $(VENV)/bin/python),python3)
 # To install another build of torch, for example CUDA 12.8 wheels:
 #   make TORCH_SPEC='torch==2.11.0 torchvision==0.26.0 --index-url https://download.pytorch.org/whl/cu128' demo
 TORCH_SPEC ?= torch==2.11.0 torchvision==0.26.0
+# Not empty: a Python that the packages are not known to run on is tried all the same.
+ANY_PYTHON ?=
 
 RUN = $(VENV)/bin/python
 DEMO_CONFIG = configs/mask_rcnn_fishnet_demo.py
@@ -15,10 +20,10 @@ CHAIN_DIR = work_dirs/demo_chain
 # faster.
 TWO = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per_node=2
 
-.PHONY: setup doctor demo demo-chain lint format test test-long
+.PHONY: setup doctor demo demo-chain lint format test test-long pins matrix
 
 setup:
-	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)'
+	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)' --stack $(STACK) $(if $(ANY_PYTHON),--any-python)
 
 doctor: setup
 	@$(RUN) fishnet_mmdet/doctor.py
@@ -53,3 +58,11 @@ test: lint
 
 test-long: lint
 	$(RUN) -m pytest -m 'long or not long'
+
+# Writes constraints/*.txt from pyproject.toml; UPGRADE=1 takes the newest versions.
+pins:
+	@$(PYTHON) tools/pin_versions.py --torch '$(TORCH_SPEC)' $(if $(UPGRADE),--upgrade)
+
+# Sets up, tests and trains on every Python and family: hours. ROWS='3.13-onedl ...' chooses; what is done is kept.
+matrix:
+	@$(PYTHON) tools/try_matrix.py $(ROWS)

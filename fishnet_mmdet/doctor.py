@@ -5,6 +5,8 @@ Python's standard library, so it also works where `import fishnet_mmdet` fails. 
 run.
 """
 
+import contextlib
+import io
 import os
 import platform
 import sys
@@ -14,32 +16,76 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-FAMILIES = {'mmengine': 'onedl-mmengine', 'mmcv': 'onedl-mmcv', 'mmdet': 'onedl-mmdetection'}
-"""Import name and original distribution -> distribution of its maintained fork."""
+ORIGINALS = {
+    'mmengine': 'mmengine==0.10.7',
+    'mmcv': 'mmcv==2.1.0',
+    'mmdet': 'mmdet==3.3.0',
+    'mmpretrain': 'mmpretrain==1.2.0',
+    'mmseg': 'mmsegmentation==1.2.2 ftfy regex',
+}
+"""Import name -> what to install from OpenMMLab, in the tested versions."""
+
+FORKS = {
+    'mmengine': 'onedl-mmengine==0.10.12',
+    'mmcv': 'onedl-mmcv==2.3.6',
+    'mmdet': 'onedl-mmdetection==3.5.1',
+    'mmpretrain': 'onedl-mmpretrain==1.3.6',
+    'mmseg': 'onedl-mmsegmentation==1.4.2',
+}
+"""Import name -> what to install of OneDL's maintained forks, which keep the import names."""
+
+TRIED: dict[tuple[str, str, str], str] = {}
+"""Python, family and torch with which the whole test suite ran -> date and result. `make matrix` writes it."""
 
 FRAMEWORKS = {'mmdet': 'detectors', 'mmpretrain': 'classifiers', 'mmseg': 'segmentors'}
 """Packages of which at least one is needed -> the models that it trains."""
 
-REBUILD_MMCV = (
-    "pip install 'setuptools<81' wheel ninja psutil && MMCV_WITH_OPS=1 pip install --no-build-isolation "
-    '--no-cache-dir --no-deps --force-reinstall mmcv==2.1.0'
-)
-MAKE_SETUP = 'run `make setup` in a clone of this repository; it installs the tested versions'
+TORCH = 'pip install --force-reinstall torch==2.11.0 torchvision==0.26.0'
+MMDET_NEEDS = 'it needs mmcv from 2.0.0rc4 up to, not including, 2.2.0'
+FRESH = 'make a fresh environment, and install fishnet-mmdet there'
 
-FIXES = {
-    'torch': 'pip install --force-reinstall torch==2.11.0 torchvision==0.26.0',
-    'torchvision': 'install both from one index: pip install --force-reinstall torch==2.11.0 torchvision==0.26.0',
-    'mmengine': 'pip install mmengine==0.10.7',
-    'mmcv operators': REBUILD_MMCV,
-    'mmdet': 'pip install mmdet==3.3.0  (it needs mmcv from 2.0.0rc4 up to, not including, 2.2.0)',
-    'mmpretrain': "pip install 'mmpretrain>=1.2,<1.3'",
-    'mmseg': 'pip install mmsegmentation==1.2.2 ftfy regex',
-    'pycocotools': 'pip install --force-reinstall pycocotools==2.0.11',
-    'fishnet_mmdet': 'first fix what failed above; then install fishnet-mmdet again',
-    'gpu': f'build mmcv with the CUDA toolkit of the installed torch: export FORCE_CUDA=1, then {REBUILD_MMCV}',
-    'data': 'set COCO_ROOT=/path/to/coco for COCO 2017, or run `fishnet-mmdet demo-data`',
-}
-"""The fix for each check."""
+
+def fixes() -> dict[str, str]:
+    """The fix for each check, with the packages of the family that is installed or that this Python needs."""
+    packages = FORKS if takes_forks() else ORIGINALS
+    build = rebuild(packages['mmcv'])
+    return {
+        'torch': TORCH,
+        'torchvision': f'install both from one index: {TORCH}',
+        **{name: f'pip install {packages[name]}' for name in ('mmengine', *FRAMEWORKS)},
+        'mmdet': f'pip install {packages["mmdet"]}' + ('' if takes_forks() else f'  ({MMDET_NEEDS})'),
+        'mmcv operators': build,
+        'pycocotools': 'pip install --force-reinstall pycocotools==2.0.11',
+        'fishnet_mmdet': 'first fix what failed above; then install fishnet-mmdet again',
+        'gpu': f'build mmcv with the CUDA toolkit of the installed torch: export FORCE_CUDA=1, then {build}',
+        'data': 'set COCO_ROOT=/path/to/coco for COCO 2017, or run `fishnet-mmdet demo-data`',
+    }
+
+
+def rebuild(mmcv: str) -> str:
+    """The command that builds mmcv for the installed torch."""
+    return (
+        "pip install 'setuptools>=77,<81' wheel ninja psutil && MMCV_WITH_OPS=1 pip install --no-build-isolation "
+        f'--no-cache-dir --no-deps --force-reinstall {mmcv}'
+    )
+
+
+def takes_forks() -> bool:
+    """Whether OneDL's forks are installed, or, without either family, needed: OpenMMLab's mmcv lacks Python 3.13."""
+    there = installed()
+    if there & {distribution(package) for package in FORKS.values()}:
+        return True
+    return not there & {distribution(p) for p in ORIGINALS.values()} and sys.version_info >= (3, 13)
+
+
+def installed() -> set[str]:
+    """Names of the installed distributions."""
+    return {d.metadata['Name'].lower().replace('_', '-') for d in metadata.distributions() if d.metadata['Name']}
+
+
+def distribution(requirement: str) -> str:
+    """The name in a requirement such as 'mmcv==2.1.0'."""
+    return requirement.partition('==')[0]
 
 
 @dataclass(frozen=True)
@@ -76,12 +122,15 @@ def examine() -> Iterator[Diagnosis]:
     """Runs every check on its own."""
     for name, check in CHECKS.items():
         try:
-            yield check(name)
+            # Packages may print when they are imported, as OneDL's do.
+            with contextlib.redirect_stdout(io.StringIO()):
+                result = check(name)
+            yield result
         # A broken installation can fail with any error.
         except Exception as error:
             lines = str(error).strip().splitlines() or ['']
             text = f'{type(error).__name__}: {lines[0][:150]}'
-            yield Diagnosis(name, 'FAIL', text, FIXES.get(name, MAKE_SETUP))
+            yield Diagnosis(name, 'FAIL', text, fixes().get(name, FRESH))
 
 
 def _trainable(results: list[Diagnosis]) -> str:
@@ -98,22 +147,37 @@ def _python(name: str) -> Diagnosis:
 
 
 def _families(name: str) -> Diagnosis:
-    installed = {d.metadata['Name'].lower().replace('_', '-') for d in metadata.distributions() if d.metadata['Name']}
-    both = [(old, new) for old, new in FAMILIES.items() if old in installed and new in installed]
+    there = installed()
+    pairs = list(zip(ORIGINALS.values(), FORKS.values(), strict=True))
+    both = [pair for pair in pairs if {distribution(part) for part in pair} <= there]
     if both:
-        packages = ' '.join(part for pair in both for part in pair)
-        keep = ' '.join(f'{old}=={metadata.version(old)}' for old, _ in both)
+        packages = ' '.join(distribution(part) for pair in both for part in pair)
+        keep = ' '.join(pair[sys.version_info >= (3, 13)] for pair in both)
         return Diagnosis(
             name,
             'FAIL',
             f'packages that overwrite each other are installed together: {packages}',
             f'pip uninstall -y {packages} && pip install --no-build-isolation --no-cache-dir {keep}',
         )
-    if 'mmcv-lite' in installed and 'mmcv' in installed:
-        fix = f'pip uninstall -y mmcv-lite mmcv && {REBUILD_MMCV}'
+    if 'mmcv-lite' in there and 'mmcv' in there:
+        fix = f'pip uninstall -y mmcv-lite mmcv && {rebuild(ORIGINALS["mmcv"])}'
         return Diagnosis(name, 'FAIL', 'mmcv-lite overwrites files of mmcv', fix)
-    forks = sorted(set(FAMILIES.values()) & installed)
-    return Diagnosis(name, 'ok', f'forks: {", ".join(forks)}' if forks else 'OpenMMLab originals')
+    forks = [distribution(part) for part in FORKS.values() if distribution(part) in there]
+    return Diagnosis(name, 'ok', f'OneDL, forks: {", ".join(forks)}' if forks else 'OpenMMLab originals')
+
+
+def _combination(name: str) -> Diagnosis:
+    python = '.'.join(platform.python_version_tuple()[:2])
+    family = 'onedl' if takes_forks() else 'openmmlab'
+    try:
+        torch = metadata.version('torch').partition('+')[0]
+    except metadata.PackageNotFoundError:
+        torch = 'missing'
+    text = f'Python {python}, {family}, torch {torch}'
+    if result := TRIED.get((python, family, torch)):
+        return Diagnosis(name, 'ok', f'{text}: tried on {result}')
+    tried = ', '.join(f'Python {p} with torch {t}' for p, f, t in TRIED if f == family)
+    return Diagnosis(name, 'note', f'{text}: not tried' + (f'; with this family: {tried}' if tried else ''))
 
 
 def _torch(name: str) -> Diagnosis:
@@ -157,7 +221,7 @@ def _framework(name: str) -> Diagnosis:
         alone = not any(find_spec(other) for other in FRAMEWORKS)
         need = f', nor is {" or ".join(other for other in FRAMEWORKS if other != name)}' if alone else ''
         state = 'FAIL' if alone else 'note'
-        return Diagnosis(name, state, f'not installed{need}: {models} cannot be trained', FIXES[name])
+        return Diagnosis(name, state, f'not installed{need}: {models} cannot be trained', fixes()[name])
     package = import_module(name)
     import_module(f'{name}.models')
     return Diagnosis(name, 'ok', f'{package.__version__}, for {models}')
@@ -206,13 +270,14 @@ def _data(name: str) -> Diagnosis:
     }
     found = [what for what, path in places.items() if path.is_file()]
     if not found:
-        return Diagnosis(name, 'note', f'no data in {coco} or data/demo, seen from {Path.cwd()}', FIXES[name])
+        return Diagnosis(name, 'note', f'no data in {coco} or data/demo, seen from {Path.cwd()}', fixes()[name])
     return Diagnosis(name, 'ok', ', '.join(found))
 
 
 CHECKS: dict[str, Callable[[str], Diagnosis]] = {
     'python': _python,
     'package families': _families,
+    'combination': _combination,
     'torch': _torch,
     'torchvision': _torchvision,
     'mmengine': _mmengine,

@@ -109,6 +109,9 @@ def free_port():
 
 
 def serve():
+    # Packages may print when they are imported, as OneDL's do.
+    replies = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)
     import mmdet.utils
     import model_cards
     import tiny_run
@@ -127,7 +130,6 @@ def serve():
     model_cards.read_each_once()
     Config.fromfile(TESTS.parent / 'configs' / 'mask_rcnn_fishnet_demo.py')
     tiny_run.define()
-    replies = os.fdopen(os.dup(1), 'w')
     statuses = {}
     for line in sys.stdin:
         request = json.loads(line)

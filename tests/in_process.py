@@ -19,6 +19,7 @@ def run_here(tool, *arguments, cwd=REPO):
     try:
         with (
             patch.object(sys, 'argv', [str(tool), *map(str, arguments)]),
+            patch.object(sys, 'path', [str((REPO / tool).parent), *sys.path]),  # as Python does for a script
             patch.dict(os.environ),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),

@@ -7,6 +7,9 @@ import sys
 import pytest
 from conftest import REPO
 
+from fishnet_mmdet import doctor as doctor_module
+
+PACKAGES = doctor_module.FORKS if doctor_module.takes_forks() else doctor_module.ORIGINALS
 FILE = [str(REPO / 'fishnet_mmdet' / 'doctor.py')]
 MODULE = ['-m', 'fishnet_mmdet.doctor']
 
@@ -33,6 +36,12 @@ def hide(folder, *packages):
     (folder / 'sitecustomize.py').write_text(code)
 
 
+def distribution(folder, name, version='9.9'):
+    info = folder / f'{name.replace("-", "_")}-{version}.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+
+
 def broken(folder, package):
     (folder / package).mkdir()
     (folder / package / '__init__.py').write_text('raise ImportError("undefined symbol: _ZN3c10")')
@@ -52,8 +61,8 @@ def test_a_sound_environment(tmp_path):
     'package, fix',
     [
         ('torchvision', 'from one index'),
-        ('mmdet', 'pip install mmdet==3.3.0'),
-        ('mmengine', 'pip install mmengine==0.10.7'),
+        ('mmdet', f'pip install {PACKAGES["mmdet"]}'),
+        ('mmengine', f'pip install {PACKAGES["mmengine"]}'),
     ],
 )
 def test_a_broken_package_is_named_with_its_fix(tmp_path, package, fix):
@@ -125,14 +134,49 @@ sys.meta_path.insert(0, Broken())
 
 
 def test_both_families_at_once(tmp_path):
-    for fork in ('onedl-mmcv', 'onedl-mmdetection'):
-        info = tmp_path / f'{fork.replace("-", "_")}-9.9.dist-info'
-        info.mkdir()
-        (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {fork}\nVersion: 9.9\n')
+    for name in ('mmcv', 'onedl-mmcv', 'mmdet', 'onedl-mmdetection'):
+        distribution(tmp_path, name)
     hide(tmp_path, 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg')
     done = doctor(tmp_path)
     assert done.returncode == 1
-    assert 'pip uninstall -y mmcv onedl-mmcv mmdet onedl-mmdetection' in done.stdout
+    assert 'pip uninstall -y mmcv onedl-mmcv mmdet onedl-mmdetection && pip install' in done.stdout
+
+
+def test_a_combination_outside_the_matrix_was_not_tried(tmp_path):
+    distribution(tmp_path, 'torch', '9.9+cu999')
+    hide(tmp_path, 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg')
+    line, _ = lines(doctor(tmp_path), 'combination')
+    assert line.startswith(' note') and 'torch 9.9: not tried' in line
+
+
+def test_a_combination_of_the_matrix_was_tried(monkeypatch):
+    from importlib import metadata
+
+    python = '{}.{}'.format(*sys.version_info[:2])
+    for family, forks in (('openmmlab', False), ('onedl', True)):
+        monkeypatch.setattr(doctor_module, 'takes_forks', lambda forks=forks: forks)
+        monkeypatch.setattr(metadata, 'version', lambda _: '2.9.1+cpu')
+        monkeypatch.setattr(doctor_module, 'TRIED', {(python, family, '2.9.1'): '2026-01-02: 7 passed, 0 failed'})
+        result = doctor_module.CHECKS['combination']('combination')
+        assert result.state == 'ok' and result.text.endswith('tried on 2026-01-02: 7 passed, 0 failed')
+
+
+@pytest.mark.parametrize(
+    'there, version, forks',
+    [
+        ({'mmcv'}, (3, 13), False),
+        ({'onedl-mmcv'}, (3, 11), True),
+        (set(), (3, 12), False),
+        (set(), (3, 13), True),
+    ],
+)
+def test_advice_is_for_the_family_that_is_there_or_fits(there, version, forks, monkeypatch):
+    monkeypatch.setattr(doctor_module, 'installed', lambda: there)
+    monkeypatch.setattr(sys, 'version_info', version)
+    advice = doctor_module.fixes()
+    assert ('onedl' in advice['mmdet'], 'onedl' in advice['mmcv operators']) == (forks, forks)
+    # A wheel has no clone.
+    assert not [text for text in advice.values() if 'tools/' in text or '-e .' in text or 'make ' in text]
 
 
 def test_data_is_found_from_the_working_folder(tmp_path, demo_data):

@@ -1,6 +1,8 @@
 """The lean operations against torch's plain modules: the same results from less that is kept for backward."""
 
 import copy
+import runpy
+import sys
 from itertools import product
 
 import pytest
@@ -391,3 +393,31 @@ class TestNormReLUConv:
         y = lean(x.requires_grad_())
         assert torch.equal(plain(x), y) and 'Conv' in type(y.grad_fn).__name__
         assert 'NormReLU' not in type(y.grad_fn).__name__
+
+
+class TestOlderTorch:
+    """What these operations use of torch has come one by one."""
+
+    def test_before_2_4_the_norm_grain_is_torchs_checkpoint(self, monkeypatch):
+        plain, lean = TestNormReLUConv().pair()
+        monkeypatch.setattr('fishnet_mmdet.network.ops.norm_relu_conv.KNOWS_AUTOCAST', False)
+        x = torch.randn(3, 8, 9, 10)
+        (y, grads), (ours, own) = (TestNormReLUConv().step(part, x) for part in (plain, lean))
+        assert torch.equal(y, ours) and grads.keys() == own.keys()
+        assert all(torch.equal(grads[key], own[key]) for key in grads)
+
+    def test_before_2_1_live_norms_cannot_be_recomputed(self, monkeypatch):
+        from fishnet_mmdet.network.ops import recompute
+
+        monkeypatch.setattr(recompute, 'TAKES_CONTEXTS', False)
+        monkeypatch.setattr('fishnet_mmdet.network.ops.norm_relu_conv.KNOWS_AUTOCAST', False)
+        _, lean = TestNormReLUConv().pair()
+        with pytest.raises(ValueError, match='with_cp under live BN needs torch 2.1 or newer'):
+            lean(torch.randn(1, 8, 9, 10))
+
+    def test_before_2_1_dynamo_knows_what_is_compiled(self, monkeypatch):
+        from fishnet_mmdet.network.ops import compiling
+
+        monkeypatch.setitem(sys.modules, 'torch.compiler', None)
+        older = runpy.run_path(compiling.__file__)['is_compiling']
+        assert older.__module__.startswith('torch._dynamo') and older() is False

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from fishnet_mmdet.network.ops.compiling import is_compiling
 from fishnet_mmdet.network.ops.lean import keeps_for_backward
 from fishnet_mmdet.network.ops.memory_format import memory_format_of
 
 
 def channel_sum(x: Tensor, k: int) -> Tensor:
     """Sums k neighbouring channels: (N, C, H, W) -> (N, C / k, H, W). Memory formats stay, the gradient's too."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return x.unflatten(1, (-1, k)).sum(2)
     if keeps_for_backward(x):
         return ChannelSum.apply(x, k)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from fishnet_mmdet.network.ops.compiling import is_compiling
+
 
 def keeps_for_backward(x: Tensor) -> bool:
     """Whether autograd is about to keep something of `x`, so that a lean operation saves memory.
@@ -12,5 +14,5 @@ def keeps_for_backward(x: Tensor) -> bool:
     """
     if not isinstance(x, Tensor):
         return False  # a proxy of torch.fx
-    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    is_traced = is_compiling() or torch.jit.is_tracing()
     return x.requires_grad and torch.is_grad_enabled() and not is_traced

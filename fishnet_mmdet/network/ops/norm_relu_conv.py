@@ -9,16 +9,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from fishnet_mmdet.network.ops.compiling import is_compiling
+
+KNOWS_AUTOCAST = hasattr(torch, 'get_autocast_dtype')
+"""Since torch 2.4."""
+
 
 def can_recompute(norm: nn.Module) -> bool:
-    """Whether `norm_relu_conv` can take this norm: a plain BatchNorm. Others (SyncBN, GN) take torch's checkpoint."""
+    """Whether `norm_relu_conv` can take this norm: a plain BatchNorm. Others (SyncBN, GN) take torch's checkpoint.
+
+    Before torch 2.4 every norm does.
+    """
     return (
         type(norm) is nn.BatchNorm2d
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
         and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()  # a compiler understands torch's checkpoint
+        and not is_compiling()  # a compiler understands torch's checkpoint
+        and KNOWS_AUTOCAST
     )
 
 

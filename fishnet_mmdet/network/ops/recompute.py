@@ -7,11 +7,18 @@ as backward needs.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.network.ops.compiling import is_compiling
+
+TAKES_CONTEXTS = 'context_fn' in signature(checkpoint).parameters
+"""Since torch 2.1."""
 
 
 class Recomputable(nn.Module):
@@ -36,7 +43,9 @@ def recomputable(forward: Callable) -> Callable:
             return forward(self, *inputs, **named)
         named |= dict(use_reentrant=False, preserve_rng_state=False)
         # The graph of a compiler updates statistics once in any case.
-        if _live_norms(self) and not torch.compiler.is_compiling():
+        if _live_norms(self) and not is_compiling():
+            if not TAKES_CONTEXTS:
+                raise ConfigError(f'with_cp under live BN needs torch 2.1 or newer; this is torch {torch.__version__}')
             named |= dict(context_fn=partial(_twice, self))
         return checkpoint(partial(forward, self), *inputs, **named)
 
