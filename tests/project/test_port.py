@@ -39,7 +39,7 @@ class TestModels:
     @pytest.mark.parametrize('config', [RETINA, C4, DC5, DEEPLAB, CLASSIFIER])
     def test_train_for_a_step(self, config):
         """With finite losses and gradients, and one in the backbone: else an exception."""
-        assert train_a_step(scratch(config).config())['gradient'] > 0
+        assert train_a_step(scratch(config).config(), side=64)['gradient'] > 0
 
     @pytest.mark.parametrize(
         'config, neck, head',
