@@ -22,11 +22,13 @@ MODULES = {
     'joblib',
     'shelve',
     'marshal',
-    'yaml',
     'pty',
     'commands',
 }
 """Modules that nothing may import."""
+
+YAML = {'safe_load', 'YAMLError'}
+"""What may be used of yaml: other readers build any object that a file names."""
 
 CALLS = {
     'eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'tempfile.mktemp', 'torch.hub.load',
@@ -54,7 +56,11 @@ def offences(source):
         elif isinstance(node, ast.ImportFrom):
             names |= {(alias.asname or alias.name): f'{node.module}.{alias.name}' for alias in node.names}
     found = [(name, 0) for name in {full.split('.')[0] for full in names.values()} & MODULES]
+    found += [('yaml', 0) for full in names.values() if full.startswith('yaml.')]
     for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if names.get(node.value.id) == 'yaml' and node.attr not in YAML:
+                found.append((f'yaml.{node.attr}', node.lineno))
         if isinstance(node, ast.Call):
             head, _, rest = ast.unparse(node.func).partition('.')
             called = '.'.join(part for part in (names.get(head, head), rest) if part)
@@ -86,8 +92,8 @@ def test_only_an_exception_is_imported_from_pickle():
 @pytest.mark.parametrize(
     'line',
     [
-        'import pickle', 'from pickle import loads', 'import yaml as y', 'import os\nos.system("x")', 'eval("1")',
-        'exec("1")', 'from os import system as s\ns("x")', 'import subprocess\nsubprocess.run("x", shell=True)',
+        'import pickle', 'from pickle import loads', 'import yaml as y\ny.load(f)', 'from yaml import load',
+        'import os\nos.system("x")', 'eval("1")', 'exec("1")', 'from os import system as s\ns("x")', 'import subprocess\nsubprocess.run("x", shell=True)',
         'import torch\ntorch.load("x")', 'import torch\ntorch.load("x", weights_only=False)',
         'from torch import load\nload("x")', 'from mmengine.fileio import load\nload("x.pkl")',
         'import torch.distributed as d\nd.all_gather_object([], 1)',
@@ -102,6 +108,7 @@ def test_the_search_would_find_it(line):
 
 def test_what_is_allowed_is_not_found():
     assert not offences('model.eval()\nimport torch\ntorch.load("x", weights_only=True)\nimport re\nre.compile("x")')
+    assert not offences('import yaml\nyaml.safe_load("x")')
     assert len(SOURCES) > 40
 
 
