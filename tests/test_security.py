@@ -93,7 +93,8 @@ def test_only_an_exception_is_imported_from_pickle():
     'line',
     [
         'import pickle', 'from pickle import loads', 'import yaml as y\ny.load(f)', 'from yaml import load',
-        'import os\nos.system("x")', 'eval("1")', 'exec("1")', 'from os import system as s\ns("x")', 'import subprocess\nsubprocess.run("x", shell=True)',
+        'import os\nos.system("x")', 'eval("1")', 'exec("1")', 'from os import system as s\ns("x")',
+        'import subprocess\nsubprocess.run("x", shell=True)',
         'import torch\ntorch.load("x")', 'import torch\ntorch.load("x", weights_only=False)',
         'from torch import load\nload("x")', 'from mmengine.fileio import load\nload("x.pkl")',
         'import torch.distributed as d\nd.all_gather_object([], 1)',
