@@ -8,6 +8,7 @@ with its reason. YOLO and Pascal VOC folders are converted: pip install supervis
 import argparse
 from pathlib import Path
 
+from fishnet_mmdet.preflight.kinds import KINDS
 from fishnet_mmdet.project.new import new_config
 
 
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     for choice in made.choices:
         print(choice)
     print(made.report.text())
-    skip = ' --skip-bad' if made.report.errors else ''
+    kinds = [KINDS[finding.kind] for finding in made.report.errors]
+    skip = ' --skip-bad' if kinds and all(kind.drops or kind.renumbers for kind in kinds) else ''
     print(f'\nwrote {made.path}; next: fishnet-mmdet train {made.path}{skip}')
     return int(bool(made.report.errors))

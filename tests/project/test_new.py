@@ -138,6 +138,48 @@ class TestSplits:
         assert (here / 'my_annotations/train.json').read_text() == 'mine'
         assert not (here / 'my.py').exists()
 
+    def test_the_files_of_an_earlier_call_are_not_the_data(self, here):
+        """The user's file has a class more the second time."""
+        file = here / 'data/all.json'
+        write_coco(file, here / 'data', coco(NAMES))
+        for classes in (('disc', 'box'), ('disc', 'box', 'bar')):
+            file.write_text(json.dumps(coco(NAMES, classes)))
+            new_config('data', 'fishnet99', 'data/my.py', from_scratch=True, overwrite=True)
+            cfg = Config.fromfile('data/my.py')
+            assert cfg.train_dataloader.dataset.metainfo.classes == classes
+
+    def test_a_validation_file_without_objects_is_reported(self, here, capsys):
+        """And not passed over, with a part of the training file in its place."""
+        write_coco(here / 'data/val.json', here / 'data', {**coco(NAMES[6:]), 'annotations': []})
+        write_coco(here / 'data/train.json', here / 'data', coco(NAMES[:6]))
+        assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
+        assert 'error [no-objects] val' in capsys.readouterr().out
+
+    @pytest.mark.parametrize('field', ['id', 'image_id', 'category_id'])
+    @pytest.mark.parametrize('value', [None, [1]])
+    def test_ids_that_cannot_be_used_get_the_report(self, here, capsys, field, value):
+        content = coco(NAMES)
+        entry = content['images' if field == 'id' else 'annotations'][0]
+        entry[field] = value
+        write_coco(here / 'data/all.json', here / 'data', content)
+        assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
+        out = capsys.readouterr().out
+        assert 'preflight: ' in out and 'wrote my.py' in out
+
+    def test_a_class_order_that_skip_bad_cannot_fix(self, usual, capsys):
+        path = usual / 'annotations/instances_val.json'
+        content = json.loads(path.read_text())
+        content['categories'].reverse()
+        path.write_text(json.dumps(content))
+        assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
+        out = capsys.readouterr().out
+        assert 'classes-order' in out and '--skip-bad' not in out.splitlines()[-1]
+
+    def test_one_tiny_image(self, here):
+        write_coco(here / 'data/all.json', here / 'data', coco(NAMES[:1], size=(32, 32)), size=(32, 32))
+        _, chosen = make()
+        assert chosen['image scale'].value == '64 x 64'
+
     def test_one_image(self, here):
         write_coco(here / 'data/all.json', here / 'data', coco(NAMES[:1]))
         cfg, chosen = make()

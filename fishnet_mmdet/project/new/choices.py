@@ -11,6 +11,9 @@ from fishnet_mmdet.project.new.machine import GIB, Machine
 LARGEST = (1333, 800)
 """Longer and shorter side of images in MMDetection's and the paper's configs."""
 
+SMALLEST = 64
+"""Smallest longer side in pixels: two pixels on the level of stride 32."""
+
 BYTES_PER_PIXEL = 8000
 """Upper estimate of the memory that training a detector takes for each pixel of its images."""
 
@@ -82,8 +85,11 @@ def choose_picture(facts: Facts) -> tuple[Picture, Choice]:
         value = f'kept; training on random crops of {side} x {side}'
         return Picture(None, side, side * side, 1.0), Choice('image size', value, reason)
     shrink = min(1.0, LARGEST[0] / longer, LARGEST[1] / shorter)
+    # A level of a single pixel has no statistics for BN where the batch has one image.
+    shrink = max(shrink, SMALLEST / longer)
     scale = (_even(longer * shrink), _even(shorter * shrink))
-    reason = f'{seen}; ' + ('more than 1333 x 800 is scaled down' if shrink < 1 else 'this is the median')
+    why = 'more than 1333 x 800 is scaled down' if shrink < 1 else 'this is the median'
+    reason = f'{seen}; ' + (f'less than {SMALLEST} pixels is scaled up' if shrink > 1 else why)
     factor = scale[0] / float(np.median(facts.sizes[:, 0]))
     return Picture(scale, None, scale[0] * scale[1], factor), Choice('image scale', f'{scale[0]} x {scale[1]}', reason)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.project.new.split import MARK
 
 ROLES = {
     'train': 'train', 'training': 'train',
@@ -33,18 +34,27 @@ def folders_below(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def coco_files(root: Path) -> list[Path]:
-    """The annotation files of COCO format with boxes in a folder, at any depth.
+    """The annotation files of COCO format in a folder, at any depth, with boxes or without any object.
 
-    Files of keypoints are left out if there are others: COCO has one of each for the same images.
+    Files of an earlier call are left out: the user's files may have changed since. Files of keypoints are left out if
+    there are others: COCO has one of each for the same images.
     """
     found = [
         path / name
         for path, names in folders_below(root)
         for name in names
-        if name.lower().endswith('.json') and _has(path / name, (b'"images"', b'"categories"', b'"bbox"'))
+        if name.lower().endswith('.json') and _has(path / name, (b'"images"', b'"categories"', b'"annotations"'))
     ]
-    found = [path for path in found if not _has(path, (b'"segments_info"',))]
+    other = (b'"segments_info"', MARK.encode())
+    found = [path for path in found if not any(_has(path, (word,)) for word in other)]
+    found = [path for path in found if _has(path, (b'"bbox"',)) or _has_no_object(path)]
     return [path for path in found if not _has(path, (b'"keypoints"',))] or found
+
+
+def _has_no_object(path: Path) -> bool:
+    """Whether the list of annotations is empty."""
+    with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return re.search(rb'"annotations"\s*:\s*\[\s*\]', content) is not None
 
 
 def _has(path: Path, words: Sequence[bytes]) -> bool:

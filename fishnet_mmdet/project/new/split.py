@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError
-from fishnet_mmdet.data.coco_fields import read_coco
+from fishnet_mmdet.data.coco_fields import is_key, read_coco, whole
 
 SHARE = 0.2
 """Share of the images that are held out for validation."""
@@ -37,8 +37,9 @@ def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) 
     written = []
     for name in ('train', 'val'):
         images = [i for place, i in enumerate(data['images']) if (place in held_out) == (name == 'val')]
-        ids = {image.get('id') for image in images if isinstance(image, dict)}
-        annotations = [a for a in data.get('annotations', []) if not isinstance(a, dict) or a.get('image_id') in ids]
+        ids = {_key(image, 'id') for image in images}
+        # Entries that cannot be read stay, in both files, for the data checks to report.
+        annotations = [a for a in data.get('annotations', []) if (key := _key(a, 'image_id')) is None or key in ids]
         content = {**data, 'images': images, 'annotations': annotations}
         written.append(write_annotations(folder / f'{name}.json', content, overwrite))
     return written[0], written[1]
@@ -46,11 +47,13 @@ def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) 
 
 def _held_out(data: dict, seed: int) -> set[int]:
     """Places in `images` of those that validation gets."""
-    places: dict[object, int] = {i['id']: place for place, i in enumerate(data['images']) if isinstance(i, dict)}
+    places: dict[object, int] = {_key(image, 'id'): place for place, image in enumerate(data['images'])}
+    places.pop(None, None)
     classes: dict[int, set] = {}
     for entry in data.get('annotations', []):
-        if isinstance(entry, dict) and (place := places.get(entry.get('image_id'))) is not None:
-            classes.setdefault(place, set()).add(entry.get('category_id'))
+        place, category = places.get(_key(entry, 'image_id')), _key(entry, 'category_id')
+        if place is not None and category is not None:
+            classes.setdefault(place, set()).add(category)
     left = Counter(key for keys in classes.values() for key in keys)
     order = list(range(len(data['images'])))
     random.Random(seed).shuffle(order)
@@ -61,6 +64,12 @@ def _held_out(data: dict, seed: int) -> set[int]:
             held_out.add(place)
             left.subtract(keys)
     return held_out
+
+
+def _key(entry: object, field: str) -> object:
+    """The id in a field of an entry; None if it cannot be used."""
+    value = entry.get(field) if isinstance(entry, dict) else None
+    return whole(value) if is_key(value) else None
 
 
 def write_annotations(path: Path, content: dict, overwrite: bool) -> Path:
