@@ -23,7 +23,7 @@ TWO = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per
 .PHONY: setup doctor demo demo-chain lint format test test-long pins matrix
 
 setup:
-	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)' --stack $(STACK) $(if $(ANY_PYTHON),--any-python)
+	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)' --stack $(or $(STACK),auto) $(if $(ANY_PYTHON),--any-python)
 
 doctor: setup
 	@$(RUN) fishnet_mmdet/doctor.py

@@ -34,9 +34,10 @@ def find_config(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    shipped = config_folder() / path.with_suffix('.py')
-    if not path.is_absolute() and shipped.is_file():
-        return shipped
+    if path.name and not path.is_absolute() and '..' not in path.parts:
+        shipped = config_folder() / path.with_suffix('.py')
+        if shipped.is_file():
+            return shipped
     close = difflib.get_close_matches(path.stem, config_names(), n=1)
     hint = f'; a config that ships is {close[0]!r}' if close else ''
     raise ConfigError(f'config file not found: {path.resolve()}{hint}. `fishnet-mmdet configs` lists those that ship')
@@ -61,7 +62,7 @@ def copy_config(name: str, folder: Path) -> list[Path]:
         ConfigError: There is no such config, or one of the files exists in the folder with other content.
     """
     shipped = config_folder().resolve()
-    source = find_config(shipped / Path(name).with_suffix('.py'))
+    source = find_config(shipped / f'{name.removesuffix(".py")}.py')
     copies = {path: folder / path.relative_to(shipped) for path in _with_bases(source.resolve())}
     for path, copy in copies.items():
         if copy.exists() and copy.read_bytes() != path.read_bytes():

@@ -14,7 +14,7 @@ SPLITS = ('train', 'val', 'test')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
-    parser.add_argument('config', help='config file, or the name of a config that ships')
+    add_common_arguments(parser)
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS, help='splits to check (default: all)')
     parser.add_argument('--no-images', action='store_true', help='do not open image files')
     parser.add_argument('--json', type=Path, help='.json file to write the whole report to')
@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='write training annotations without bad entries to WORK_DIR/preflight, as `train --skip-bad` does',
     )
-    add_common_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from fishnet_mmdet.training.launch import add_common_arguments, load_config, tes
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
-    parser.add_argument('config', help='config file, or the name of a config that ships')
+    add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint that training wrote')
     parser.add_argument('--out', help='.pkl file for the raw predictions')
     parser.add_argument('--show', action='store_true', help='show predictions in windows')
@@ -25,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--compile', action='store_true', help='with --optimize: compile the backbone too')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    add_common_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

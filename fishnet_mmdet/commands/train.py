@@ -7,7 +7,7 @@ from fishnet_mmdet.training.launch import add_common_arguments, load_config, tra
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
-    parser.add_argument('config', help='config file, or the name of a config that ships')
+    add_common_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
@@ -25,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='train without bad images and annotations instead of stopping; they are listed in WORK_DIR/preflight',
     )
-    add_common_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -98,6 +98,16 @@ CATALOGUE: dict[str, NamedWeights] = {
 }
 
 
+def first_for(arch: str | None) -> str | None:
+    """The first name of released weights of an architecture; None if there are none."""
+    return next((name for name, weights in CATALOGUE.items() if weights.arch == arch), None)
+
+
+def released() -> str:
+    """The architectures with released weights, for messages."""
+    return ', '.join(dict.fromkeys(weights.arch for weights in CATALOGUE.values()))
+
+
 def markdown_table() -> str:
     """The catalogue as a table, as in docs/weights.md."""
     lines = ['| name | schedule | top-1 / top-5, published | checksum | file |', '|---|---|---|---|---|']

@@ -239,7 +239,7 @@ class TestRuns:
 
     def test_a_folder_that_is_a_file(self, predictor, tmp_path):
         file = save(tmp_path / '1.jpg')
-        with pytest.raises(UserError, match='is not a folder that you may write to'):
+        with pytest.raises(UserError, match='cannot be written to, because of .*: it is not a folder'):
             predict_files(predictor, find_inputs([file]), file)
 
     def test_if_nothing_can_be_read_there_are_no_results(self, predictor, tmp_path, capsys):

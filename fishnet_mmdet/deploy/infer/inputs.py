@@ -10,6 +10,7 @@ from typing import Literal
 import cv2
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.folders import walk
 
 PICTURES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.pnm', '.jp2', '.gif')
 """Endings of pictures. A file with another ending is one if OpenCV knows its first bytes."""
@@ -102,17 +103,8 @@ def _files(path: str, failed: list[tuple[str, str]]) -> Iterator[str]:
     if not os.path.isdir(path):
         yield path
         return
-    seen = set()
-    unread = os.walk(path, followlinks=True, onerror=lambda error: failed.append((error.filename, error.strerror)))
-    for folder, subfolders, files in unread:
-        # Links may lead in a circle.
-        real = os.path.realpath(folder)
-        is_new = real not in seen
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.')) if is_new else []
-        for name in sorted(files) if is_new else ():
-            if not name.startswith('.') and name.lower() not in IGNORED:
-                yield os.path.join(folder, name)
+    for folder, names in walk(path, lambda error: failed.append((error.filename, error.strerror))):
+        yield from (os.path.join(folder, name) for name in names if name.lower() not in IGNORED)
 
 
 def _add(path: str, found: Inputs) -> None:

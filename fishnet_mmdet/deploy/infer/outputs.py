@@ -9,6 +9,7 @@ import numpy as np
 
 from fishnet_mmdet.base.atomic import HALF_WRITTEN
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.folders import why_not_writable
 from fishnet_mmdet.deploy.infer.results import IMAGES, RESULTS
 
 PICTURE_FOLDER = 'pictures'
@@ -25,9 +26,8 @@ def check_out(folder: Path, overwrite: bool) -> None:
     Raises:
         UserError: It is not a folder, is not writable, or holds results already.
     """
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f'--out {folder}: {existing} is not a folder that you may write to')
+    if reason := why_not_writable(folder):
+        raise UserError(f'--out {folder} cannot be written to, because of {reason}')
     there = [name for name in (RESULTS, IMAGES, PICTURE_FOLDER) if (folder / name).exists()]
     if there and not overwrite:
         raise UserError(f'--out {folder} holds {" and ".join(there)} already: name another folder, or add --overwrite')

@@ -30,16 +30,7 @@ def read_detector(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if source.removeprefix(SCHEME) in CATALOGUE:
         # Every row is a classifier of ImageNet. It need not be downloaded to be refused.
         raise WeightsError(NOT_A_DETECTOR.format(source))
-    try:
-        content = load_from_fishnet(source)
-    except WeightsError as error:
-        if 'HistoryBuffer' in str(error) and 'plain-checkpoint' not in str(error):
-            raise WeightsError(
-                f'{source} was written by MMEngine without PlainCheckpoints and holds pickled objects: refused. '
-                f'`fishnet-mmdet plain-checkpoint {source} NEW.pth` writes its content in plain form and executes '
-                'nothing'
-            ) from error
-        raise
+    content = load_from_fishnet(source)
     state = content['state_dict']
     if all(key.startswith(('backbone.', *CLASSIFIER_LAYERS)) for key in state):
         raise WeightsError(NOT_A_DETECTOR.format(source))

@@ -9,12 +9,13 @@ from types import ModuleType
 import yaml
 
 from fishnet_mmdet.base.errors import UserError
-from fishnet_mmdet.project.new.files import folders_below, role_of
+from fishnet_mmdet.base.folders import walk
+from fishnet_mmdet.project.new.files import role_of
 from fishnet_mmdet.project.new.split import write_annotations
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
-INSTALL = 'pip install "fishnet-mmdet[data]"'
+INSTALL = 'pip install supervision'
 
 
 def converted(root: Path, folder: Path, overwrite: bool) -> list[tuple[str, Path, Path]]:
@@ -150,11 +151,11 @@ def _voc_parts(root: Path) -> dict[str, dict]:
 
 def _images_named(root: Path, labels: Path, stem: str) -> Path | None:
     """The nearest folder that holds an image of a name."""
-    folders = [path for path, names in folders_below(root) if any(f'{stem}{end}' in names for end in IMAGES)]
+    folders = [path for path, names in walk(root) if any(f'{stem}{end}' in names for end in IMAGES)]
     role = role_of(labels, root)
     return max(folders, key=lambda path: (path == labels, role_of(path, root) == role, -len(path.parts)), default=None)
 
 
 def _files(root: Path, endings: tuple[str, ...]) -> Iterator[Path]:
-    for path, names in folders_below(root):
+    for path, names in walk(root):
         yield from (path / name for name in names if name.lower().endswith(endings))

@@ -1,12 +1,12 @@
 """Finds annotation files of COCO in a folder, what each is for, and the folder that its images lie in."""
 
 import mmap
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.folders import walk
 from fishnet_mmdet.project.new.split import MARK
 
 ROLES = {
@@ -20,19 +20,6 @@ SAMPLE = 50
 """Images of a file that are looked for in each folder."""
 
 
-def folders_below(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yields each folder below a folder and itself, with the names of its files; hidden ones are left out."""
-    seen = set()
-    for path, folders, names in os.walk(root, followlinks=True):
-        # A link that leads back up would never end.
-        if (real := os.path.realpath(path)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        yield Path(path), sorted(name for name in names if not name.startswith('.'))
-
-
 def coco_files(root: Path) -> list[Path]:
     """The annotation files of COCO format in a folder, at any depth, with boxes or without any object.
 
@@ -41,7 +28,7 @@ def coco_files(root: Path) -> list[Path]:
     """
     found = [
         path / name
-        for path, names in folders_below(root)
+        for path, names in walk(root)
         for name in names
         if name.lower().endswith('.json') and _has(path / name, (b'"images"', b'"categories"', b'"annotations"'))
     ]
@@ -139,7 +126,7 @@ def image_folder(root: Path, annotations: Path, names: Sequence[str], split: str
         UserError: No folder holds any of them.
     """
     sample = names[:: max(1, len(names) // SAMPLE)]
-    folders = dict.fromkeys([*(path for path, _ in folders_below(root)), annotations.parent])
+    folders = dict.fromkeys([*(path for path, _ in walk(root)), annotations.parent])
     hits = {folder: sum((folder / name).is_file() for name in sample) for folder in folders}
     role = role_of(annotations, root) or split
 

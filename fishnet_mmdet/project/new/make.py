@@ -20,7 +20,7 @@ from fishnet_mmdet.project.new.files import choose_files, image_folder
 from fishnet_mmdet.project.new.machine import Machine, this_machine
 from fishnet_mmdet.project.new.split import split_annotations
 from fishnet_mmdet.project.new.text import Plan, config_text
-from fishnet_mmdet.weights.catalogue import CATALOGUE
+from fishnet_mmdet.weights.catalogue import first_for, released
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,9 @@ def _known(arch: str) -> str:
 
 def _weights(arch: str) -> str:
     """The first released weights of an architecture."""
-    for name, entry in CATALOGUE.items():
-        if entry.arch == arch:
-            return name
-    there = ', '.join(dict.fromkeys(entry.arch for entry in CATALOGUE.values()))
-    raise UserError(f'--arch {arch} has no released weights ({there} have): add --from-scratch')
+    if name := first_for(arch):
+        return name
+    raise UserError(f'--arch {arch} has no released weights ({released()} have): add --from-scratch')
 
 
 def _splits(

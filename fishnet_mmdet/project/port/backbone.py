@@ -9,7 +9,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import FishNetArch, name_of, resolve_arch
 from fishnet_mmdet.network.arch_checks import largest_group_count
 from fishnet_mmdet.project.port.resnets import DROPPED, ResNet
-from fishnet_mmdet.weights.catalogue import CATALOGUE
+from fishnet_mmdet.weights.catalogue import CATALOGUE, first_for, released
 
 SCHEME = 'fishnet://'
 
@@ -103,12 +103,9 @@ def checkpoint_of(arch: str | Mapping, weights: str | None) -> str:
     if weights:
         return f'{SCHEME}{weights}' if weights in CATALOGUE else weights
     # The stride of the stem changes no weight.
-    name = name_of(replace(resolve_arch(arch), stem_stride=4))
-    for entry, named in CATALOGUE.items():
-        if named.arch == name:
-            return f'{SCHEME}{entry}'
-    released = ', '.join(dict.fromkeys(named.arch for named in CATALOGUE.values()))
+    if name := first_for(name_of(replace(resolve_arch(arch), stem_stride=4))):
+        return f'{SCHEME}{name}'
     raise ConfigError(
-        f'no weights are released for arch = {arch!r} (only for {released}): give --weights FILE, or --scratch to '
+        f'no weights are released for arch = {arch!r} (only for {released()}): give --weights FILE, or --scratch to '
         'train from random weights'
     )

@@ -13,7 +13,8 @@ from fishnet_mmdet.network.fishnet import FishNet
 
 SCRATCH_NORM = (
     'FishNet has random weights, and {neck} has no norm: the first gradients are several times those of a ResNet, and '
-    "training may diverge where that of a ResNet does not. Set {neck}.norm_cfg=dict(type='BN')"
+    "training may diverge where that of a ResNet does not. Set {neck}.norm_cfg=dict(type='BN'). For a neck that takes "
+    "none, set arch=dict(base=..., levels='norm_relu') in the backbone, which helps less"
 )
 
 

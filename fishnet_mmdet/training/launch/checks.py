@@ -1,6 +1,5 @@
 """What is checked before anything is built: folders to write to, and the preflight."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from mmengine.config import Config
 
 from fishnet_mmdet import preflight
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.base.folders import why_not_writable
 from fishnet_mmdet.training.checkpoints.resume import folder_of
 from fishnet_mmdet.training.launch.start import checkpoint_out_dir
 
@@ -33,15 +33,13 @@ def run_checks(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool
 
 
 def check_writable(folder: Path) -> None:
-    """Checks that a folder can be written to or created. Creates nothing: a run that fails early leaves no folder.
+    """Checks that a folder can be written to or created.
 
     Raises:
         ConfigError: It cannot; the message says why.
     """
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        reason = 'you have no permission to write there' if existing.is_dir() else 'it is not a folder'
+    if reason := why_not_writable(folder):
         raise ConfigError(
-            f'{folder} cannot be written to, because of {existing}: {reason}. Choose another folder with --work-dir, '
+            f'{folder} cannot be written to, because of {reason}. Choose another folder with --work-dir, '
             'or for checkpoints with default_hooks.checkpoint.out_dir'
         )

@@ -26,7 +26,8 @@ class _Options(DictAction):
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that MMDetection's train and test tools share."""
+    """Adds the config and the flags that MMDetection's train and test tools share."""
+    parser.add_argument('config', help='config file, or the name of a config that ships')
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and AP tables')
     parser.add_argument(
         '--cfg-options',
