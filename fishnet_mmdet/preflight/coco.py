@@ -43,11 +43,12 @@ COCO_FILE = re.compile(r'(instances|panoptic|image_info|person_keypoints)_\w+20\
 
 COCO_ELSEWHERE = (
     'If the data are elsewhere: COCO_ROOT=/path/to/coco moves every path of our COCO configs; in others, set data_root '
-    'of each loader and ann_file of each evaluator.\nWithout COCO: `make demo` trains on images that it draws itself.'
+    'of each loader and ann_file of each evaluator.\nWithout COCO: `make demo` in a clone, or `fishnet-mmdet demo-data`'
+    ' and `fishnet-mmdet train mask_rcnn_fishnet_demo`, trains on drawn images.'
 )
 ELSEWHERE = (
     'Correct data_root, ann_file or data_prefix of the loader, of which this path is made, and ann_file of each '
-    'evaluator.'
+    'evaluator. A relative path starts from the folder in which the command is run.'
 )
 
 

@@ -17,7 +17,8 @@ from fishnet_mmdet.weights.load import load_backbone
 WEIGHTS_HELP = """\
 To use weights of your own, in any known key naming:
   --cfg-options model.backbone.init_cfg.checkpoint=PATH
-To train from scratch with live BN: configs/mask_rcnn_fishnet150_fpn_scratch.py"""
+To train from random weights: live BN, nothing frozen, a norm in the neck. `fishnet-mmdet new --from-scratch` and `port
+--scratch` write such a config, mask_rcnn_fishnet150_fpn_scratch is one."""
 
 
 def check_pretrained(model: Mapping) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, get_rank, get_world_size
 
 from fishnet_mmdet.training import own_handlers
 
@@ -21,14 +21,17 @@ STOPPED = 75
 ECHO_SECONDS = 3.0
 """Signals within this time of the first are the same request: a terminal and the launcher both pass on one Ctrl-C."""
 
+NOTED = b'Stopping after this iteration, then saving. A second signal ends the run at once and saves nothing.\n'
+"""What the first signal prints: an iteration may take long."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
     """Notes that this process was asked to stop, by Slurm, a launcher or Ctrl-C.
 
-    The first signal is only noted. A second one, after `ECHO_SECONDS`, has its default effect and ends the process at
-    once. Processes that are forked meanwhile do not inherit the handlers.
+    The first signal is noted, and rank 0 says so. A second one, after `ECHO_SECONDS`, has its default effect and ends
+    the process at once. Processes that are forked meanwhile do not inherit the handlers.
     """
 
     def __init__(self) -> None:
@@ -50,6 +53,9 @@ class StopRequest:
         now = time.monotonic()
         if self._first is None:
             self._first = now
+            if get_rank() == 0:
+                # Not print: the signal may have interrupted one.
+                os.write(2, NOTED)
         elif now - self._first > ECHO_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -175,6 +175,11 @@ class TestSplits:
         out = capsys.readouterr().out
         assert 'classes-order' in out and '--skip-bad' not in out.splitlines()[-1]
 
+    def test_a_file_whose_name_says_nothing_is_not_passed_over(self, usual, here):
+        write_coco(usual / 'annotations/cells_holdout.json', usual / 'val', coco(NAMES[:2]))
+        with pytest.raises(UserError, match='cells_holdout.json.*Name them: --train FILE --val FILE'):
+            make()
+
     def test_one_tiny_image(self, here):
         write_coco(here / 'data/all.json', here / 'data', coco(NAMES[:1], size=(32, 32)), size=(32, 32))
         _, chosen = make()

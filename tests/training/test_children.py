@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+import torch
 
 from fishnet_mmdet.training import own_handlers
 from fishnet_mmdet.training.guards.lost_rank import RankWatch
@@ -117,6 +118,44 @@ def test_children_of_a_loader_worker_obey():
         return in_child(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
     assert in_child(worker) == repr('set()')
+
+
+def test_no_worker_outlives_a_killed_trainer():
+    """Its last batch is larger than a pipe holds, and nobody reads it any more."""
+    ours, theirs = os.pipe()
+    if not (pid := os.fork()):
+        batches = torch.utils.data.DataLoader(
+            LargeSamples(),
+            num_workers=1,
+            worker_init_fn=isolate_worker_signals,
+            collate_fn=list,
+            persistent_workers=True,
+        )
+        number = next(iter(batches))[0][0]
+        os.write(theirs, str(number).encode())
+        time.sleep(60)
+        os._exit(0)
+    worker = int(os.read(ours, 20))
+    # Until the worker waits to hand over its next batch.
+    time.sleep(2)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    deadline = time.monotonic() + 20
+    while (is_there := os.path.exists(f'/proc/{worker}')) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if is_there:
+        os.kill(worker, signal.SIGKILL)
+    assert not is_there
+
+
+class LargeSamples(torch.utils.data.Dataset):
+    """Each sample is the worker's process number and a megabyte, which goes through the pipe."""
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        return os.getpid(), bytes(2**20)
 
 
 def test_child_has_no_socket(monkeypatch):

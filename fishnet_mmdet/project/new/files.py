@@ -92,7 +92,8 @@ def choose_files(root: Path, train: Path | str | None, val: Path | str | None) -
         return (found[0] if found else None), None
     by_role = {role: [path for path in found if role_of(path, root) == role] for role in ('train', 'val', 'test')}
     held_out = by_role['val'] or by_role['test']
-    if len(by_role['train']) == 1 and len(held_out) <= 1:
+    unclear = [path for path in found if role_of(path, root) is None]
+    if len(by_role['train']) == 1 and len(held_out) <= 1 and not unclear:
         return by_role['train'][0], (held_out or [None])[0]
     names = ', '.join(str(path.relative_to(root)) for path in found[:8]) + (', ...' if len(found) > 8 else '')
     raise UserError(

@@ -37,7 +37,10 @@ def read_base(name_or_path: str | Path) -> Base:
         ConfigError: There is no such config, it cannot be read, or a text config cannot build on it.
     """
     name = str(name_or_path)
-    path = _in_package(name) if '::' in name else find_config(name)
+    try:
+        path = _in_package(name) if '::' in name else find_config(name)
+    except ConfigError as error:
+        raise ConfigError(f'{error}. A config of MMDetection is named mmdet::FOLDER/NAME.py') from error
     if path.suffix != '.py':
         raise ConfigError(f'{name} is not a Python config: only those can be a base here')
     if 'read_base()' in path.read_text():
