@@ -22,6 +22,7 @@ def matrix(monkeypatch, tmp_path):
     monkeypatch.setattr(matrix, 'WORK', tmp_path / 'work')
     monkeypatch.setattr(matrix, 'read_results', lambda: dict(results))
     monkeypatch.setattr(matrix, 'write_results', lambda new: results.update(new))
+    monkeypatch.setattr(matrix, 'write_generated', lambda results: None)
     monkeypatch.setattr(matrix, 'find_python', lambda version: sys.executable)
     ran = []
 

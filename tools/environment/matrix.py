@@ -108,6 +108,8 @@ def _record(row: Row, found: dict) -> None:
     # In the order of the table.
     results[row.name] = found
     write_results({known.name: results[known.name] for known in all_rows() if known.name in results})
+    # At once: the suite holds the page and the doctor to the results.
+    write_generated(read_results())
 
 
 def _set_up(row: Row, make: list[str], folder: Path, log: Path) -> dict:

@@ -21,7 +21,6 @@ OUTPUT = 'output.txt'
 REFUSED = re.compile(r'^error: (.+)', re.MULTILINE | re.DOTALL)
 """The last line of a training that ended because the user has to fix something first."""
 
-TRAIN = 'fishnet_mmdet.lab.compare.train_one'
 POLL_SECONDS = 0.5
 
 
@@ -79,7 +78,7 @@ def execute(out: Path, run: Path, deadline: float | None, on_progress: Callable[
     """
     folder, config = out / run, config_of(out, run)
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, '-m', TRAIN, str(config), '--work-dir', str(folder)]
+    command = [sys.executable, '-m', 'fishnet_mmdet', 'train', str(config), '--work-dir', str(folder), '--resume']
     with (folder / OUTPUT).open('ab') as output:
         begin = output.tell()
         process = subprocess.Popen(
