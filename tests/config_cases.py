@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 EVERY = sorted(path.stem for path in CONFIGS.glob('*.py'))
 DETECTORS = [name for name in EVERY if name.startswith(('mask_rcnn', 'faster_rcnn'))]
-LIVE = [name for name in DETECTORS if 'scratch' in name or name.endswith(('demo', 'nuclei'))]
+LIVE = [name for name in DETECTORS if 'scratch' in name or name.endswith(('demo', 'nuclei', 'nuclei_cpu'))]
 """Detectors that train from random weights, with live BN."""
 
 CLASSIFIERS = {

@@ -32,10 +32,13 @@ def test_one_failure_does_not_end_the_report(step, timeout, outcome, reason):
 
 
 def test_a_second_call_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, 'about', lambda name, timeout: dict(config=name, number=len(run.read(tmp_path))))
-    list(run.run(['a', 'b'], tmp_path, 1))
-    assert list(run.run(['a', 'b', 'c'], tmp_path, 1)) == [dict(config='c', number=2)]
-    assert [record['config'] for record in run.read(tmp_path)] == ['a', 'b', 'c']
+    lines = tmp_path / 'new' / 'lines.jsonl'
+    monkeypatch.setattr(run, 'about', lambda name, timeout: dict(config=name, number=len(run.read(lines))))
+    list(run.run(['a', 'b'], lines, 1))
+    assert list(run.run(['a', 'b', 'c'], lines, 1)) == [dict(config='c', number=2)]
+    assert [record['config'] for record in run.read(lines)] == ['a', 'b', 'c']
+    run.forget(['b'], lines)
+    assert list(run.run(['a', 'b', 'c'], lines, 1)) == [dict(config='b', number=2)]
 
 
 def test_the_list_is_spread_over_folders():
@@ -49,12 +52,13 @@ def test_the_page_counts_and_lists():
     good = dict(outcome='trained', dropped=[])
     bad = dict(outcome='failed', reason='a | <b>')
     records = [
-        dict(config='x', fishnet=good, resnet=good),
-        dict(config='y', fishnet=bad, resnet=good),
-        dict(config='z', fishnet=dict(outcome='refused', reason='no'), resnet=good),
+        dict(config='m::f/x', fishnet=good, resnet=good),
+        dict(config='m::f/y', fishnet=bad, resnet=good),
+        dict(config='m::g/z', fishnet=dict(outcome='refused', reason='no'), resnet=good),
     ]
     text = page(records, 9)
     assert '3 of 9 configs were run' in ' '.join(text.split())
-    assert '| both train | 1 |' in text and text.rstrip().endswith('`x`')
-    assert '| `y` | **FishNet fails, the ResNet trains** | a \\| &lt;b> |' in text
-    assert '| `z` | refused; the ResNet trains | no |' in text
+    assert '| both train | 1 |' in text and '`m::f/x`' not in text
+    assert '| `m::f` | 1 | 1 | 2 |\n| `m::g` | 0 | 0 | 1 |' in text
+    assert '| `m::f/y` | **FishNet fails, the ResNet trains** | a \\| &lt;b> |' in text
+    assert '| `m::g/z` | refused; the ResNet trains | no |' in text

@@ -25,9 +25,7 @@ def page(records: Sequence[dict[str, Any]], total: int) -> str:
     kinds = Counter(_kind(record) for record in records)
     counts = '\n'.join(f'| {kind} | {number} |' for kind, number in kinds.most_common())
     rows = '\n'.join(_row(record) for record in sorted(records, key=lambda r: r['config']) if _remarks(record))
-    trained = ', '.join(
-        f'`{record["config"]}`' for record in sorted(records, key=lambda r: r['config']) if not _remarks(record)
-    )
+    folders = '\n'.join(f'| `{name}` | {clean} | {both} | {tried} |' for name, clean, both, tried in _folders(records))
     return f"""# Port report
 
 `fishnet-mmdet port` on MMDetection's configs with `r50` in their name, and on a sample of MMSegmentation's and
@@ -40,8 +38,10 @@ ported config learns.
 Written by this command, which goes on where it stopped:
 
 ```sh
-python -m fishnet_mmdet.lab.port_report --out work_dirs/port_report --page docs/port-report.md
+python -m fishnet_mmdet.lab.port_report --lines docs/port-report.jsonl --page docs/port-report.md
 ```
+
+[port-report.jsonl](port-report.jsonl) has one line for each config, with losses, norms of gradients and seconds.
 
 | outcome | configs |
 |---|---|
@@ -53,10 +53,29 @@ python -m fishnet_mmdet.lab.port_report --out work_dirs/port_report --page docs/
 |---|---|---|
 {rows}
 
-## Configs that train, with nothing dropped
+## All configs by folder
 
-{trained}
+"Without a remark": both networks train, and nothing of the config was dropped.
+
+| folder | without a remark | both train | configs run |
+|---|---:|---:|---:|
+{folders}
 """
+
+
+def _folders(records: Sequence[dict[str, Any]]) -> list[tuple[str, int, int, int]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in sorted(records, key=lambda r: r['config']):
+        groups.setdefault(record['config'].rpartition('/')[0], []).append(record)
+    return [
+        (
+            name,
+            sum(not _remarks(record) for record in group),
+            sum(_kind(record) == WORDS['trained', 'trained'] for record in group),
+            len(group),
+        )
+        for name, group in groups.items()
+    ]
 
 
 def _kind(record: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.lab.port_report.steps import train_a_step
 from fishnet_mmdet.project.port import port_config
@@ -21,8 +22,6 @@ from fishnet_mmdet.project.port.bases import read_base
 
 ARCH = dict(base='fishnet99', width=0.25)
 """The network of the training steps."""
-
-LINES = 'port_report.jsonl'
 
 TOO_SMALL = ('smaller than kernel', 'selected index k out of range')
 """What models say of images that are too small."""
@@ -55,29 +54,34 @@ def config_names() -> list[str]:
     return [name for names in rounds for name in names if name]
 
 
-def run(names: list[str], out: Path, timeout: float) -> Iterator[dict[str, Any]]:
-    """Yields one record for each config, and appends it to the lines; configs that are there already are passed over.
+def run(names: list[str], lines: Path, timeout: float) -> Iterator[dict[str, Any]]:
+    """Yields one record for each config, and appends it to the file; configs that are there already are passed over.
 
     Args:
         names: Configs.
-        out: Folder of the lines.
+        lines: A file with one JSON record in each line; it is made where there is none.
         timeout: Seconds for one config and one network.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    done = {record['config'] for record in read(out)}
+    lines.parent.mkdir(parents=True, exist_ok=True)
+    done = {record['config'] for record in read(lines)}
     for name in names:
         if name in done:
             continue
         record = about(name, timeout)
-        with (out / LINES).open('a') as file:
+        with lines.open('a') as file:
             file.write(json.dumps(record) + '\n')
         yield record
 
 
-def read(out: Path) -> list[dict[str, Any]]:
-    """The records of a folder."""
-    lines = out / LINES
+def read(lines: Path) -> list[dict[str, Any]]:
+    """The records of a file."""
     return [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+
+
+def forget(names: list[str], lines: Path) -> None:
+    """Removes the records of these configs, so that they are run again."""
+    kept = [record for record in read(lines) if record['config'] not in names]
+    write_atomically(lines, ''.join(json.dumps(record) + '\n' for record in kept).encode())
 
 
 def about(name: str, timeout: float) -> dict[str, Any]:

@@ -1,0 +1,30 @@
+"""Mask R-CNN on FishNet-150 + FPN on nuclei, from random weights, on a CPU with two cores: an hour for 12 epochs.
+
+The backbone has its full size. Neck, heads and proposals are smaller than in `mask_rcnn_fishnet150_nuclei.py`.
+"""
+
+_base_ = './mask_rcnn_fishnet150_nuclei.py'
+
+# Channels of FPN and of the heads.
+width = 128
+norm_cfg = _base_.norm_cfg
+# RoIAlign runs on one core: one sample per bin.
+roi_extractor = dict(out_channels=width, roi_layer=dict(sampling_ratio=1))
+proposals = dict(nms_pre=600, max_per_img=300)
+model = dict(
+    neck=dict(out_channels=width),
+    rpn_head=dict(in_channels=width, feat_channels=width),
+    roi_head=dict(
+        bbox_roi_extractor=roi_extractor,
+        bbox_head=dict(in_channels=width, fc_out_channels=512),
+        mask_roi_extractor=roi_extractor,
+        mask_head=dict(in_channels=width, conv_out_channels=width, norm_cfg=norm_cfg),
+    ),
+    train_cfg=dict(rpn_proposal=proposals, rcnn=dict(sampler=dict(num=128))),
+    test_cfg=dict(rpn=proposals),
+)
+train_dataloader = dict(num_workers=1)
+val_dataloader = dict(num_workers=1)
+test_dataloader = val_dataloader
+# Validation of the large images takes a minute.
+train_cfg = dict(val_interval=4)
