@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TimeRemainingColumn,
+)
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError
@@ -125,7 +132,7 @@ class CocoDownload:
         size = path.stat().st_size
         if size != part.size:
             return f'{size:,} bytes instead of {part.size:,}'
-        with _progress(f'checksum of {part.archive}', size) as advance:
+        with _progress(f'checksum of {part.archive}', size, DownloadColumn()) as advance:
             actual = file_hash(path, progress=advance)
         return None if actual == part.sha256 else f'wrong checksum: sha256 {actual} instead of {part.sha256}'
 
@@ -138,10 +145,10 @@ class CocoDownload:
             files = members_below(archive, part.name)
             if len(files) != part.files:
                 raise UserError(f'{path} has {len(files):,} files instead of {part.files:,}')
-            with _progress(f'files of {part.name} that are there', len(files)) as advance:
+            with _progress(f'looking for {part.name}', len(files), MofNCompleteColumn()) as advance:
                 absent = missing(files, self.root, advance)
             self._check_exact_space(part, sum(info.file_size for info in absent))
-            with _progress(f'unpacking {part.name}', len(absent)) as advance:
+            with _progress(f'unpacking {part.name}', len(absent), MofNCompleteColumn()) as advance:
                 unpack(archive, absent, self.root, advance)
             # The archive is removed after this: its files must survive a power cut.
             os.sync()
@@ -178,8 +185,8 @@ def _size_or_0(path: Path) -> int:
 
 
 @contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def _progress(what: str, total: int, amount: ProgressColumn) -> Iterator[Callable[[int], None]]:
     """A progress bar; yields the function that sets it."""
-    with Progress('{task.description}', BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+    with Progress('{task.description}', BarColumn(), amount, TimeRemainingColumn()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
