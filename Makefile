@@ -10,6 +10,8 @@ PYTHON ?= $(or $(wildcard $(VENV)/bin/python),python3)
 TORCH_SPEC ?= torch==2.11.0 torchvision==0.26.0
 # Not empty: a Python that the packages are not known to run on is tried all the same.
 ANY_PYTHON ?=
+# Not empty: only files whose SHA-256 is in constraints/*.lock are installed.
+LOCKED ?=
 
 RUN = $(VENV)/bin/python
 DEMO_CONFIG = configs/mask_rcnn_fishnet_demo.py
@@ -23,7 +25,7 @@ TWO = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per
 .PHONY: setup doctor demo demo-chain lint format test test-long pins matrix
 
 setup:
-	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)' --stack $(or $(STACK),auto) $(if $(ANY_PYTHON),--any-python)
+	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)' --stack $(or $(STACK),auto) $(if $(ANY_PYTHON),--any-python) $(if $(LOCKED),--locked)
 
 doctor: setup
 	@$(RUN) fishnet_mmdet/doctor.py

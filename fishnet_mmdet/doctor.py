@@ -58,7 +58,7 @@ def fixes() -> dict[str, str]:
         'pycocotools': 'pip install --force-reinstall pycocotools==2.0.11',
         'fishnet_mmdet': 'first fix what failed above; then install fishnet-mmdet again',
         'gpu': f'build mmcv with the CUDA toolkit of the installed torch: export FORCE_CUDA=1, then {build}',
-        'data': 'set COCO_ROOT=/path/to/coco for COCO 2017, or run `fishnet-mmdet demo-data`',
+        'data': 'set COCO_ROOT=/path/to/coco, or run `fishnet-mmdet get-coco data/coco` or `fishnet-mmdet demo-data`',
     }
 
 

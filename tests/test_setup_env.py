@@ -1,9 +1,13 @@
 """The set-up: what it refuses before it changes anything, which family it takes, what it keeps, how failures end."""
 
 import ast
+import hashlib
 import json
+import re
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 from conftest import REPO
@@ -128,6 +132,20 @@ class TestFamily:
         for requirement in wanted:
             assert requirement.name == 'fishnet-mmdet' or pins[requirement.name] in requirement.specifier
 
+    @pytest.mark.parametrize('name', ['openmmlab', 'onedl'])
+    def test_the_lock_has_all_of_them_with_hashes(self, name):
+        """After a change of pyproject.toml: make pins."""
+        from environment.locked import BUILD_TOOLS, entries
+        from environment.pins import names
+
+        locked = entries(family(name).lock.read_text())
+        for line in family(name).constraints.read_text().splitlines()[2:]:
+            assert line.split(';')[0].strip() in locked[line.partition('==')[0].lower()], line
+        assert {*names(family(name).constraints.read_text()), *BUILD_TOOLS, 'torch', 'torchvision'} <= set(locked)
+        for text in locked.values():
+            for version in re.split(r'^(?=\S)', text, flags=re.MULTILINE)[1:]:
+                assert re.search(r'--hash=sha256:[0-9a-f]{64}', version), version
+
     def test_packages_that_torch_brings_are_not_pinned(self):
         from environment.pins import names, render
 
@@ -142,6 +160,66 @@ class TestFamily:
 
         assert folder().split()[0] == '.venv' and folder('STACK=onedl').split()[0] == '.venv-onedl'
         assert '--stack onedl' in folder('STACK=onedl') and '--any-python' in folder('ANY_PYTHON=1')
+
+
+class TestLocked:
+    TORCH_OF_THE_LOCK = 'torch==2.11.0 torchvision==0.26.0'
+
+    def test_another_torch_is_refused(self, tmp_path, call_tool, no_commands):
+        line = one_line(call_tool(TOOL, tmp_path / 'venv', '--torch', f'{TORCH} --index-url x', '--locked'))
+        assert f'LOCKED=1 installs {self.TORCH_OF_THE_LOCK} from the package index' in line
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_makefile_asks_for_the_torch_of_the_lock(self):
+        command = ['make', '-n', '-C', REPO, 'setup', 'LOCKED=1']
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert '--locked' in said and f"--torch '{self.TORCH_OF_THE_LOCK}'" in said
+
+    def test_pip_gets_hashes_for_everything(self, tmp_path, monkeypatch):
+        """First the build tools, then the rest; mmcv's source for its build; nothing by name alone."""
+        from environment import create, locked, wheels
+
+        calls = []
+
+        def run(what, command, log, environment=None):
+            files = [Path(word).read_text() for word in map(str, command) if word.endswith('.txt')]
+            calls.append((what, list(map(str, command)), files))
+
+        for module in (create, locked, wheels):
+            monkeypatch.setattr(module, 'run_logged', run)
+        monkeypatch.setattr(
+            create, 'install_mmcv', lambda *args: wheels._build(args[0], args[1], tmp_path / 'shelf', args[4])
+        )
+        create._install_locked(tmp_path / 'python', family('openmmlab'), tmp_path, tmp_path, tmp_path / 'log')
+        assert [what for what, *_ in calls] == [
+            'installing the build tools', 'installing the packages', 'building mmcv', 'installing fishnet-mmdet',
+        ]  # fmt: skip
+        for _, command, files in calls[:3]:
+            assert {'--require-hashes', '--no-deps', '--no-build-isolation'} <= {*command}
+            assert len(files) == 1 and '--hash=sha256:' in files[0]
+        tools, rest, mmcv = (files[0] for *_, files in calls[:3])
+        assert tools.startswith('setuptools==') and '\nmmcv==' not in rest and '\ntorch==' in rest
+        assert mmcv.startswith('mmcv==') and mmcv.count('==') == 1
+        assert '--no-deps' in calls[3][1] and calls[3][1][-2] == '-e'
+
+    @pytest.mark.parametrize('right', [True, False])
+    def test_pip_refuses_another_file(self, right, tmp_path):
+        """The flags, with a real pip and a wheel of our own."""
+        from environment.locked import EXACT
+
+        wheel, info = tmp_path / 'tiny_fish-1.0-py3-none-any.whl', 'tiny_fish-1.0.dist-info'
+        with zipfile.ZipFile(wheel, 'w') as archive:
+            archive.writestr('tiny_fish.py', '')
+            archive.writestr(f'{info}/METADATA', 'Metadata-Version: 2.1\nName: tiny-fish\nVersion: 1.0\n')
+            archive.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+            archive.writestr(f'{info}/RECORD', '')
+        digest = hashlib.sha256(wheel.read_bytes() if right else b'').hexdigest()
+        (tmp_path / 'r.txt').write_text(f'tiny-fish==1.0 \\\n    --hash=sha256:{digest}\n')
+        places = ['--no-index', '--find-links', tmp_path, '--target', tmp_path / 'there']
+        command = [sys.executable, '-m', 'pip', 'install', *places, *EXACT, '-r', tmp_path / 'r.txt']
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode == 0) == right, done.stderr
+        assert right or 'DO NOT MATCH THE HASHES' in done.stderr
 
 
 class TestWheels:

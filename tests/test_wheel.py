@@ -22,10 +22,8 @@ main()
 SOURCES = ['fishnet_mmdet', 'configs', 'pyproject.toml', 'setup.py', 'README.md', 'LICENSE']
 
 
-@pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """A wheel that pip built from a copy of the tree."""
-    folder = tmp_path_factory.mktemp('wheel')
+def build(folder):
+    """Builds a wheel with pip from a copy of the tree."""
     tree = folder / 'tree'
     tree.mkdir()
     for name in SOURCES:
@@ -34,9 +32,16 @@ def wheel(tmp_path_factory):
         else:
             shutil.copy(REPO / name, tree)
     command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, tree]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    # Times in the archive are those of this variable, and not those of the build.
+    environment = {**os.environ, 'SOURCE_DATE_EPOCH': '1700000000'}
+    subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     (built,) = folder.glob('fishnet_mmdet-*.whl')
     return built
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    return build(tmp_path_factory.mktemp('wheel'))
 
 
 @pytest.fixture(scope='module')
@@ -55,6 +60,20 @@ class TestContent:
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/**/*.py')}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/*.yml')}
         assert packed == {place.relative_to(REPO).as_posix(): path.read_bytes() for place, path in tree.items()}
+
+    def test_every_file_is_one_of_the_repository(self, wheel):
+        """Nothing is packed that git ignores."""
+        command = ['git', 'ls-files', '--cached', '--others', '--exclude-standard', 'fishnet_mmdet', 'configs']
+        listed = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+        if listed.returncode or not listed.stdout:
+            pytest.skip('not a git checkout')
+        ours = {name if name.startswith('fishnet') else f'fishnet_mmdet/{name}' for name in listed.stdout.split()}
+        with zipfile.ZipFile(wheel) as archive:
+            assert {name for name in archive.namelist() if '.dist-info/' not in name} <= ours
+
+    def test_another_build_is_the_same_file(self, wheel, tmp_path):
+        """With SOURCE_DATE_EPOCH set: so that somebody else can compare a wheel with the tree."""
+        assert build(tmp_path).read_bytes() == wheel.read_bytes()
 
     def test_the_page_of_the_package_has_no_dead_link(self, metadata):
         page = metadata.get_payload()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains under Slurm: [GPUS=16] [GPUS_PER_NODE=8] [CPUS_PER_TASK=4] [GRACE=180] tools/slurm_train.sh PARTITION JOB CONFIG [flags of tools/train.py]
 # GRACE seconds before its time limit the job gets SIGTERM, saves and ends with status 75; --resume continues from there.
-# For a job that queues itself again, see docs/reliability.md.
+# For a job that queues itself again, see tools/slurm_requeue.sh.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n 2,4p "$0"; exit 2; }
 partition=$1 job=$2 config=$3

@@ -21,6 +21,7 @@ COMMANDS = {
     'train': 'train a detector, classifier or segmentor',
     'test': 'test a checkpoint: AP, accuracy, IoU or PQ',
     'new': 'write a config for your own data',
+    'get-coco': 'download COCO 2017, checked and unpacked',
     'infer': 'find objects on pictures, folders, videos or a camera',
     'eval': 'evaluate a COCO results file without a model',
     'check': 'check the images and annotations of a config',

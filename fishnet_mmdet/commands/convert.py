@@ -2,9 +2,9 @@
 
 import argparse
 
+from fishnet_mmdet.base.hashes import file_hash
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 from fishnet_mmdet.weights.convert import convert_weights
-from fishnet_mmdet.weights.hashes import file_hash
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

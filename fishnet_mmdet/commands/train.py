@@ -2,7 +2,7 @@
 
 import argparse
 
-from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
+from fishnet_mmdet.training.launch import add_common_arguments, load_config, switch_on_fast_eval, train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='train without bad images and annotations instead of stopping; they are listed in WORK_DIR/preflight',
     )
+    parser.add_argument('--fast-eval', action='store_true', help='validate COCO AP with faster-coco-eval: same figures')
 
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
-    train(load_config(args), args.amp, args.auto_scale_lr, args.resume, args.skip_bad)
+    cfg = load_config(args)
+    if args.fast_eval:
+        switch_on_fast_eval(cfg, 'val')
+    train(cfg, args.amp, args.auto_scale_lr, args.resume, args.skip_bad)

@@ -1,4 +1,4 @@
-"""COCO's twelve official figures, all computed by pycocotools."""
+"""COCO's twelve official figures, computed by pycocotools, or on request by faster-coco-eval."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.data.json_files import MAX_BYTES, FormatError, read_json
 from fishnet_mmdet.evaluation.results_files import ResultsError, check_results, checked_annotations, indexed
 
@@ -28,6 +29,7 @@ def evaluate(
     iou_type: str,
     category_ids: Sequence[int] | None = None,
     image_ids: Sequence[int] | None = None,
+    fast: bool = False,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Evaluates detections against annotations. There may be no detections.
 
@@ -37,6 +39,7 @@ def evaluate(
         iou_type: 'bbox' or 'segm'.
         category_ids: Categories to average over; all by default.
         image_ids: Images to evaluate; all by default.
+        fast: Whether faster-coco-eval computes, in less time; see `evaluator_class`.
 
     Returns:
         The twelve `FIGURES`, and AP by category name, as fractions of 1; of categories with the same name, those that
@@ -45,11 +48,13 @@ def evaluate(
 
     Raises:
         ResultsError: A result or an annotation cannot be evaluated; see `results_files`.
+        UserError: `fast`, and faster-coco-eval is not installed.
     """
+    evaluator_of = evaluator_class(fast and _has_short_ids(truth))
     rows = check_results(truth, results, iou_type)
     truth = checked_annotations(truth, iou_type)
     with redirect_stdout(io.StringIO()):
-        evaluator = COCOeval(truth, _as_coco(truth, rows), iou_type)
+        evaluator = evaluator_of(truth, _as_coco(truth, rows), iou_type)
         if category_ids is not None:
             evaluator.params.catIds = list(category_ids)
         if image_ids is not None:
@@ -60,6 +65,31 @@ def evaluate(
         evaluator.summarize()
     figures = dict(zip(FIGURES, (float(v) for v in evaluator.stats), strict=True))
     return figures, _class_ap(truth, evaluator)
+
+
+def evaluator_class(fast: bool) -> type[COCOeval]:
+    """The class that compares detections with annotations: pycocotools', or that of faster-coco-eval.
+
+    Both give the same figures; `tests/evaluation/test_ap.py` compares them.
+
+    Raises:
+        UserError: `fast`, and faster-coco-eval is not installed.
+    """
+    if not fast:
+        return COCOeval
+    try:
+        from faster_coco_eval import COCOeval_faster
+    except ImportError as error:
+        raise UserError(
+            f'the fast evaluation needs the package faster-coco-eval ({error}): pip install faster-coco-eval. Without '
+            '--fast-eval (in a config: fast=True of OfficialCocoMetric), pycocotools computes the same figures'
+        ) from error
+    return COCOeval_faster
+
+
+def _has_short_ids(truth: COCO) -> bool:
+    """Whether ids are numbers that a float holds exactly, as faster-coco-eval needs them."""
+    return all(type(key) is int and abs(key) < 2**53 for key in (*truth.imgs, *truth.cats))
 
 
 def load_annotations(path: Path | str, max_bytes: float = MAX_BYTES) -> COCO:

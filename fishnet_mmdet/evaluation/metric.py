@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.evaluation.coco_eval import evaluate
+from fishnet_mmdet.evaluation.coco_eval import evaluate, evaluator_class
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES, checked_annotations
 
 MMDET_NAMES = {
@@ -40,19 +40,28 @@ class OfficialCocoMetric(CocoMetric):
         ann_file: The annotation file, as in mmdet's class; by default, the annotations of the data set.
         metric: 'bbox', 'segm' or both. Use mmdet's class for proposals.
         args: Further arguments of mmdet's `CocoMetric`, in its order.
+        fast: Whether faster-coco-eval computes the figures in place of pycocotools: the same ones, in less time.
         kwargs: The same by name; `metric_items`, `proposal_nums` and `iou_thrs` have no effect.
 
     Raises:
         ConfigError: `metric` is something else.
         ResultsError: The annotations cannot be evaluated.
+        UserError: `fast`, and faster-coco-eval is not installed.
     """
 
     def __init__(
-        self, ann_file: str | None = None, metric: str | Sequence[str] = 'bbox', *args: Any, **kwargs: Any
+        self,
+        ann_file: str | None = None,
+        metric: str | Sequence[str] = 'bbox',
+        *args: Any,
+        fast: bool = False,
+        **kwargs: Any,
     ) -> None:
         metrics = [metric] if isinstance(metric, str) else list(metric)
         if unknown := set(metrics) - set(IOU_TYPES):
             raise ConfigError(f'metric = {sorted(unknown)} must be of {IOU_TYPES}; use mmdet.CocoMetric for proposals')
+        evaluator_class(fast)
+        self.fast = fast
         super().__init__(ann_file, metrics, *args, **kwargs)
         # Checked now rather than after the first epoch.
         if self._coco_api is not None and not self.format_only:
@@ -85,7 +94,7 @@ class OfficialCocoMetric(CocoMetric):
             MMLogger.get_current_instance().warning(NO_DETECTIONS)
         figures: dict[str, float] = {}
         for metric in self.metrics:
-            official, per_class = evaluate(self._coco_api, rows[metric], metric, self.cat_ids, self.img_ids)
+            official, per_class = evaluate(self._coco_api, rows[metric], metric, self.cat_ids, self.img_ids, self.fast)
             figures |= {f'{metric}_{MMDET_NAMES[name]}': value for name, value in official.items()}
             if self.classwise:
                 prefixes = ['', f'{metric}_'] if len(self.metrics) > 1 else ['']

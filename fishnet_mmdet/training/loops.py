@@ -53,7 +53,8 @@ class _Resumable(ExactLoop):
         config = copy.copy(dataloader)
         own = dict(type='SeededBatches', endless=self.endless, seed=seed, drop_last=config.pop('drop_last', False))
         config['batch_sampler'] = {**own, 'batch_sampler': config.pop('batch_sampler', None)}
-        config.setdefault('worker_init_fn', dict(type=isolate_worker_signals))
+        # By name: the FlexibleRunner of MMEngine does not take the function itself.
+        config.setdefault('worker_init_fn', dict(type=isolate_worker_signals.__name__))
         return config
 
     @contextmanager

@@ -1,32 +1,23 @@
 """Downloads weights into torch's hub cache: HTTPS only, resumed after an interruption, checked before use."""
 
 import hashlib
-import http.client
 import os
-import shutil
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
 import torch.hub
 from filelock import FileLock
 from mmengine.logging import print_log
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
+from fishnet_mmdet.base.hashes import file_hash
+from fishnet_mmdet.base.transfer import Transfer, TransferError
 from fishnet_mmdet.weights.catalogue import NamedWeights
 from fishnet_mmdet.weights.containers import sniff, unpack
 from fishnet_mmdet.weights.errors import WeightsError
-from fishnet_mmdet.weights.hashes import file_hash
 
 MAX_BYTES = 2**30
 """Limit on the size of a download. The largest released file has a few hundred megabytes."""
-
-ATTEMPTS = 5
-TIMEOUT_S = 30
-CHUNK = 2**18
 
 
 def cache_folder() -> Path:
@@ -73,7 +64,7 @@ def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:
             try:
                 _download(url, path, checksum)
                 return path
-            except WeightsError as error:
+            except (WeightsError, TransferError) as error:
                 reasons.append(f'  {url}: {error}')
     raise WeightsError(
         f'{path.name} could not be downloaded.\n' + '\n'.join(reasons) + '\n'
@@ -88,7 +79,7 @@ def _download(url: str, path: Path, checksum: str | None) -> None:
     if not checksum:
         # Without a checksum, a wrong join of an old part and a new rest would go unnoticed.
         part.unlink(missing_ok=True)
-    _Transfer(url, part).run()
+    Transfer(url, part, max_bytes=MAX_BYTES).run()
     ready = path.with_name(f'{path.name}.ready')
     try:
         if sniff(part) == 'zip of a file':
@@ -113,112 +104,3 @@ def _verify(path: Path, checksum: str | None, fix: str) -> None:
     actual = file_hash(path, algorithm)
     if actual != expected:
         raise WeightsError(f'wrong checksum: expected {checksum}, the file has {algorithm}:{actual}; {fix}')
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to safe addresses only."""
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # noqa: D102, PLR0913
-        _check_url(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _check_url(url: str) -> None:
-    """Accepts HTTPS, and HTTP to this machine."""
-    parts = urlparse(url)
-    if parts.scheme != 'https' and not (parts.scheme == 'http' and parts.hostname in ('127.0.0.1', 'localhost')):
-        raise WeightsError(f'{url}: refused, weights are downloaded over HTTPS only')
-
-
-class _Transfer:
-    """The download of one file into `part`, over several connections if necessary.
-
-    Args:
-        url: Address of the file.
-        part: The file to write. What it holds already is not downloaded again.
-
-    Attributes:
-        version: The server's identifier of the file's version. Only the same version is continued.
-    """
-
-    def __init__(self, url: str, part: Path) -> None:
-        self.url, self.part = url, part
-        self.opener = urllib.request.build_opener(_SafeRedirects)
-        self.version: str | None = None
-
-    @property
-    def have(self) -> int:
-        """Number of bytes downloaded so far."""
-        return self.part.stat().st_size if self.part.exists() else 0
-
-    def run(self) -> None:
-        """Downloads the rest of the file, and continues where a connection was interrupted.
-
-        Raises:
-            WeightsError: No connection, an error of the server, a web page, too many bytes, no space on the disk.
-        """
-        _check_url(self.url)
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        with Progress('{task.description}', *columns) as bar:
-            task = bar.add_task(self.part.stem, total=None)
-            for attempt in range(1, ATTEMPTS + 1):
-                before = self.have
-                try:
-                    return self._fetch_rest(lambda done, total: bar.update(task, completed=done, total=total))
-                except urllib.error.HTTPError as error:
-                    # Range not satisfiable: the part is not the beginning of this file.
-                    if error.code == 416 and before:
-                        self.part.unlink()
-                    elif error.code < 500 or attempt == ATTEMPTS:
-                        raise WeightsError(f'the server says: {error.code} {error.reason}') from error
-                except (OSError, http.client.HTTPException) as error:
-                    if attempt == ATTEMPTS or self.have == before == 0:
-                        reason = getattr(error, 'reason', None) or error
-                        raise WeightsError(f'no connection, or it was interrupted: {reason}') from error
-                time.sleep(0.2 * attempt)
-
-    def _fetch_rest(self, progress: Callable[[int, int | None], None]) -> None:
-        """Sends one request, for the rest of the file; receives all of it where the server begins again.
-
-        Raises:
-            http.client.IncompleteRead: The connection ended early.
-        """
-        with self.opener.open(self._request(), timeout=TIMEOUT_S) as answer:
-            if 'text/html' in answer.headers.get('Content-Type', ''):
-                raise WeightsError('the server sent a web page (a sign-in, quota or error page) instead of the file')
-            etag = answer.headers.get('ETag', '')
-            self.version = etag if etag.startswith('"') else answer.headers.get('Last-Modified')
-            done = self.have if answer.status == 206 else 0
-            length = answer.headers.get('Content-Length')
-            total = done + int(length) if length else None
-            self._check_space(total)
-            with self.part.open('r+b' if done else 'wb') as file:
-                file.seek(done)
-                while done <= MAX_BYTES and (chunk := answer.read(CHUNK)):
-                    file.write(chunk)
-                    done += len(chunk)
-                    progress(done, total)
-            self._check_size(done)
-        if total is not None and done < total:
-            raise http.client.IncompleteRead(b'', total - done)
-
-    def _request(self) -> urllib.request.Request:
-        headers = {'User-Agent': 'fishnet_mmdet', 'Accept-Encoding': 'identity'}
-        if self.have:
-            headers['Range'] = f'bytes={self.have}-'
-            if self.version:
-                headers['If-Range'] = self.version
-        return urllib.request.Request(self.url, headers=headers)
-
-    def _check_size(self, size: int) -> None:
-        if size > MAX_BYTES:
-            self.part.unlink(missing_ok=True)
-            raise WeightsError(f'the file has more than {MAX_BYTES:,} bytes: refused')
-
-    def _check_space(self, total: int | None) -> None:
-        if total is None:
-            return
-        self._check_size(total)
-        free = shutil.disk_usage(self.part.parent).free + self.have
-        if total > free:
-            raise WeightsError(f'{total:,} bytes needed, {free:,} free on the disk of {self.part.parent}')

@@ -1,21 +1,11 @@
-"""Hashes of files and of the tensors in them."""
+"""Hashes of tensors."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
-
-
-def file_hash(path: Path, algorithm: str = 'sha256') -> str:
-    """The hash of a file, in hexadecimal digits."""
-    digest = hashlib.new(algorithm)
-    with path.open('rb') as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def content_hash(state: Mapping[str, Tensor]) -> str:

@@ -15,9 +15,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from fishnet_mmdet.base.hashes import file_hash
 from fishnet_mmdet.weights.containers import reason, sniff, unpack
 from fishnet_mmdet.weights.errors import WeightsError
-from fishnet_mmdet.weights.hashes import content_hash, file_hash
+from fishnet_mmdet.weights.hashes import content_hash
 from fishnet_mmdet.weights.torch_files import read_torch
 
 STATE_KEYS = ('state_dict', 'model_state_dict', 'model')

@@ -154,7 +154,7 @@ def test_a_server_that_ignores_ranges(server):
 def test_a_file_that_changes_on_the_way(server, monkeypatch):
     """Cut, and meanwhile replaced: the new file is downloaded from its beginning, not joined to the old one."""
     server.cuts = 1
-    original = download._Transfer._fetch_rest
+    original = download.Transfer._fetch_rest
 
     def changing(self, progress):
         try:
@@ -162,7 +162,7 @@ def test_a_file_that_changes_on_the_way(server, monkeypatch):
         finally:
             server.etag = '"2"'
 
-    monkeypatch.setattr(download._Transfer, '_fetch_rest', changing)
+    monkeypatch.setattr(download.Transfer, '_fetch_rest', changing)
     assert download.obtain(named(server)).read_bytes() == server.content
 
 

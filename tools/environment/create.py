@@ -13,6 +13,7 @@ from pathlib import Path
 
 from environment.commands import SetupError, failure, run_logged, runs, say
 from environment.families import FAMILIES, REPO, Family
+from environment.locked import check_torch, install_locked, mmcv_source
 from environment.wheels import check_compiler, install_mmcv
 
 BUILD_TOOLS = ('pip', 'setuptools', 'wheel', 'ninja', 'psutil')
@@ -55,7 +56,9 @@ class Record:
         (folder / RECORD).write_text(json.dumps(vars(self)))
 
 
-def set_up(folder: Path, family: Family, torch_spec: list[str], wheels: Path, note: str = '') -> None:
+def set_up(
+    folder: Path, family: Family, torch_spec: list[str], wheels: Path, note: str = '', locked: bool = False
+) -> None:
     """Creates or completes the environment.
 
     An environment of another Python or family in the same folder is made again; a folder that this set-up did not make
@@ -67,6 +70,7 @@ def set_up(folder: Path, family: Family, torch_spec: list[str], wheels: Path, no
         torch_spec: pip requirements for torch and torchvision, and pip flags.
         wheels: Folder that keeps built wheels of mmcv.
         note: Line to print before anything is installed.
+        locked: Whether to install only files whose hash the lock of the family names.
 
     Raises:
         SetupError: Something is missing, or an installation failed.
@@ -76,7 +80,9 @@ def set_up(folder: Path, family: Family, torch_spec: list[str], wheels: Path, no
     python, log = folder / 'bin' / 'python', folder / LOG
     version = '{}.{}'.format(*sys.version_info[:2])
     there = Record.read(folder)
-    whole = Record(version, family.name, recipe(family, torch_spec))
+    if locked:
+        check_torch(family, torch_spec)
+    whole = Record(version, family.name, recipe(family, torch_spec, locked))
     if there == whole and runs(python, TRY_STACK):
         print(f'environment in {folder} is up to date: Python {version}, {family.title}')
         return
@@ -88,7 +94,11 @@ def set_up(folder: Path, family: Family, torch_spec: list[str], wheels: Path, no
     if not there or (there.python, there.family) != (version, family.name) or not runs(python, 'import pip'):
         _create(folder, there, incomplete)
     incomplete.write(folder)
-    _install(python, family, torch_spec, wheels, log)
+    log.unlink(missing_ok=True)
+    if locked:
+        _install_locked(python, family, wheels, folder, log)
+    else:
+        _install(python, family, torch_spec, wheels, log)
     if reason := failure(python, TRY_STACK):
         raise SetupError(
             f'the installed packages cannot be imported ({reason}); to see why, run: '
@@ -98,13 +108,13 @@ def set_up(folder: Path, family: Family, torch_spec: list[str], wheels: Path, no
     say(f'environment ready in {folder}: Python {version}, {family.title}')
 
 
-def recipe(family: Family, torch_spec: list[str]) -> str:
+def recipe(family: Family, torch_spec: list[str], locked: bool = False) -> str:
     """What an environment is made from, as a hash: a change of it makes the set-up run again."""
     files = [
         REPO / 'pyproject.toml',
         REPO / 'setup.py',
-        family.constraints,
-        *(Path(__file__).with_name(f'{name}.py') for name in ('create', 'families', 'wheels')),
+        family.lock if locked else family.constraints,
+        *(Path(__file__).with_name(f'{name}.py') for name in ('create', 'families', 'locked', 'wheels')),
     ]
     inputs = b''.join(path.read_bytes() for path in files) + json.dumps([torch_spec, sys.version, str(REPO)]).encode()
     return hashlib.sha256(inputs).hexdigest()
@@ -149,8 +159,15 @@ def _install(python: Path, family: Family, torch_spec: list[str], wheels: Path, 
         command = [python, '-m', 'pip', 'install', '--no-input', '--disable-pip-version-check']
         run_logged(what, [*command, '-c', family.constraints, *arguments], log)
 
-    log.unlink(missing_ok=True)
     pip('installing the build tools', '--upgrade', *BUILD_TOOLS)
     pip('installing torch', *torch_spec)
     install_mmcv(python, family, wheels, log)
     pip("installing the family's packages", '--no-build-isolation', '-e', f'{REPO}[test-{family.name}]')
+
+
+def _install_locked(python: Path, family: Family, wheels: Path, folder: Path, log: Path) -> None:
+    install_locked(python, family, folder, log)
+    install_mmcv(python, family, wheels, log, mmcv_source(family, folder))
+    say('pip install -e, without dependencies: all are there')
+    own = [python, '-m', 'pip', 'install', '--no-input', '--no-deps', '--no-build-isolation', '-e', REPO]
+    run_logged('installing fishnet-mmdet', own, log)

@@ -37,6 +37,11 @@ class Family:
         return REPO / 'constraints' / f'{self.name}.txt'
 
     @property
+    def lock(self) -> Path:
+        """Every package of its environment, torch included, with the SHA-256 of each file that may be installed."""
+        return REPO / 'constraints' / f'{self.name}.lock'
+
+    @property
     def mmcv_version(self) -> str:
         """The pinned version of mmcv."""
         return re.search(rf'^{re.escape(self.mmcv)}==(\S+)', self.constraints.read_text(), re.MULTILINE)[1]

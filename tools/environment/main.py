@@ -28,6 +28,9 @@ def main() -> None:
     )
     parser.add_argument('--any-python', action='store_true', help='try a Python that the packages do not support')
     parser.add_argument(
+        '--locked', action='store_true', help='install only files whose hash is in constraints/NAME.lock'
+    )
+    parser.add_argument(
         '--wheels',
         type=Path,
         default=default_wheels(),
@@ -36,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         family, note = choose(args.stack, sys.version_info[:2], args.any_python)
-        set_up(args.venv, family, args.torch.split(), args.wheels, note)
+        set_up(args.venv, family, args.torch.split(), args.wheels, note, args.locked)
     except SetupError as error:
         sys.exit(f'set-up failed: {error}')
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Writes the pins of both families to `constraints/`, for all Pythons at once, with uv's resolver."""
+"""Writes the pins and the locks of both families to `constraints/`, for all Pythons at once, with uv's resolver."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ HEADER = """\
 # (TORCH_SPEC) and what torch brings.
 """
 
+LOCK_HEADER = """\
+# Written by `make pins`. Every package of the environment of `make setup STACK={family} LOCKED=1`, with the SHA-256 of
+# each file of the package index that may be installed.
+"""
+
 
 def main() -> None:
     """Parses the arguments and writes the pins of every family."""
     parser = argparse.ArgumentParser(
-        description='Writes constraints/*.txt from pyproject.toml, with uv in a temporary environment. Needs a Python '
+        description='Writes constraints/ from pyproject.toml, with uv in a temporary environment. Needs a Python '
         "on which OpenMMLab's packages can be built, and the network."
     )
     parser.add_argument('--torch', required=True, help='pip requirements for torch and torchvision')
@@ -77,7 +82,12 @@ def write_pins(torch: list[str], upgrade: bool, folder: Path) -> None:
         inputs = [REPO / 'pyproject.toml', '--extra', extra, folder / 'build.txt']
         run_logged(f'resolving {family.title}', [*compile_, *inputs, '-o', resolved], log, environment)
         family.constraints.write_text(render(family, resolved.read_text(), brought.read_text()))
-        say(f'{family.constraints}: {len(names(family.constraints.read_text()))} packages')
+        locked = folder / f'{family.name}.lock.txt'
+        locked.write_text(resolved.read_text())
+        pinned = ['-c', family.constraints, '--generate-hashes']
+        run_logged('locking', [*compile_, *inputs, folder / 'torch.txt', *pinned, '-o', locked], log, environment)
+        family.lock.write_text(LOCK_HEADER.format(family=family.name) + locked.read_text())
+        say(f'{family.constraints}: {len(names(family.constraints.read_text()))} packages, and {family.lock}')
 
 
 def render(family: Family, resolved: str, brought: str) -> str:

@@ -47,7 +47,7 @@ def check_compiler(family: Family, wheels: Path) -> None:
         )
 
 
-def install_mmcv(python: Path, family: Family, wheels: Path, log: Path) -> None:
+def install_mmcv(python: Path, family: Family, wheels: Path, log: Path, source: Path | None = None) -> None:
     """Installs mmcv from a wheel for exactly this Python, torch and CUDA; builds the wheel if there is none.
 
     pip's cache does not distinguish wheels by the torch that they were built for. A wheel from it may fail on import.
@@ -58,6 +58,7 @@ def install_mmcv(python: Path, family: Family, wheels: Path, log: Path) -> None:
         wheels: Folder that keeps built wheels, in one folder for each combination of Python, torch and CUDA. The names
             of the wheels tell the families and versions apart.
         log: Log of the set-up.
+        source: Requirements file for the source to build from, with its hash. Default: what the index has.
 
     Raises:
         SetupError: mmcv does not build, or cannot be imported.
@@ -74,7 +75,7 @@ def install_mmcv(python: Path, family: Family, wheels: Path, log: Path) -> None:
     for attempt in ('kept', 'rebuilt'):
         found = sorted(shelf.glob(_pattern(family)))
         if attempt == 'rebuilt' or not found:
-            _build(python, family, shelf)
+            _build(python, family, shelf, source)
             found = sorted(shelf.glob(_pattern(family)))
         else:
             say(f'mmcv from {found[-1]}')
@@ -91,7 +92,7 @@ def _pattern(family: Family) -> str:
     return f'{family.mmcv.replace("-", "_")}-{family.mmcv_version}-*.whl'
 
 
-def _build(python: Path, family: Family, shelf: Path) -> None:
+def _build(python: Path, family: Family, shelf: Path, source: Path | None) -> None:
     requirement = f'{family.mmcv}=={family.mmcv_version}'
     say(f'building {requirement} from source for {shelf.name}: 10 to 25 minutes on 2 cores, once')
     shelf.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,8 @@ def _build(python: Path, family: Family, shelf: Path) -> None:
     log.unlink(missing_ok=True)
     command = [python, '-m', 'pip', 'wheel', '-v', '--no-build-isolation', '--no-cache-dir', '--no-deps', '--no-input']
     try:
-        run_logged('building mmcv', [*command, '-w', fresh, requirement], log, environment)
+        what = ['--require-hashes', '-r', source] if source else [requirement]
+        run_logged('building mmcv', [*command, '-w', fresh, *what], log, environment)
         for wheel in fresh.glob('*.whl'):
             os.replace(wheel, shelf / wheel.name)
     finally:

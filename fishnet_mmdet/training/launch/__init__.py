@@ -2,7 +2,10 @@
 
 from fishnet_mmdet.training.launch.config import add_common_arguments, load_config, read_config
 from fishnet_mmdet.training.launch.runner import build_runner
+from fishnet_mmdet.training.launch.switches import switch_on_fast_eval
 from fishnet_mmdet.training.launch.testing import test
 from fishnet_mmdet.training.launch.training import train
 
-__all__ = ['add_common_arguments', 'build_runner', 'load_config', 'read_config', 'test', 'train']
+__all__ = [
+    'add_common_arguments', 'build_runner', 'load_config', 'read_config', 'switch_on_fast_eval', 'test', 'train',
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the flags --show, --show-dir and --tta change in a config."""
+"""What the flags --show, --show-dir, --tta and --fast-eval change in a config."""
 
 import warnings
 from copy import deepcopy
@@ -7,6 +7,9 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.evaluation.coco_eval import evaluator_class
+from fishnet_mmdet.preflight.mmdet_classes import is_official_metric
+from fishnet_mmdet.preflight.nodes import mappings, name_of
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 from fishnet_mmdet.training.pictures import in_folders
 
@@ -73,3 +76,27 @@ def switch_on_tta(cfg: Config) -> None:
         cfg.tta_pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, pack])
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
+
+
+def switch_on_fast_eval(cfg: Config, split: str) -> None:
+    """Makes the COCO metrics of a split compute their figures with faster-coco-eval.
+
+    Args:
+        cfg: The config; changed in place.
+        split: 'val' or 'test'.
+
+    Raises:
+        ConfigError: The split has no `OfficialCocoMetric`.
+        UserError: faster-coco-eval is not installed.
+    """
+    evaluator_class(fast=True)
+    nodes = [node for node in mappings(cfg.get(f'{split}_evaluator')) if 'type' in node]
+    official = [node for node in nodes if is_official_metric(node)]
+    if not official:
+        there = ', '.join(map(name_of, nodes)) or 'no metric'
+        raise ConfigError(
+            f"--fast-eval: {split}_evaluator has {there}, and faster-coco-eval computes OfficialCocoMetric's figures "
+            'only: leave out the flag, or set the type of the metric'
+        )
+    for node in official:
+        node['fast'] = True
