@@ -24,6 +24,7 @@ try:
     from fishnet_mmdet.training.checkpoints.durable import AtomicBackend, DurableCheckpoints
     from fishnet_mmdet.training.checkpoints.plain import PlainCheckpoints
     from fishnet_mmdet.training.clipping import EarlyClipping
+    from fishnet_mmdet.training.cpu_amp import CpuAmpOptimWrapper
     from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
     from fishnet_mmdet.training.guards.class_count import ClassCountGuard
     from fishnet_mmdet.training.guards.fixed_norm import FixedNormGuard
@@ -55,6 +56,7 @@ __all__ = [
     'CPUDistributedDataParallel',
     'ChannelsLast',
     'ClassCountGuard',
+    'CpuAmpOptimWrapper',
     'DurableCheckpoints',
     'EarlyClipping',
     'FishNet',

@@ -1,12 +1,17 @@
 """Trains a model from its config."""
 
+import logging
+
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from fishnet_mmdet import preflight
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.complete import CompleteResume
 from fishnet_mmdet.training.checkpoints.durable import DurableCheckpoints
+from fishnet_mmdet.training.cpu_amp import has_fast_bfloat16
 from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch.checks import run_checks
 from fishnet_mmdet.training.launch.runner import build_runner, config_mistakes
@@ -42,8 +47,7 @@ def train(
         WeightsError: Files that cannot be read or do not fit.
     """
     if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.loss_scale = 'dynamic'
+        _use_mixed_precision(cfg)
     if auto_scale_lr:
         _switch_on_scaling(cfg)
     with nothing_to_save_yet():
@@ -64,6 +68,19 @@ def train(
             runner.train()
         del runner
         leave_process_group()
+
+
+def _use_mixed_precision(cfg: Config) -> None:
+    if get_device() != 'cpu':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+        return
+    cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
+    if has_fast_bfloat16() is False:
+        print_log(
+            'This processor has no instructions for bfloat16: --amp trains with less memory, but more slowly',
+            level=logging.WARNING,
+        )
 
 
 def _switch_on_scaling(cfg: Config) -> None:

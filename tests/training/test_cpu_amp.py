@@ -1,0 +1,133 @@
+"""Mixed precision on a CPU: what is computed in bfloat16, what stays in float32, and a run that resumes exactly."""
+
+import copy
+
+import pytest
+import torch
+from conftest import CONFIGS, demo_options
+from mmengine.optim import build_optim_wrapper
+from mmengine.optim.optimizer import AmpOptimWrapper
+from torch import nn
+
+from fishnet_mmdet.training.cpu_amp import CpuAmpOptimWrapper, parts_in_bfloat16
+from fishnet_mmdet.training.launch import training as launch
+
+DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
+
+
+class Net(nn.Module):
+    """A model with the parts of MMDetection's; it records the dtypes that its parts see."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 8, 3, padding=1)
+        self.neck = nn.Conv2d(8, 8, 1)
+        self.head = nn.Conv2d(8, 2, 1)
+        self.seen = {}
+        for name, part in self.named_children():
+            part.register_forward_hook(lambda m, i, o, name=name: self.seen.update({name: (i[0].dtype, o.dtype)}))
+
+    def forward(self, x):
+        return self.head(self.neck(self.backbone(x)))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return Net()
+
+
+def wrapper(model, **options):
+    optimizer = dict(type='SGD', lr=0.1)
+    return build_optim_wrapper(model, dict(type='CpuAmpOptimWrapper', optimizer=optimizer, **options))
+
+
+class Wrapped(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x)
+
+
+class TestWhatIsInBfloat16:
+    @pytest.mark.parametrize('wrap', [lambda net: net, Wrapped], ids=['plain', 'wrapped'])
+    def test_backbone_and_neck_and_no_more(self, net, wrap):
+        model = wrap(net)
+        with wrapper(model).optim_context(model):
+            model(torch.randn(1, 3, 8, 8)).sum().backward()
+        low, full = torch.bfloat16, torch.float32
+        assert net.seen == dict(backbone=(full, low), neck=(full, low), head=(full, full))
+        assert {p.grad.dtype for p in net.parameters()} == {full}
+
+    def test_afterwards_all_is_float32(self, net):
+        with parts_in_bfloat16(net):
+            pass
+        assert net(torch.randn(1, 3, 8, 8)).dtype == torch.float32 and net.seen['neck'][1] == torch.float32
+
+    def test_an_error_in_a_part_switches_it_off(self, net):
+        with parts_in_bfloat16(net), pytest.raises(RuntimeError):
+            net(torch.randn(1, 4, 8, 8))
+        assert not torch.is_autocast_enabled('cpu')
+
+    def test_levels_stay_a_tuple(self):
+        model = nn.Module()
+        model.backbone = nn.Module()
+        model.backbone.conv = nn.Conv2d(3, 4, 1)
+        model.backbone.forward = lambda x: (model.backbone.conv(x), [x])
+        with parts_in_bfloat16(model):
+            first, (second,) = model.backbone(torch.ones(1, 3, 2, 2))
+        assert first.dtype == second.dtype == torch.float32
+
+    def test_gradients_are_those_of_float32_within_the_precision(self, net):
+        twin, x = copy.deepcopy(net), torch.randn(2, 3, 16, 16)
+        net(x).square().mean().backward()
+        with parts_in_bfloat16(twin):
+            loss = twin(x).square().mean()
+        loss.backward()
+        for ours, exact in zip(twin.parameters(), net.parameters(), strict=True):
+            assert (ours.grad - exact.grad).norm() < 0.02 * exact.grad.norm()
+        assert not torch.equal(twin.backbone.weight.grad, net.backbone.weight.grad)
+
+    def test_accumulates_like_its_base(self, net):
+        optim, before = wrapper(net, accumulative_counts=2), net.head.bias.detach().clone()
+        optim.initialize_count_status(net, 0, 4)
+        for moved in (False, True):
+            with optim.optim_context(net):
+                loss = net(torch.ones(1, 3, 8, 8)).mean()
+            optim.update_params(loss)
+            assert (not torch.equal(net.head.bias, before)) == moved
+
+
+class TestTheSwitch:
+    @pytest.mark.parametrize('device, kind', [('cpu', CpuAmpOptimWrapper), ('cuda', AmpOptimWrapper)])
+    def test_chooses_by_device(self, device, kind, monkeypatch):
+        monkeypatch.setattr(launch, 'get_device', lambda: device)
+        cfg = launch.Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+        launch._use_mixed_precision(cfg)
+        assert cfg.optim_wrapper.type == kind.__name__
+
+    @pytest.mark.parametrize('fast, warned', [(True, False), (None, False), (False, True)])
+    def test_a_processor_without_bfloat16_is_reported(self, fast, warned, monkeypatch, capsys):
+        monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+        monkeypatch.setattr(launch, 'has_fast_bfloat16', lambda: fast)
+        lines = []
+        monkeypatch.setattr(launch, 'print_log', lambda text, level: lines.append(text))
+        launch._use_mixed_precision(launch.Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
+        assert any('has no instructions for bfloat16' in line for line in lines) == warned
+
+    def test_a_run_resumes_exactly(self, demo_data, run_tool, tmp_path):
+        options = [*demo_options(demo_data), 'train_cfg.max_epochs=2', 'default_hooks.checkpoint.max_keep_ckpts=-1']
+        options += ['val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']
+        flags = ['--amp', '--work-dir', tmp_path, '--cfg-options', *options]
+        states = []
+        for more in ([], ['--resume']):
+            done = run_tool('tools/train.py', DEMO, *more, *flags, cwd=tmp_path)
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+            states.append(torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['state_dict'])
+            (tmp_path / 'epoch_2.pth').unlink()
+        assert 'CpuAmpOptimWrapper' in done.stdout + done.stderr
+        first, second = states
+        assert all(torch.equal(value, second[key]) for key, value in first.items())
+        assert {value.dtype for value in first.values()} == {torch.float32, torch.int64}
