@@ -5,6 +5,7 @@ import argparse
 from fishnet_mmdet.base.errors import UsageError
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
+from fishnet_mmdet.training.launch.switches import switch_on_classwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint that training wrote')
     parser.add_argument('--out', help='.pkl file for the raw predictions')
+    parser.add_argument('--classwise', action='store_true', help='the AP of each class too, as a table and a picture')
     parser.add_argument('--show', action='store_true', help='show predictions in windows')
     parser.add_argument(
         '--show-dir',
@@ -33,4 +35,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError('--compile needs --optimize')
     form = TestOptimized(DTYPES[args.optimize], args.compile) if args.optimize else None
     pictures = (args.show_dir, args.show, args.wait_time)
-    test(load_config(args), args.checkpoint, args.out, *pictures, args.tta, form)
+    cfg = load_config(args)
+    if args.classwise:
+        switch_on_classwise(cfg)
+    test(cfg, args.checkpoint, args.out, *pictures, args.tta, form)

@@ -62,6 +62,9 @@ class OfficialCocoMetric(CocoMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Computes `{bbox,segm}_{mAP,mAP_50,...,AR@100,...}`, as fractions of 1, of what `process` collected.
 
+        A figure without objects (no small ones, for example) is NaN, not pycocotools' -1: nothing plots it, and it
+        never becomes the best one of a run.
+
         With `classwise`, `CLASS_precision` too, as mmdet names it. mmdet gives the AP of the last metric under this
         name; if boxes and masks are evaluated, `{bbox,segm}_CLASS_precision` hold both.
         """
@@ -89,5 +92,5 @@ class OfficialCocoMetric(CocoMetric):
             figures |= {f'{metric}_{MMDET_NAMES[name]}': value for name, value in official.items()}
             if self.classwise:
                 prefixes = ['', f'{metric}_'] if len(self.metrics) > 1 else ['']
-                figures |= {f'{p}{name}_precision': ap for p in prefixes for name, ap in per_class.items()}
+                figures |= {f'{p}{name}_precision': c.figures['AP'] for p in prefixes for name, c in per_class.items()}
         return figures
