@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.dist import master_only
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -46,7 +46,7 @@ class ClassAPReport(Hook):
         evaluator = getattr(runner, f'{split}_evaluator')
         tables = []
         for prefix, classes in found.items():
-            objects = count_objects(_data_of(prefix, data, evaluator))
+            objects = _objects_of(prefix, data, evaluator)
             rows = best_first(ClassRow(name, objects.get(name, 0), figures) for name, figures in classes.items())
             name = names[prefix.rstrip('/')]
             title = ', '.join(filter(None, ['AP by class, percent', runner.experiment_name, name]))
@@ -56,12 +56,25 @@ class ClassAPReport(Hook):
         _write(tables, Path(runner.work_dir) / _stem(split))
 
 
-def _data_of(prefix: str, data: object, evaluator: Evaluator) -> Sequence[object]:
-    """The data sets that the figures of a prefix are of: one where the evaluator has a prefix for each."""
-    parts = list(parts_of(data))
-    named = dict(zip(getattr(evaluator, 'dataset_prefixes', ()), parts, strict=False))
-    fitting = [name for name in named if prefix.startswith(f'{name}/')]
-    return [named[max(fitting, key=len)]] if fitting else parts
+def _objects_of(prefix: str, data: object, evaluator: Evaluator) -> Mapping[str, int]:
+    """The number of objects of each class in the data that the figures of a prefix are of."""
+    parts, metrics = list(parts_of(data)), list(evaluator.metrics)
+    # mmdet's MultiDatasetsEvaluator has a prefix and a metric for each data set.
+    fitting = [
+        (len(name), number)
+        for number, name in enumerate(getattr(evaluator, 'dataset_prefixes', ()))
+        if prefix.startswith(f'{name}/')
+    ]
+    if fitting:
+        _, number = max(fitting)
+        parts, metrics = [parts[number]], [metrics[number]]
+    # Our metric counts what it evaluates; data sets of mmdet leave out objects that are smaller than a pixel.
+    counted = [metric.objects for metric in metrics if f'/{prefix}'.endswith(f'/{metric.prefix}/') and _counts(metric)]
+    return counted[0] if counted else count_objects(parts)
+
+
+def _counts(metric: BaseMetric) -> bool:
+    return bool(getattr(metric, 'objects', None))
 
 
 def _stem(split: str, name: str = '') -> str:
@@ -69,10 +82,12 @@ def _stem(split: str, name: str = '') -> str:
 
 
 def _as_text(table: Table) -> str:
-    console = Console(width=120, color_system=None)
+    """The table below its title, which rich would wrap to the width of the table."""
+    console, grid = Console(width=120, color_system=None), table.on_screen()
+    grid.title = None
     with console.capture() as capture:
-        console.print(table.on_screen())
-    return capture.get()
+        console.print(grid)
+    return f'{table.title}\n{capture.get()}'
 
 
 def _write(tables: Sequence[Table], stem: Path) -> None:

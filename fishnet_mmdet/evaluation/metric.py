@@ -42,6 +42,9 @@ class OfficialCocoMetric(CocoMetric):
         args: Further arguments of mmdet's `CocoMetric`, in its order.
         kwargs: The same by name; `metric_items`, `proposal_nums` and `iou_thrs` have no effect.
 
+    Attributes:
+        objects: Number of objects of each class, crowds not counted, once something was evaluated.
+
     Raises:
         ConfigError: `metric` is something else.
         ResultsError: The annotations cannot be evaluated.
@@ -54,6 +57,7 @@ class OfficialCocoMetric(CocoMetric):
         if unknown := set(metrics) - set(IOU_TYPES):
             raise ConfigError(f'metric = {sorted(unknown)} must be of {IOU_TYPES}; use mmdet.CocoMetric for proposals')
         super().__init__(ann_file, metrics, *args, **kwargs)
+        self.objects: dict[str, int] = {}
         # Checked now rather than after the first epoch.
         if self._coco_api is not None and not self.format_only:
             for name in metrics:
@@ -89,6 +93,7 @@ class OfficialCocoMetric(CocoMetric):
         figures: dict[str, float] = {}
         for metric in self.metrics:
             official, per_class = evaluate(self._coco_api, rows[metric], metric, self.cat_ids, self.img_ids)
+            self.objects = {name: result.objects for name, result in per_class.items()}
             figures |= {f'{metric}_{MMDET_NAMES[name]}': value for name, value in official.items()}
             if self.classwise:
                 prefixes = ['', f'{metric}_'] if len(self.metrics) > 1 else ['']
