@@ -5,7 +5,7 @@ import argparse
 from fishnet_mmdet.base.errors import UsageError
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
-from fishnet_mmdet.training.launch.switches import switch_on_classwise
+from fishnet_mmdet.training.launch.classwise import switch_on_classwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

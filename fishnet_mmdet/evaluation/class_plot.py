@@ -35,7 +35,8 @@ def draw_classes(rows: Sequence[ClassRow], title: str, out: Path) -> Figure:
     length = math.ceil(len(rows) / columns)
     figure = Figure(figsize=(WIDTH * columns, 1.7 + length * (0.12 + 0.14 * len(names))), layout='constrained')
     figure.suptitle(f'{title}\nin brackets: number of objects', fontsize=11, parse_math=False)
-    means = {name: mean_of(rows, name) for name in names}
+    # The mean of one class is the class itself.
+    means = {name: mean_of(rows, name) if len(rows) > 1 else math.nan for name in names}
     for number, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
         _draw_column(axes, rows[number * length : (number + 1) * length], means)
         axes.set(ylim=(length - 0.4, -0.6))

@@ -127,12 +127,15 @@ def weights_of(config, path):
 
 
 def test_two_data_sets_in_a_test(demo_data, demo_config, tmp_path, call_tool):
-    config = written(tmp_path, demo_data, TWO_DATA_SETS)
+    """With the switch for published rows in the config, beside SafetyHooks."""
+    switch = "default_hooks = dict(ap_report=dict(type='APReport', published=True))\n"
+    config = written(tmp_path, demo_data, TWO_DATA_SETS + switch)
     weights = weights_of(demo_config, tmp_path / 'demo.pth')
     done = call_tool('tools/test.py', config, weights, '--classwise', '--work-dir', tmp_path / 'run')
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads((tmp_path / 'run' / 'ap_test.json').read_text())
     assert [row['type'] for row in record['measured']] == ['bbox, day', 'segm, day', 'bbox, night', 'segm, night']
+    assert record['data'] == 'COCO val2017' and len(record['published']) == 8
     day, night = json.loads((tmp_path / 'run' / 'ap_by_class_test.json').read_text())
     assert day['title'].endswith(', day') and night['title'].endswith(', night')
     assert {path.name for path in (tmp_path / 'run').glob('*.png')} == {
