@@ -16,6 +16,7 @@ try:
     from fishnet_mmdet.deploy.inference import optimize_for_inference
     from fishnet_mmdet.evaluation.accuracy_report import AccuracyReport
     from fishnet_mmdet.evaluation.ap_report import APReport
+    from fishnet_mmdet.evaluation.class_report import ClassAPReport
     from fishnet_mmdet.evaluation.pixel_reports import MIoUReport, PQReport
     from fishnet_mmdet.network.arch import ARCHS, FishNetArch
     from fishnet_mmdet.network.classifier import FishNetClassifier, FishNetNeck
@@ -55,6 +56,7 @@ __all__ = [
     'AtomicBackend',
     'CPUDistributedDataParallel',
     'ChannelsLast',
+    'ClassAPReport',
     'ClassCountGuard',
     'CpuAmpOptimWrapper',
     'DurableCheckpoints',

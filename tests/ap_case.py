@@ -77,7 +77,7 @@ def detections(truth, image_id, rng, empty, copies=40):
 
 
 def pycocotools_stats(path, rows, iou_type):
-    """What a user would do by hand."""
+    """What a user would do by hand; NaN for -1."""
     rows = copy.deepcopy(rows)
     if iou_type == 'segm':
         for row in rows:
@@ -88,4 +88,4 @@ def pycocotools_stats(path, rows, iou_type):
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    return evaluator.stats
+    return np.where(evaluator.stats == -1, np.nan, evaluator.stats)

@@ -2,15 +2,26 @@
 
 import argparse
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from fishnet_mmdet.base.atomic import write_atomically
-from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.errors import UsageError, UserError
 from fishnet_mmdet.data.json_files import MAX_BYTES
-from fishnet_mmdet.evaluation.coco_eval import evaluate, evaluator_class, load_annotations, load_results
+from fishnet_mmdet.evaluation.class_plot import draw_classes
+from fishnet_mmdet.evaluation.class_rows import ClassRow, best_first, class_table, or_none
+from fishnet_mmdet.evaluation.coco_eval import (
+    CLASS_FIGURES,
+    ClassResult,
+    evaluate,
+    evaluator_class,
+    load_annotations,
+    load_results,
+)
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
 
 
@@ -22,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--iou-type', choices=IOU_TYPES, default='bbox', help='what to compare: boxes or masks (default: %(default)s)'
     )
     parser.add_argument('--out', type=Path, help='.json file to write the figures to, as fractions of 1')
+    parser.add_argument('--classwise', action='store_true', help='print the figures of each class too, best first')
+    parser.add_argument('--plot', type=Path, help='.png file for a bar plot of the AP of each class')
     parser.add_argument(
         '--fast-eval', action='store_true', help='compute with faster-coco-eval, in less time: same figures'
     )
@@ -32,32 +45,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates and prints."""
-    if args.out:
-        check_target(args.out)
+    if args.plot and args.plot.suffix != '.png':
+        raise UsageError(f'--plot {args.plot} must end in .png')
+    for flag in ('out', 'plot'):
+        if getattr(args, flag):
+            check_target(f'--{flag}', getattr(args, flag))
     # A package that is missing is reported before large files are read.
     evaluator_class(args.fast_eval)
     limit = args.max_gib * 2**30
     truth, results = load_annotations(args.annotations, limit), load_results(args.results, limit)
-    figures, per_class = evaluate(truth, results, args.iou_type, fast=args.fast_eval)
+    figures, classes = evaluate(truth, results, args.iou_type, fast=args.fast_eval)
     table = Table('figure', title=f'COCO {args.iou_type}, percent', title_justify='left')
     table.add_column('value', justify='right')
     for name, value in figures.items():
-        table.add_row(name, '-' if value < 0 else f'{100 * value:.1f}')
+        table.add_row(name, '-' if math.isnan(value) else f'{100 * value:.1f}')
     Console().print(table)
+    if args.classwise:
+        title = f'COCO {args.iou_type} by class, percent'
+        Console().print(class_table(class_rows(classes, CLASS_FIGURES), title).on_screen())
+    if args.plot:
+        draw_classes(class_rows(classes, ['AP']), f'{args.iou_type} AP of {args.results}', args.plot)
     if args.out:
-        write_figures({'iou_type': args.iou_type, **figures, 'AP_by_class': per_class}, args.out)
+        by_class = {name: or_none(result.figures['AP']) for name, result in classes.items()}
+        numbers = {name: or_none(value) for name, value in figures.items()}
+        write_figures({'iou_type': args.iou_type, **numbers, 'AP_by_class': by_class}, args.out)
 
 
-def check_target(path: Path) -> None:
+def class_rows(classes: Mapping[str, ClassResult], names: Sequence[str]) -> list[ClassRow]:
+    """Some figures of all classes, best first."""
+    return best_first(
+        ClassRow(name, result.objects, {figure: or_none(result.figures[figure]) for figure in names})
+        for name, result in classes.items()
+    )
+
+
+def check_target(flag: str, path: Path) -> None:
     """Checks, before the evaluation, that a file can be written.
 
     Raises:
         UserError: The path is a folder, or its folder does not exist.
     """
     if path.is_dir():
-        raise UserError(f'--out {path} is a folder: name a .json file')
+        raise UserError(f'{flag} {path} is a folder: name a file')
     if not path.resolve().parent.is_dir():
-        raise UserError(f'--out {path}: the folder {path.resolve().parent} does not exist')
+        raise UserError(f'{flag} {path}: the folder {path.resolve().parent} does not exist')
 
 
 def write_figures(figures: dict, path: Path) -> None:

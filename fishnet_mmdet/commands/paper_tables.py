@@ -5,12 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fishnet_mmdet.base.tables import write_tables
 from fishnet_mmdet.lab.paper.figure4 import draw_figure4
 from fishnet_mmdet.lab.paper.metafile import metafile
 from fishnet_mmdet.lab.paper.own_runs import read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 from fishnet_mmdet.lab.paper.tables import all_tables, check_arguments
-from fishnet_mmdet.lab.tables import write_tables
 
 MIN_WIDTH = 140
 """Columns of text below which numbers would be cut."""

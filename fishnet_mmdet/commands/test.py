@@ -5,6 +5,7 @@ import argparse
 from fishnet_mmdet.base.errors import UsageError
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
 from fishnet_mmdet.training.launch import add_common_arguments, load_config, switch_on_fast_eval, test
+from fishnet_mmdet.training.launch.classwise import switch_on_classwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint that training wrote')
     parser.add_argument('--out', help='.pkl file for the raw predictions')
+    parser.add_argument('--classwise', action='store_true', help='the AP of each class too, as a table and a picture')
     parser.add_argument('--show', action='store_true', help='show predictions in windows')
     parser.add_argument(
         '--show-dir',
@@ -36,5 +38,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     if args.fast_eval:
         switch_on_fast_eval(cfg, 'test')
+    if args.classwise:
+        switch_on_classwise(cfg)
     pictures = (args.show_dir, args.show, args.wait_time)
     test(cfg, args.checkpoint, args.out, *pictures, args.tta, form)

@@ -5,22 +5,22 @@ from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator
+from fishnet_mmdet.evaluation.known_data import IMAGENET_VAL, is_imagenet_val
+from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, type_name
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
 METRIC_KEY = re.compile(r'top([15])')
-PUBLISHED = 'published, ImageNet val, not measured here'
-IMAGENET_CLASSES = 1000
+PUBLISHED = f'published, {IMAGENET_VAL}, not measured here'
 
 
 @HOOKS.register_module()
 class AccuracyReport(TableReport):
     """Writes the table of top-1 and top-5 accuracy to `accuracy_val` and `accuracy_test`.
 
-    Below the measured rows are those of the released weights, for classifiers of ImageNet's 1000 classes only.
+    On ImageNet val, those of the released weights stand below the measured rows.
     """
 
-    name, title = 'accuracy', 'Accuracy'
+    name, title, data = 'accuracy', 'Accuracy', IMAGENET_VAL
     style = Style(columns=('top-1', 'top-5'), decimals=2)
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
@@ -32,9 +32,10 @@ class AccuracyReport(TableReport):
 
     def published(self, model: Mapping) -> list[Row]:
         """Returns rows of the released weights of the same architecture, with their published accuracy."""
-        if (model.get('head') or {}).get('num_classes') != IMAGENET_CLASSES:
+        backbone = model.get('backbone') or {}
+        if type_name(backbone) != 'FishNet':
             return []
-        arch = (model.get('backbone') or {}).get('arch', 'fishnet150')
+        arch = backbone.get('arch', 'fishnet150')
         return [
             Row(
                 f'{name} ({PUBLISHED})',
@@ -44,3 +45,7 @@ class AccuracyReport(TableReport):
             for name, weights in CATALOGUE.items()
             if weights.arch == arch
         ]
+
+    def is_published_data(self, data: object) -> bool:
+        """Returns whether a data set is ImageNet val."""
+        return is_imagenet_val(data)

@@ -1,51 +1,51 @@
 """The AP table of a detector, with the figures of the paper."""
 
+import math
 import re
 from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
+from fishnet_mmdet.evaluation.known_data import COCO_VAL2017, is_coco_val2017
 from fishnet_mmdet.evaluation.published import PUBLISHED_AP, PublishedAP
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, kind_of
+from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, kind_of, type_name
 
 LOGGED = {
     'mAP': 'AP', 'mAP_50': 'AP50', 'mAP_75': 'AP75', 'mAP_s': 'AP_S', 'mAP_m': 'AP_M', 'mAP_l': 'AP_L',
 }  # fmt: skip
 METRIC_KEY = re.compile(rf'({"|".join(IOU_TYPES)})_({"|".join(LOGGED)})')
-PAPER = 'paper, COCO val2017, not measured here'
+PAPER = f'paper, {COCO_VAL2017}, not measured here'
 
 
 @HOOKS.register_module()
 class APReport(TableReport):
-    """Writes the AP table to `ap_val` and `ap_test`, with the paper's rows for the same detector."""
+    """Writes the AP table to `ap_val` and `ap_test`; on COCO val2017, with the paper's rows for the same detector."""
 
-    name, title = 'ap', 'COCO AP'
+    name, title, data = 'ap', 'COCO AP', COCO_VAL2017
     style = Style(columns=tuple(LOGGED.values()), decimals=1)
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
-        """Makes rows of keys such as `coco/bbox_mAP_50`; -1, pycocotools' figure for no objects, becomes None."""
+        """Makes rows of keys such as `coco/bbox_mAP_50`; NaN and pycocotools' -1, for no objects, become None."""
         rows: dict[tuple, Row] = {}
         for name, figures in by_evaluator(metrics, METRIC_KEY, default='coco').items():
             for match, value in figures.items():
                 iou_type, figure = match.groups()
                 row = rows.setdefault((name, iou_type), Row(label, kind_of(iou_type, name)))
-                row.figures[LOGGED[figure]] = None if value < 0 else value
+                row.figures[LOGGED[figure]] = None if value < 0 or math.isnan(value) else value
         return list(rows.values())
 
     def published(self, model: Mapping) -> list[Row]:
         """Returns the paper's figures for mmdet's 'MaskRCNN' and 'FasterRCNN', labelled as the paper's."""
         return [
             Row(f'{row.backbone} ({PAPER})', iou_type, _fractions(row))
-            for iou_type, rows in PUBLISHED_AP.get(_name_of(model), {}).items()
+            for iou_type, rows in PUBLISHED_AP.get(type_name(model), {}).items()
             for row in rows
         ]
 
-
-def _name_of(model: Mapping) -> str:
-    """The type of a model config, without its scope; configs of classes hold the class itself."""
-    kind = model.get('type')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]
+    def is_published_data(self, data: object) -> bool:
+        """Returns whether a data set is COCO val2017."""
+        return is_coco_val2017(data)
 
 
 def _fractions(row: PublishedAP) -> dict[str, float | None]:

@@ -1,9 +1,11 @@
 """COCO's twelve official figures, computed by pycocotools, or on request by faster-coco-eval."""
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -19,8 +21,23 @@ FIGURES = (
 )  # fmt: skip
 """Names in the order of `COCOeval.stats`."""
 
+CLASS_FIGURES = FIGURES[:6]
+"""The figures of a single class: those of precision."""
+
 MAX_DETS = (1, 10, 100)
 """How many detections of an image count, as on the COCO server."""
+
+
+class ClassResult(NamedTuple):
+    """What was measured of one class.
+
+    Attributes:
+        objects: Number of its annotations, crowds not counted.
+        figures: The `CLASS_FIGURES` as fractions of 1; NaN where there are no objects.
+    """
+
+    objects: int
+    figures: dict[str, float]
 
 
 def evaluate(
@@ -30,7 +47,7 @@ def evaluate(
     category_ids: Sequence[int] | None = None,
     image_ids: Sequence[int] | None = None,
     fast: bool = False,
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> tuple[dict[str, float], dict[str, ClassResult]]:
     """Evaluates detections against annotations. There may be no detections.
 
     Args:
@@ -42,9 +59,9 @@ def evaluate(
         fast: Whether faster-coco-eval computes, in less time; see `evaluator_class`.
 
     Returns:
-        The twelve `FIGURES`, and AP by category name, as fractions of 1; of categories with the same name, those that
-        have annotations are kept, from the second one on as 'name (id)'. A figure without annotations (if there are no
-        small objects, for example) is -1, as in pycocotools.
+        The twelve `FIGURES` as fractions of 1, and the result of each class by its name; of categories with the same
+        name, those that have annotations are kept, from the second one on as 'name (id)'. A figure without annotations
+        (if there are no small objects, for example) is NaN; pycocotools' -1 would pass for a number.
 
     Raises:
         ResultsError: A result or an annotation cannot be evaluated; see `results_files`.
@@ -63,8 +80,8 @@ def evaluate(
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    figures = dict(zip(FIGURES, (float(v) for v in evaluator.stats), strict=True))
-    return figures, _class_ap(truth, evaluator)
+    figures = dict(zip(FIGURES, map(_or_nan, evaluator.stats), strict=True))
+    return figures, _class_results(truth, evaluator)
 
 
 def evaluator_class(fast: bool) -> type[COCOeval]:
@@ -144,16 +161,30 @@ def _as_coco(truth: COCO, rows: list[dict]) -> COCO:
     return empty
 
 
-def _class_ap(truth: COCO, evaluator: COCOeval) -> dict[str, float]:
-    # (IoU, recall, category) for all areas and 100 detections
-    precision = evaluator.eval['precision'][:, :, :, 0, -1]
-    per_class: dict[str, float] = {}
-    for index, category in enumerate(evaluator.params.catIds):
-        valid = precision[:, :, index][precision[:, :, index] > -1]
-        name, ap = truth.cats[category]['name'], float(np.mean(valid)) if valid.size else -1.0
+def _or_nan(figure: float) -> float:
+    return float(figure) if figure > -1 else float('nan')
+
+
+def _class_results(truth: COCO, evaluator: COCOeval) -> dict[str, ClassResult]:
+    params = evaluator.params
+    counted = truth.getAnnIds(imgIds=params.imgIds, catIds=params.catIds, iscrowd=False)
+    objects = Counter(annotation['category_id'] for annotation in truth.loadAnns(counted))
+    results: dict[str, ClassResult] = {}
+    for index, category in enumerate(params.catIds):
+        # (IoU, recall, area) for 100 detections
+        precision = evaluator.eval['precision'][:, :, index, :, -1]
+        result = ClassResult(objects[category], _class_figures(precision, params.iouThrs))
+        name = truth.cats[category]['name']
         # Some tools write a root category with the name of a class above all others, and no annotation uses it.
-        if per_class.get(name, -1.0) < 0:
-            per_class[name] = ap
-        elif ap >= 0:
-            per_class[f'{name} ({category})'] = ap
-    return per_class
+        if name not in results or np.isnan(results[name].figures['AP']):
+            results[name] = result
+        elif not np.isnan(result.figures['AP']):
+            results[f'{name} ({category})'] = result
+    return results
+
+
+def _class_figures(precision: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
+    at = [np.isclose(thresholds, iou) for iou in (0.5, 0.75)]
+    cuts = [precision[:, :, 0], *(precision[chosen, :, 0] for chosen in at), *(precision[..., a] for a in (1, 2, 3))]
+    means = (float(cut[cut > -1].mean()) if (cut > -1).any() else float('nan') for cut in cuts)
+    return dict(zip(CLASS_FIGURES, means, strict=True))

@@ -43,6 +43,9 @@ class OfficialCocoMetric(CocoMetric):
         fast: Whether faster-coco-eval computes the figures in place of pycocotools: the same ones, in less time.
         kwargs: The same by name; `metric_items`, `proposal_nums` and `iou_thrs` have no effect.
 
+    Attributes:
+        objects: Number of objects of each class, crowds not counted, once something was evaluated.
+
     Raises:
         ConfigError: `metric` is something else.
         ResultsError: The annotations cannot be evaluated.
@@ -63,6 +66,7 @@ class OfficialCocoMetric(CocoMetric):
         evaluator_class(fast)
         self.fast = fast
         super().__init__(ann_file, metrics, *args, **kwargs)
+        self.objects: dict[str, int] = {}
         # Checked now rather than after the first epoch.
         if self._coco_api is not None and not self.format_only:
             for name in metrics:
@@ -70,6 +74,9 @@ class OfficialCocoMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Computes `{bbox,segm}_{mAP,mAP_50,...,AR@100,...}`, as fractions of 1, of what `process` collected.
+
+        A figure without objects (no small ones, for example) is NaN, not pycocotools' -1: nothing plots it, and it
+        never becomes the best one of a run.
 
         With `classwise`, `CLASS_precision` too, as mmdet names it. mmdet gives the AP of the last metric under this
         name; if boxes and masks are evaluated, `{bbox,segm}_CLASS_precision` hold both.
@@ -95,8 +102,9 @@ class OfficialCocoMetric(CocoMetric):
         figures: dict[str, float] = {}
         for metric in self.metrics:
             official, per_class = evaluate(self._coco_api, rows[metric], metric, self.cat_ids, self.img_ids, self.fast)
+            self.objects = {name: result.objects for name, result in per_class.items()}
             figures |= {f'{metric}_{MMDET_NAMES[name]}': value for name, value in official.items()}
             if self.classwise:
                 prefixes = ['', f'{metric}_'] if len(self.metrics) > 1 else ['']
-                figures |= {f'{p}{name}_precision': ap for p in prefixes for name, ap in per_class.items()}
+                figures |= {f'{p}{name}_precision': c.figures['AP'] for p in prefixes for name, c in per_class.items()}
         return figures

@@ -1,4 +1,4 @@
-"""Tables of mean IoU for semantic segmentation and of PQ for panoptic segmentation."""
+"""Tables of mean IoU for semantic segmentation and of PQ for panoptic segmentation; neither has published rows."""
 
 import math
 import re
@@ -26,10 +26,6 @@ class MIoUReport(TableReport):
             for name, figures in by_evaluator(metrics, re.compile('|'.join(self.style.columns))).items()
         ]
 
-    def published(self, model: Mapping) -> list[Row]:
-        """Returns no rows: the paper has no semantic segmentation."""
-        return []
-
 
 @HOOKS.register_module()
 class PQReport(TableReport):
@@ -48,10 +44,6 @@ class PQReport(TableReport):
                 groups[match[2]][match[1]] = _fraction(value)
             rows += [Row(label, kind_of(PQ_GROUPS[suffix], name), found) for suffix, found in groups.items() if found]
         return rows
-
-    def published(self, model: Mapping) -> list[Row]:
-        """Returns no rows: the paper has no panoptic segmentation."""
-        return []
 
 
 def _fraction(percent: float) -> float | None:

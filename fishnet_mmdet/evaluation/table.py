@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
+from fishnet_mmdet.evaluation.known_data import parts_of
+
 ALONE = 'this model'
 """Label of rows that belong to no epoch of a training."""
 
@@ -50,7 +52,9 @@ class Style:
             table.add_column(column, justify='right')
         for row in own:
             table.add_row(*self.cells(row))
-        table.add_section()
+        published = list(published)
+        if published:
+            table.add_section()
         for row in published:
             table.add_row(*self.cells(row))
         console = Console(width=120, color_system=None)
@@ -75,27 +79,39 @@ class TableReport(Hook):
     Where an evaluator gives figures of several data sets or models, each has rows of its own, named by their prefix. A
     runner without a config has no published rows.
 
+    Args:
+        published: Whether the published rows are shown. Default: where the evaluated data are those that the published
+            figures were measured on, or a part of a concatenated data set is.
+
     Attributes:
         name: First part of the file names.
         title: Title of the table.
         style: Style of the table.
+        data: Name of the data set of the published figures; empty if there are none.
     """
 
     name: str
     title: str
     style: Style
+    data: str = ''
 
-    def __init__(self) -> None:
+    def __init__(self, published: bool | None = None) -> None:
+        self.show_published = published
         self._history: list[dict] = []
         self._trains = False
+        self._on_published_data: dict[str, bool] = {}
 
     @abstractmethod
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
         """Makes rows of an evaluator's output; keys of other metrics are ignored."""
 
-    @abstractmethod
     def published(self, model: Mapping) -> list[Row]:
-        """Returns the published rows for a model, given its config."""
+        """Returns the published rows for a model, given its config; by default none."""
+        return []
+
+    def is_published_data(self, data: object) -> bool:
+        """Returns whether a data set is the one of the published figures; by default there is none."""
+        return False
 
     def before_train(self, runner: Runner) -> None:
         """Reads the rows of the validations before the checkpoint of a resumed run."""
@@ -135,15 +151,30 @@ class TableReport(Hook):
         title = f'{self.title}, {runner.experiment_name}'
         # A runner made of objects has no config.
         model = getattr(runner.cfg, 'model', None)
+        compares = self._compares(runner, split)
         # Test-time augmentation wraps the model.
-        published = self.published(model.get('module', model)) if isinstance(model, Mapping) else []
+        published = self.published(model.get('module', model)) if compares and isinstance(model, Mapping) else []
         runner.logger.info('\n' + self.style.on_screen(rows, published, title))
 
         stem = Path(runner.work_dir) / f'{self.name}_{split}'
         own = [Row(e['label'], e['type'], {c: e.get(c) for c in self.style.columns}) for e in history]
-        record = {'title': title, 'measured': history, 'published': [_entry(row) for row in published]}
+        record = {
+            'title': title,
+            'data': (self.data or None) if compares else None,
+            'measured': history,
+            'published': [_entry(row) for row in published],
+        }
         stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
         stem.with_suffix('.md').write_text(self.style.markdown([*own, *published], title))
+
+    def _compares(self, runner: Runner, split: str) -> bool:
+        """Whether the figures of a split compare with published ones."""
+        if self.show_published is not None:
+            return self.show_published
+        if split not in self._on_published_data:
+            data = getattr(getattr(runner, f'{split}_dataloader', None), 'dataset', None)
+            self._on_published_data[split] = any(map(self.is_published_data, parts_of(data)))
+        return self._on_published_data[split]
 
 
 def by_evaluator(
@@ -167,10 +198,20 @@ def by_evaluator(
         prefix, _, last = key.rpartition('/')
         if match := pattern.fullmatch(last):
             groups.setdefault(prefix, {})[match] = float(value)
-    names = {prefix: '/'.join(part for part in prefix.split('/') if part != default) for prefix in groups}
-    if len({*names.values()}) < len(names):
-        names = {prefix: prefix for prefix in groups}
+    names = evaluator_names(groups, default)
     return {names[prefix]: figures for prefix, figures in groups.items()}
+
+
+def evaluator_names(prefixes: Iterable[str], default: str) -> dict[str, str]:
+    """Names what was evaluated by the prefixes of its keys, without the usual prefix of the metric if they differ."""
+    names = {prefix: '/'.join(part for part in prefix.split('/') if part != default) for prefix in prefixes}
+    return names if len({*names.values()}) == len(names) else {prefix: prefix for prefix in names}
+
+
+def type_name(node: Mapping) -> str:
+    """The type of a config node, without its scope; configs of classes hold the class itself."""
+    kind = node.get('type')
+    return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
 def kind_of(*parts: str) -> str:

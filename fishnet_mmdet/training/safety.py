@@ -19,6 +19,7 @@ SAFETY_HOOKS = (
     'SyncBuffersHook',
     # Each report writes its table where its figures are measured, and does nothing elsewhere.
     'APReport',
+    'ClassAPReport',
     'AccuracyReport',
     'MIoUReport',
     'PQReport',

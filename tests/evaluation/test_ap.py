@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 from ap_case import NAMES, detections, hard_annotations, noisy_results, pycocotools_stats
 from conftest import REPO
 from in_process import run_here
+from matplotlib.image import imread
 from mmengine.logging import MMLogger
 
 from fishnet_mmdet.evaluation.ap_report import APReport
-from fishnet_mmdet.evaluation.coco_eval import FIGURES, evaluate, load_annotations
+from fishnet_mmdet.evaluation.coco_eval import CLASS_FIGURES, FIGURES, evaluate, load_annotations
 from fishnet_mmdet.evaluation.metric import MMDET_NAMES, OfficialCocoMetric
 
 
@@ -37,7 +39,8 @@ def test_crowds_and_bare_images_are_pycocotools(hard, iou_type, copies):
     assert (most > 100) == (copies > 1)
     figures, per_class = evaluate(truth, rows, iou_type)
     np.testing.assert_allclose(list(figures.values()), pycocotools_stats(hard, rows, iou_type), rtol=0, atol=1e-12)
-    assert 0.01 < figures['AP'] < 0.95 and per_class['triangle'] == -1
+    assert 0.01 < figures['AP'] < 0.95
+    assert per_class['triangle'].objects == 0 and np.isnan([*per_class['triangle'].figures.values()]).all()
 
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
@@ -49,7 +52,13 @@ def test_all_twelve_figures_are_pycocotools(annotations, iou_type, copies):
     assert tuple(figures) == FIGURES
     np.testing.assert_allclose(list(figures.values()), pycocotools_stats(annotations, rows, iou_type), atol=1e-12)
     assert 0.05 < figures['AP'] < 0.95
-    assert np.mean(list(per_class.values())) == pytest.approx(figures['AP'])
+    assert np.mean([c.figures['AP'] for c in per_class.values()]) == pytest.approx(figures['AP'])
+    assert sum(c.objects for c in per_class.values()) == sum(not a['iscrowd'] for a in truth.anns.values())
+    # pycocotools, one class at a time.
+    for category, (name, ours) in zip(truth.cats, per_class.items(), strict=True):
+        alone, _ = evaluate(truth, rows, iou_type, category_ids=[category])
+        np.testing.assert_allclose([ours.figures[k] for k in CLASS_FIGURES], [alone[k] for k in CLASS_FIGURES])
+        assert truth.cats[category]['name'] == name
 
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
@@ -65,7 +74,7 @@ def test_annotations_without_info_are_evaluated(annotations, tmp_path):
     (tmp_path / 'bare.json').write_text(json.dumps(content))
     truth = load_annotations(tmp_path / 'bare.json')
     rows = noisy_results(truth, np.random.default_rng(0))
-    assert evaluate(truth, rows, 'bbox')[0] == evaluate(load_annotations(annotations), rows, 'bbox')[0]
+    np.testing.assert_equal(evaluate(truth, rows, 'bbox'), evaluate(load_annotations(annotations), rows, 'bbox'))
 
 
 @pytest.mark.parametrize('place', [0, 3], ids=['first', 'last'])
@@ -75,7 +84,8 @@ def test_a_root_category_named_like_a_class(annotations, tmp_path, place):
     (tmp_path / 'rooted.json').write_text(json.dumps(content))
     truth = load_annotations(annotations)
     rows = noisy_results(truth, np.random.default_rng(0))
-    assert evaluate(load_annotations(tmp_path / 'rooted.json'), rows, 'bbox') == evaluate(truth, rows, 'bbox')
+    rooted = load_annotations(tmp_path / 'rooted.json')
+    np.testing.assert_equal(evaluate(rooted, rows, 'bbox'), evaluate(truth, rows, 'bbox'))
 
 
 def test_two_used_categories_of_one_name_are_both_shown(annotations, tmp_path):
@@ -85,7 +95,7 @@ def test_two_used_categories_of_one_name_are_both_shown(annotations, tmp_path):
     truth = load_annotations(annotations)
     rows = noisy_results(truth, np.random.default_rng(0))
     (_, ours), (_, theirs) = (evaluate(t, rows, 'bbox') for t in (load_annotations(tmp_path / 'same.json'), truth))
-    assert ours == {'disc': theirs['disc'], 'disc (2)': theirs['box'], 'triangle': theirs['triangle']}
+    np.testing.assert_equal(ours, {'disc': theirs['disc'], 'disc (2)': theirs['box'], 'triangle': theirs['triangle']})
 
 
 def test_boxes_of_masks_are_pycocotools(annotations):
@@ -108,27 +118,47 @@ class TestTool:
         assert done.returncode == 1 and 'bytes' in done.stderr
         assert run_here(*arguments, 1).returncode == 0
 
-    def test_prints_and_writes_the_figures(self, annotations, tmp_path, run_tool):
-        rows = noisy_results(load_annotations(annotations), np.random.default_rng(0))
+    def test_prints_and_writes_the_figures(self, annotations, tmp_path):
+        """Also those of each class: the mean of the classes is the AP; no figure is -1 where there is no object."""
+        content = json.loads(annotations.read_text())
+        content['annotations'] = [a for a in content['annotations'] if a['category_id'] != 3 and a['area'] < 96**2]
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        rows = noisy_results(load_annotations(tmp_path / 'a.json'), np.random.default_rng(0))
         (tmp_path / 'results.json').write_text(json.dumps(rows))
-        out = tmp_path / 'figures.json'
-        done = run_tool(
-            'tools/eval_results.py',
-            annotations,
-            tmp_path / 'results.json',
-            '--iou-type',
-            'segm',
-            '--out',
-            out,
-        )
+        out, plot = tmp_path / 'figures.json', tmp_path / 'classes.png'
+        flags = ['--iou-type', 'segm', '--out', out, '--classwise', '--plot', plot]
+        done = run_here('tools/eval_results.py', tmp_path / 'a.json', tmp_path / 'results.json', *flags)
         assert done.returncode == 0, done.stderr
-        figures = json.loads(out.read_text())
-        expected = pycocotools_stats(annotations, rows, 'segm')
-        np.testing.assert_allclose([figures[name] for name in FIGURES], expected, atol=1e-12)
+        figures = json.loads(out.read_text(), parse_constant=pytest.fail)
+        expected = pycocotools_stats(tmp_path / 'a.json', rows, 'segm')
+        ours = [np.nan if figures[name] is None else figures[name] for name in FIGURES]
+        np.testing.assert_allclose(ours, expected, atol=1e-12)
         assert 'AR_100' in done.stdout and f'{100 * expected[0]:.1f}' in done.stdout
+        assert figures['AP_L'] is None and '-1' not in done.stdout and '-100' not in done.stdout
+        by_class = figures['AP_by_class']
+        assert by_class['triangle'] is None
+        assert (by_class['disc'] + by_class['box']) / 2 == pytest.approx(expected[0])
+        table = done.stdout[done.stdout.index('by class') :]
+        order = sorted(NAMES, key=lambda name: -(by_class[name] or -1))
+        assert re.findall('|'.join(NAMES), table) == order and order[-1] == 'triangle'
+        for name, number in zip(NAMES, (1, 2, 3), strict=True):
+            (cells,) = [line.replace('│', ' ').split() for line in table.splitlines() if name in line]
+            assert int(cells[1]) == sum(a['category_id'] == number for a in content['annotations'])
+            assert cells[2] == ('-' if by_class[name] is None else f'{100 * by_class[name]:.1f}')
+        assert imread(plot).shape[1] > 500
+
+    def test_a_plot_that_is_not_png(self, annotations, tmp_path):
+        done = run_here('tools/eval_results.py', annotations, 'x.json', '--plot', tmp_path / 'classes.jpg')
+        assert done.returncode == 2 and 'classes.jpg must end in .png' in done.stderr
 
     @pytest.mark.parametrize(
-        'flags, named', [([], 'none.json'), (['--out', '.'], 'is a folder'), (['--out', 'no/x.json'], 'does not exist')]
+        'flags, named',
+        [
+            ([], 'none.json'),
+            (['--out', '.'], 'is a folder'),
+            (['--out', 'no/x.json'], 'does not exist'),
+            (['--plot', 'no/x.png'], 'does not exist'),
+        ],
     )
     def test_a_bad_path_is_one_line(self, annotations, tmp_path, flags, named):
         done = run_here('tools/eval_results.py', annotations, tmp_path / 'none.json', *flags, cwd=tmp_path)
@@ -188,6 +218,18 @@ class TestMetric:
             metric.process({}, [detections(truth, image_id, np.random.default_rng(0), False, 1)])
         metrics = metric.evaluate(len(truth.imgs))
         assert {key for key in metrics if 'precision' in key} == {f'coco/{name}_precision' for name in NAMES}
+
+    def test_a_size_without_objects_is_nan(self, annotations, tmp_path):
+        """As mmdet's own figures of classes; never pycocotools' -1."""
+        content = json.loads(annotations.read_text())
+        content['annotations'] = [a for a in content['annotations'] if a['category_id'] != 3 and a['area'] < 96**2]
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        metrics = run_metric(tmp_path / 'a.json', empty=False, classwise=True)
+        absent = {key for key, value in metrics.items() if np.isnan(value)}
+        sizes = {f'coco/{t}_{figure}' for t in ('bbox', 'segm') for figure in ('mAP_l', 'AR_l@100')}
+        assert absent == sizes | {f'coco/{t}triangle_precision' for t in ('', 'bbox_', 'segm_')}
+        assert min(value for value in metrics.values() if not np.isnan(value)) > 0.5
+        assert [row.figures['AP_L'] for row in APReport().measured(metrics, 'x')] == [None, None]
 
     def test_nothing_detected(self, annotations):
         """mmdet's own metric returns nothing here, and save_best then fails."""

@@ -40,11 +40,11 @@ class TestTable:
         report = AccuracyReport()
         (row,) = report.measured({'accuracy/top1': 77.5, 'accuracy/top5': 93.125, 'time': 1}, 'this model')
         assert report.style.cells(row) == ['this model', '', '77.50', '93.12']
-        model = dict(backbone=dict(arch='fishnet150'), head=dict(num_classes=1000))
+        model = dict(backbone=dict(type='FishNet', arch='fishnet150'))
         rows = [report.style.cells(row) for row in report.published(model)]
         assert [row[2:] for row in rows] == [['78.14', '93.95'], ['79.35', '94.75'], ['-', '95.25']]
         assert all('not measured here' in row[0] for row in rows)
-        assert report.published(dict(backbone=dict(arch='fishnet150'), head=dict(num_classes=9))) == []
+        assert report.published(dict(backbone=dict(type='ResNet', depth=50))) == []
         assert report.measured({'coco/bbox_mAP': 1.0}, 'x') == []
 
     def test_a_new_run_starts_a_new_table_and_a_resumed_one_keeps_it(self, tmp_path):

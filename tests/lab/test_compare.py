@@ -16,6 +16,7 @@ from fishnet_mmdet.lab.compare.configure import configure, split, stretch
 from fishnet_mmdet.lab.compare.curves import draw_curves
 from fishnet_mmdet.lab.compare.experiment import CompareError, read_experiment
 from fishnet_mmdet.lab.compare.networks import level_channels
+from fishnet_mmdet.lab.compare.results import result_of
 from fishnet_mmdet.lab.compare.runs import ExperimentRun, best_rate, ordered
 from fishnet_mmdet.lab.compare.tables import all_tables, mean_and_deviation
 from fishnet_mmdet.training.stopping import STOPPED
@@ -292,6 +293,19 @@ class TestReport:
         assert '| - |' in ap.markdown()
         assert draw_curves(nuclei, done, tmp_path / 'curves.png') and (tmp_path / 'curves.png').stat().st_size
         assert not draw_curves(nuclei, {}, tmp_path / 'none.png')
+
+
+@pytest.mark.parametrize('nothing', ['NaN', '-1'])
+def test_a_size_without_objects_has_no_figure(tmp_path, nothing):
+    """NaN in the log of our metric, -1 in that of mmdet's."""
+    log = tmp_path / '1' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    figures = ', '.join(f'"coco/segm_{key}": 0.5' for key in ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m'))
+    log.write_text(f'{{"loss": 2.0, "time": 0.5, "step": 4}}\n{{{figures}, "coco/segm_mAP_l": {nothing}, "step": 1}}\n')
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    (tmp_path / 'config.py').write_text('train_cfg = dict(max_epochs=1)\n')
+    found = result_of(tmp_path / 'config.py', tmp_path)
+    assert found['segm']['AP_L'] is None and found['segm']['AP'] == found['segm_curve'][1]['AP_M'] == 0.5
 
 
 class TestTool:

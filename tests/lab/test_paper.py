@@ -11,6 +11,7 @@ import torch
 from conftest import REPO
 from matplotlib.image import imread
 
+from fishnet_mmdet.base.tables import Column, Table, write_tables
 from fishnet_mmdet.evaluation.published import (
     DOWN_SAMPLING,
     FIGURE_4,
@@ -24,7 +25,6 @@ from fishnet_mmdet.lab.paper import figure4
 from fishnet_mmdet.lab.paper import tables as paper
 from fishnet_mmdet.lab.paper.own_runs import TablesError, read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
-from fishnet_mmdet.lab.tables import Column, Table, write_tables
 from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
@@ -55,9 +55,9 @@ def markdown_cells(text):
     return [line.strip('| ').split(' | ') for line in lines[2:]]
 
 
-def write_run(folder, table, entries):
+def write_run(folder, table, entries, **more):
     folder.mkdir(parents=True, exist_ok=True)
-    record = {'title': 'a run', 'measured': entries, 'published': []}
+    record = {'title': 'a run', 'measured': entries, 'published': [], **more}
     (folder / f'{table}.json').write_text(json.dumps(record))
     return folder
 
@@ -238,6 +238,11 @@ class TestRuns:
         (run,) = read_runs([detector])['ap']
         assert run.source == 'ap_test.json, this model'
         assert [row['AP'] for row in run.rows] == [0.5]
+
+    @pytest.mark.parametrize('data, remark', [(None, ', other data than the published rows'), ('COCO val2017', '')])
+    def test_a_run_on_other_data_says_so(self, tmp_path, data, remark):
+        (run,) = read_runs([write_run(tmp_path, 'ap_val', [entry('epoch 2', 'bbox', AP=0.1)], data=data)])['ap']
+        assert run.source == f'ap_val.json, epoch 2{remark}'
 
     def test_folders_of_one_name_are_distinguished(self, tmp_path):
         dirs = [write_run(tmp_path / n / 'run', 'ap_test', [entry('m', 'bbox', AP=0.1)]) for n in 'ab']

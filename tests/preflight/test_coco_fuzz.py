@@ -193,7 +193,7 @@ def judged(truth, rows, iou_type):
     except ResultsError as error:
         assert re.match(r'(result|annotation)', str(error))
         return False
-    assert all(-1 <= value <= 1 for value in figures.values())
+    assert not any(value < 0 or value > 1 for value in figures.values())
     return True
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fishnet_mmdet.base.tables import Column, Table, Value
 from fishnet_mmdet.lab.benchmark.measurement import Measurement
 from fishnet_mmdet.lab.benchmark.peaks import Peak
 from fishnet_mmdet.lab.machine import sentence
-from fishnet_mmdet.lab.tables import Column, Table, Value
 
 COLUMNS = (
     Column('task, images'), Column('network:form'), Column('ms', '.4g'), Column('quartiles'),

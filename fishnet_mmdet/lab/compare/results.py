@@ -92,10 +92,10 @@ def _times(steps: Mapping[int, Mapping]) -> dict[str, float | None]:
 
 
 def _curve(lines: list[dict], kind: str) -> dict[int, dict[str, float | None]]:
-    """Figures of each validation by epoch; COCO's -1, for no objects of a size, becomes None."""
+    """Figures of each validation by epoch; NaN and COCO's -1, for no objects of a size, become None."""
     return {
         line['step']: {
-            name: None if (value := line[f'coco/{kind}_{key}']) < 0 else value for name, key in FIGURES.items()
+            name: value if (value := line[f'coco/{kind}_{key}']) >= 0 else None for name, key in FIGURES.items()
         }
         for line in lines
         if f'coco/{kind}_mAP' in line

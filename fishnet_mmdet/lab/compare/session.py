@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from fishnet_mmdet.base.tables import write_tables
 from fishnet_mmdet.lab.compare.configure import configure
 from fishnet_mmdet.lab.compare.curves import draw_curves
 from fishnet_mmdet.lab.compare.execute import RunStopped, config_of, execute, prepare
@@ -15,7 +16,6 @@ from fishnet_mmdet.lab.compare.results import Results, read_results
 from fishnet_mmdet.lab.compare.runs import ExperimentRun, ordered
 from fishnet_mmdet.lab.compare.tables import all_tables
 from fishnet_mmdet.lab.machine import describe, sentence
-from fishnet_mmdet.lab.tables import write_tables
 
 MIN_WIDTH = 160
 """Columns of text below which numbers would be cut."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fishnet_mmdet.base.tables import Column, Table
 from fishnet_mmdet.lab.compare.experiment import Experiment
 from fishnet_mmdet.lab.compare.networks import count_backbone
 from fishnet_mmdet.lab.compare.results import FIGURES, Results
 from fishnet_mmdet.lab.compare.runs import ExperimentRun, best_rate, run_that_counts
-from fishnet_mmdet.lab.tables import Column, Table
 
 READINGS = {'epochs': 'equal epochs', 'time': 'equal device time'}
 TYPES = ('segm', 'bbox')

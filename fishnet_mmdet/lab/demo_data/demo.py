@@ -57,7 +57,7 @@ class DemoSpec:
     val: int = 80
     side: int = 192
     seed: int = 0
-    version: int = 1
+    version: int = 2
 
     def __post_init__(self) -> None:
         _check_counts(self)
@@ -190,7 +190,8 @@ def _write_split(root: Path, split: str, seed: tuple[int, int], count: int, side
         images.append({'id': index + 1, 'file_name': name, 'height': side, 'width': side})
         for shape in objects:
             annotations.append({'id': len(annotations) + 1, 'image_id': index + 1, **shape})
-    categories = [{'id': i + 1, 'name': name} for i, name in enumerate(CLASSES)]
+    # Some tools, such as mmdet's coco_error_analysis, do not read annotations without `supercategory`.
+    categories = [{'id': i + 1, 'name': name, 'supercategory': 'shape'} for i, name in enumerate(CLASSES)]
     content = {
         'info': {'description': 'fishnet_mmdet demo set, drawn'},
         'images': images,

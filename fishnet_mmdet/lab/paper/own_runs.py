@@ -20,7 +20,8 @@ class TrainedRun(NamedTuple):
 
     Attributes:
         label: Name of the work directory.
-        source: The file, and the label of the rows that were taken from it.
+        source: The file, the label of the rows that were taken from it, and whether the run's data are others than
+            those of the published rows.
         rows: One for each type (bbox, segm): figures as fractions of 1, with `label` and `type`.
     """
 
@@ -62,7 +63,8 @@ def read_runs(work_dirs: Iterable[Path]) -> dict[str, list[TrainedRun]]:
 def _last(path: Path, label: str) -> TrainedRun:
     broken = f'--work-dirs {path.parent}: {path.name}'
     try:
-        entries = json.loads(path.read_text())['measured']
+        record = json.loads(path.read_text())
+        entries = record['measured']
         last = entries[-1]['label']
         # If a type has several rows with the last label, the newest row counts.
         rows = {entry['type']: entry for entry in entries if entry['label'] == last}
@@ -73,4 +75,6 @@ def _last(path: Path, label: str) -> TrainedRun:
         raise TablesError(f'{broken} cannot be read ({error}); test again to write it again') from error
     except (LookupError, TypeError) as error:
         raise TablesError(f'{broken} has no table of measured rows; test again to write it again') from error
-    return TrainedRun(label, f'{path.name}, {last}', tuple(rows.values()))
+    # Tables of earlier versions do not say what the data are.
+    remark = '' if record.get('data', True) else ', other data than the published rows'
+    return TrainedRun(label, f'{path.name}, {last}{remark}', tuple(rows.values()))

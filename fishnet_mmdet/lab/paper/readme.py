@@ -1,8 +1,8 @@
 """The two tables of README.md, printed from the code: variants with their counts, and the paper's AP on COCO."""
 
+from fishnet_mmdet.base.tables import Column, Table
 from fishnet_mmdet.evaluation.published import PUBLISHED_AP, RECONSTRUCTED, PublishedAP
 from fishnet_mmdet.lab.counting import count_model
-from fishnet_mmdet.lab.tables import Column, Table
 from fishnet_mmdet.network.arch import ARCHS
 
 REMARKS = {

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fishnet_mmdet.base.tables import Column, Table, Value
 from fishnet_mmdet.evaluation.published import (
     DOWN_SAMPLING,
     FIGURE_4,
@@ -27,7 +28,6 @@ from fishnet_mmdet.evaluation.published import (
 )
 from fishnet_mmdet.lab.counting import Counts, Part, count_model, count_parts
 from fishnet_mmdet.lab.paper.own_runs import TablesError, TrainedRun
-from fishnet_mmdet.lab.tables import Column, Table, Value
 from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch, name_of, resolve_arch
 
 AP_COLUMNS = ('AP', 'AP_S', 'AP_M', 'AP_L')
