@@ -4,12 +4,13 @@ import argparse
 
 from fishnet_mmdet.base.errors import UsageError
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
-from fishnet_mmdet.training.launch import add_common_arguments, load_config, test
+from fishnet_mmdet.training.launch import add_common_arguments, add_console_argument, load_config, test
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     add_common_arguments(parser)
+    add_console_argument(parser)
     parser.add_argument('checkpoint', help='checkpoint that training wrote')
     parser.add_argument('--out', help='.pkl file for the raw predictions')
     parser.add_argument('--show', action='store_true', help='show predictions in windows')
@@ -33,4 +34,4 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError('--compile needs --optimize')
     form = TestOptimized(DTYPES[args.optimize], args.compile) if args.optimize else None
     pictures = (args.show_dir, args.show, args.wait_time)
-    test(load_config(args), args.checkpoint, args.out, *pictures, args.tta, form)
+    test(load_config(args), args.checkpoint, args.out, *pictures, args.tta, form, args.console)

@@ -2,12 +2,14 @@
 
 import argparse
 
-from fishnet_mmdet.training.launch import add_common_arguments, load_config, train
+from fishnet_mmdet.training.launch import add_common_arguments, add_console_argument, load_config, train
+from fishnet_mmdet.training.launch.switches import switch_on_backends, switch_on_val_pictures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     add_common_arguments(parser)
+    add_console_argument(parser)
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
@@ -25,8 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='train without bad images and annotations instead of stopping; they are listed in WORK_DIR/preflight',
     )
+    parser.add_argument('--tensorboard', action='store_true', help='write events for TensorBoard too')
+    parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases too (WANDB_MODE=offline works)')
+    parser.add_argument(
+        '--draw-val',
+        type=int,
+        metavar='N',
+        help='draw the predictions of every N-th batch of each validation, beside the annotations',
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
-    train(load_config(args), args.amp, args.auto_scale_lr, args.resume, args.skip_bad)
+    cfg = load_config(args)
+    switch_on_backends(cfg, args.tensorboard, args.wandb)
+    if args.draw_val is not None:
+        switch_on_val_pictures(cfg, args.draw_val)
+    train(cfg, args.amp, args.auto_scale_lr, args.resume, args.skip_bad, args.console)

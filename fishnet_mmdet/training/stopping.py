@@ -54,8 +54,8 @@ class StopRequest:
         if self._first is None:
             self._first = now
             if get_rank() == 0:
-                # Not print: the signal may have interrupted one.
-                os.write(2, NOTED)
+                # Not print: the signal may have interrupted one. In a terminal, there may be a bar in the last line.
+                os.write(2, (b'\n' if os.isatty(2) else b'') + NOTED)
         elif now - self._first > ECHO_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
