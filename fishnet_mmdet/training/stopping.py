@@ -21,7 +21,7 @@ STOPPED = 75
 ECHO_SECONDS = 3.0
 """Signals within this time of the first are the same request: a terminal and the launcher both pass on one Ctrl-C."""
 
-NOTED = b'Stopping after this iteration, then saving. A second signal ends the run at once and saves nothing.\n'
+NOTED = b'Stopping after this iteration, then saving.\nA second signal ends the run at once and saves nothing.\n'
 """What the first signal prints: an iteration may take long."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

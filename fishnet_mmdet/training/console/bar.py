@@ -49,7 +49,9 @@ class BarLine:
         bar_width = min(WIDEST, width - used - len(GAP))
         yield Text(title + GAP, end='', style='bold', no_wrap=True)
         if bar_width >= NARROWEST:
-            yield ProgressBar(total=self.count, completed=self.done, width=bar_width)
+            bar = ProgressBar(total=self.count, completed=self.done, width=bar_width)
+            # Without colours, rich leaves out the part that is not done: the lines are padded.
+            yield from console.render_lines(bar, options.update_width(bar_width))[0]
             yield Text(GAP, end='')
         yield Text(GAP.join(texts), end='', no_wrap=True, overflow='crop')
 

@@ -148,9 +148,9 @@ class ScreenHook(Hook):
         self._screen.hide_bar()
         texts = []
         for figure in main_figures(metrics or {}):
-            known = best.get(figure.name)
-            is_best = known and figure.value >= known.value
-            note = '' if known is None else ' (best so far)' if is_best else f' (best {known.number})'
+            known, note = best.get(figure.name), ''
+            if known is not None and known.value > 0:
+                note = ' (best so far)' if figure.value >= known.value else f' (best {known.number})'
             texts.append(f'{figure}{note}')
         if self._screen.is_own:
             taken = duration(time.monotonic() - self._began_at)

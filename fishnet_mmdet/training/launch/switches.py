@@ -3,6 +3,7 @@
 import os
 import warnings
 from copy import deepcopy
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,20 +56,30 @@ def switch_on_backends(cfg: Config, tensorboard: bool = False, wandb: bool = Fal
     Raises:
         ConfigError: The package is not installed.
     """
+    for package, is_wanted in (('tensorboard', tensorboard), ('wandb', wandb)):
+        if is_wanted and not find_spec(package):
+            raise ConfigError(f'--{package}: the package {package} is not installed: pip install {package}')
     backends = [dict(type='TensorboardVisBackend')] * tensorboard
     if wandb:
         # WANDB_NAME would have no effect beside a name.
         named = {} if os.environ.get('WANDB_NAME') else dict(name=Path(cfg.work_dir).name)
-        backends.append(dict(type='WandbVisBackend', init_kwargs=named))
-    for flag, package in (('tensorboard', tensorboard), ('wandb', wandb)):
-        if package and not find_spec(flag):
-            raise ConfigError(f'--{flag}: the package {flag} is not installed: pip install {flag}')
+        backends.append(dict(type='WandbFigures', init_kwargs=named))
+        import_in(cfg, 'fishnet_mmdet.training.wandb_backend')
     if not backends:
         return
     visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
     there = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
     types = {str(getattr(backend['type'], '__name__', backend['type'])).split('.')[-1] for backend in there}
     visualizer.vis_backends = there + [backend for backend in backends if backend['type'] not in types]
+
+
+def import_in(cfg: Config, module: str) -> None:
+    """Imports a module, and makes the config do so, which may be dumped and read again."""
+    import_module(module)
+    custom = cfg.setdefault('custom_imports', ConfigDict(imports=[], allow_failed_imports=False))
+    imports = custom.get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    custom.imports = imports + [module] * (module not in imports)
 
 
 def switch_on_val_pictures(cfg: Config, every: int) -> None:
@@ -88,8 +99,7 @@ def switch_on_val_pictures(cfg: Config, every: int) -> None:
     elif is_segmentor(cfg):
         hook = dict(type='SegVisualizationHook', draw=True, interval=every)
     else:
-        import fishnet_mmdet.training.detector_pictures  # noqa: F401
-
+        import_in(cfg, 'fishnet_mmdet.training.detector_pictures')
         hook = dict(type='ValPicturesHook', draw=True, interval=every)
     former = (cfg.get('default_hooks') or {}).get('visualization') or {}
     kept = {key: value for key, value in former.items() if key in ('score_thr', 'backend_args')}
