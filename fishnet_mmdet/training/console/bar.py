@@ -40,8 +40,8 @@ class BarLine:
     fields: Sequence[Field]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yields the parts of the line, which is one character narrower than the terminal at most."""
-        width = options.max_width - 1
+        """Yields the parts of the line, behind which there is room for what a terminal writes for Ctrl-C."""
+        width = options.max_width - len('^C') - 1
         place = f'{self.done}/{self.count}' if self.count else f'{self.done}'
         fields = [Field(self.title), Field(place), *self.fields]
         title, *texts = fit(fields, width - NARROWEST - len(GAP))
