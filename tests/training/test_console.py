@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import math
 import os
 import re
@@ -25,7 +26,12 @@ from fishnet_mmdet.training.console.modes import resolve
 from fishnet_mmdet.training.console.rows import listed, row_lines
 from fishnet_mmdet.training.console.short_lines import parse, short_line
 from fishnet_mmdet.training.console.streams import RunStream
-from fishnet_mmdet.training.console.summary import describe_frozen, describe_scheduler, describe_weights
+from fishnet_mmdet.training.console.summary import (
+    describe_frozen,
+    describe_scheduler,
+    describe_weights,
+    rows_of_training,
+)
 from fishnet_mmdet.training.launch.switches import switch_on_backends, switch_on_val_pictures
 
 LINE = (
@@ -300,6 +306,16 @@ class TestScreen:
         assert len(others) == 2 and all('no figures' in line for line in others)
         assert [field.text for field in hook._training_fields(runner) if field.text] == ['loss nan', 'box AP 25.0']
 
+    def test_a_run_that_cannot_be_followed_goes_on(self, make):
+        screen, logger, stream = make('bar', is_terminal=True)
+        hook = ScreenHook(screen, lambda runner: [('config', 'a.py'), ('network', 'see the config')])
+        runner = SimpleNamespace(train_loop=None, max_epochs=3, message_hub=None, logger=logger)
+        for _ in range(2):
+            hook.before_train(runner)
+        assert stream.getvalue().count('The screen cannot follow this run (AttributeError') == 1
+        self.say(logger, LINE, LoggerHook.__module__)
+        assert 'epoch 1/3   20/120  loss 2.12' in stream.getvalue()
+
 
 def test_a_forked_process_writes_by_itself():
     ours, theirs = os.pipe()
@@ -314,6 +330,14 @@ def test_a_forked_process_writes_by_itself():
 
 
 class TestSummary:
+    def test_rows_that_cannot_be_made(self):
+        logger = logging.Logger('nobody')
+        model = torch.nn.Linear(3, 2)
+        runner = SimpleNamespace(model=model, cfg=Config(dict(model={})), logger=logger, train_loop=None, iter=0)
+        rows = dict(rows_of_training(runner))
+        assert rows['network'] == 'Linear, 8 parameters' and rows['weights'] == 'random' and 'resumes' not in rows
+        assert rows['schedule'] == rows['optimizer'] == rows['classes'] == 'see the config'
+
     @pytest.mark.parametrize(
         'scheduler, text',
         [

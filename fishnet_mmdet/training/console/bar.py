@@ -81,8 +81,8 @@ class Bar:
         """Whether a new line would be drawn."""
         return time.monotonic() - self._drawn_at >= REFRESH_SECONDS
 
-    def set(self, line: BarLine) -> None:
-        """Draws a line."""
+    def set(self, line: BarLine | Text) -> None:
+        """Draws a line, or a text of one line in its place."""
         self._live.start()
         self._live.update(line, refresh=True)
         self._drawn_at = time.monotonic()

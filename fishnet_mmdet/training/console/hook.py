@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -18,19 +20,56 @@ CHECKPOINTS = {'last': 'last_ckpt', 'best': 'best_ckpt'}
 """Where MMEngine notes the checkpoints."""
 
 
+def follow(runner: Runner, screen: Screen, rows: Callable[[Runner], Sequence[Row]]) -> None:
+    """Makes a runner show on a screen where it is; nothing with MMEngine's own lines, and on other ranks.
+
+    Args:
+        runner: The runner.
+        screen: The screen.
+        rows: Makes the rows of a runner that is about to train or test.
+    """
+    if screen.is_own and is_main_process():
+        runner.register_hook(ScreenHook(screen, rows))
+
+
+def harmless(method: Callable) -> Callable:
+    """A method of a hook that ends no run: where it fails, it warns, and the hook shows nothing from there on."""
+
+    @wraps(method)
+    def call(self: 'ScreenHook', runner: Runner, *args: Any, **kwargs: Any) -> None:
+        if self.has_failed:
+            return
+        try:
+            method(self, runner, *args, **kwargs)
+        except Exception as error:
+            self.has_failed = True
+            self.screen.give_up_bar()
+            runner.logger.warning(
+                f'The screen cannot follow this run ({type(error).__name__}: {error}); the log file is complete, and '
+                "--console mmengine shows MMEngine's lines"
+            )
+
+    return call
+
+
 class ScreenHook(Hook):
     """Shows the rows of a run when it begins, then where it is, and the figures of each validation and test.
 
     Args:
         screen: The screen.
         rows: Makes the rows of a runner that is about to train or test.
+
+    Attributes:
+        screen: The screen.
+        has_failed: Whether it could not follow the run.
     """
 
     # The rows come before the warnings of other hooks; MMEngine's RuntimeInfoHook has the same priority and is first.
     priority = 'VERY_HIGH'
 
     def __init__(self, screen: Screen, rows: Callable[[Runner], Sequence[Row]]) -> None:
-        self._screen, self._rows = screen, rows
+        self.screen, self._rows = screen, rows
+        self.has_failed = False
         self._began_at = 0.0
         self._figures: list[Figure] = []
         self._trains_since = 0.0
@@ -38,25 +77,28 @@ class ScreenHook(Hook):
 
     def _begin(self, runner: Runner) -> None:
         for name, text in self._rows(runner):
-            self._screen.row(name, text)
+            self.screen.row(name, text)
 
+    @harmless
     def before_train(self, runner: Runner) -> None:
         """Shows the rows."""
         self._trains_since = time.monotonic()
         counts_iterations = isinstance(runner.train_loop, IterBasedTrainLoop)
-        self._screen.epochs = None if counts_iterations else runner.max_epochs
+        self.screen.epochs = None if counts_iterations else runner.max_epochs
         self._figures = main_figures(_latest(runner))
         self._begin(runner)
 
+    @harmless
     def before_train_epoch(self, runner: Runner) -> None:
         """Shows the bar before the first batch is there."""
-        self._screen.began = True
+        self.screen.began = True
         self._draw_training(runner, getattr(runner.train_loop, '_batches_done', 0), 0)
 
+    @harmless
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Moves the bar."""
         done = batch_idx + 1
-        if self._screen.bar_is_due() or done == _length(runner.train_dataloader):
+        if self.screen.bar_is_due() or done == _length(runner.train_dataloader):
             self._draw_training(runner, done, 1)
 
     def _draw_training(self, runner: Runner, done: int, ahead: int) -> None:
@@ -67,12 +109,12 @@ class ScreenHook(Hook):
             done: Batches of the epoch that are done.
             ahead: Iterations that are done and that the runner has not counted yet.
         """
-        if self._screen.epochs is None:
+        if self.screen.epochs is None:
             title, done, count = 'iteration', runner.iter + ahead, runner.max_iters
         else:
             epoch = min(runner.epoch + 1, runner.max_epochs)
             title, count = f'epoch {epoch}/{runner.max_epochs}', _length(runner.train_dataloader)
-        self._screen.set_bar(BarLine(title, done, count, self._training_fields(runner)))
+        self.screen.set_bar(BarLine(title, done, count, self._training_fields(runner)))
 
     def _training_fields(self, runner: Runner) -> list[Field]:
         scalars, window = runner.message_hub.log_scalars, runner.log_processor.window_size
@@ -100,41 +142,47 @@ class ScreenHook(Hook):
             return f'{duration(left)}{" + validation" if validations else ""} left'
         return f'{duration(left + validations * self._validation_seconds)} left'
 
+    @harmless
     def before_val_epoch(self, runner: Runner) -> None:
         """Starts the bar of a validation."""
-        self._screen.began = True
+        self.screen.began = True
         self._began_at = time.monotonic()
         self._draw_evaluation('validation', 0, runner.val_dataloader)
 
+    @harmless
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Moves the bar."""
         self._draw_evaluation('validation', batch_idx + 1, runner.val_dataloader)
 
+    @harmless
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
         """Shows the main figures, and the best so far."""
         self._figures = main_figures(metrics or {}) or self._figures
         self._validation_seconds = time.monotonic() - self._began_at
         # Without a training, `runner.epoch` would build its loop.
-        self._report(_position(runner, self._screen.epochs), metrics, _best(runner))
+        self._report(_position(runner, self.screen.epochs), metrics, _best(runner))
 
+    @harmless
     def before_test_epoch(self, runner: Runner) -> None:
         """Shows the rows, and starts the bar."""
         self._begin(runner)
-        self._screen.began = True
+        self.screen.began = True
         self._began_at = time.monotonic()
         self._draw_evaluation('test', 0, runner.test_dataloader)
 
+    @harmless
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Moves the bar."""
         self._draw_evaluation('test', batch_idx + 1, runner.test_dataloader)
 
+    @harmless
     def after_test_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
         """Shows the main figures."""
         self._report('test', metrics, {})
 
     def _draw_evaluation(self, title: str, done: int, loader: DataLoader) -> None:
         count = _length(loader)
-        if not (done in (0, count) or self._screen.bar_is_due()):
+        if not (done in (0, count) or self.screen.bar_is_due()):
             return
         fields = []
         if done and done == count:
@@ -142,29 +190,30 @@ class ScreenHook(Hook):
         elif done:
             seconds = (time.monotonic() - self._began_at) / done
             fields = [Field(pace(seconds), 2), Field(f'{duration(seconds * (count - done))} left' if count else '', 1)]
-        self._screen.set_bar(BarLine(title, done, count, fields))
+        self.screen.set_bar(BarLine(title, done, count, fields))
 
     def _report(self, place: str, metrics: Mapping[str, Any] | None, best: Mapping[str, Figure]) -> None:
-        self._screen.hide_bar()
+        self.screen.hide_bar()
         texts = []
         for figure in main_figures(metrics or {}):
             known, note = best.get(figure.name), ''
             if known is not None and known.value > 0:
                 note = ' (best so far)' if figure.value >= known.value else f' (best {known.number})'
             texts.append(f'{figure}{note}')
-        if self._screen.is_own:
+        if self.screen.is_own:
             taken = duration(time.monotonic() - self._began_at)
             figures = ', '.join(texts) or 'no figures'
-            self._screen.show(f'{time.strftime("%H:%M:%S")}  {place}: {figures}, in {taken}', 'bold')
+            self.screen.show(f'{time.strftime("%H:%M:%S")}  {place}: {figures}, in {taken}', 'bold')
 
+    @harmless
     def after_train(self, runner: Runner) -> None:
         """Removes the bar, and says where the checkpoints are."""
-        self._screen.hide_bar()
+        self.screen.hide_bar()
         info = runner.message_hub.runtime_info
         files = [f'{name} checkpoint {short_path(info[key])}' for name, key in CHECKPOINTS.items() if info.get(key)]
-        if self._screen.mode in ('bar', 'lines'):
+        if self.screen.mode in ('bar', 'lines'):
             taken = duration(time.monotonic() - self._trains_since)
-            self._screen.show('; '.join([f'{time.strftime("%H:%M:%S")}  trained in {taken}', *files]), 'bold')
+            self.screen.show('; '.join([f'{time.strftime("%H:%M:%S")}  trained in {taken}', *files]), 'bold')
 
 
 def _length(loader: DataLoader) -> int | None:

@@ -129,10 +129,21 @@ class Screen:
         if self._bar:
             self._bar.set(line)
 
+    def set_status(self, text: str) -> None:
+        """Says in the place of the bar what takes time."""
+        if self._bar:
+            self._bar.set(Text(f'{text} ...', style='dim', no_wrap=True, overflow='ellipsis'))
+
     def hide_bar(self) -> None:
         """Removes the bar until it is drawn again."""
         if self._bar:
             self._bar.hide()
+
+    def give_up_bar(self) -> None:
+        """Removes the bar for good; lines take its place."""
+        self.hide_bar()
+        if self.mode == 'bar':
+            self.mode, self._bar = 'lines', None
 
     def attach(self, logger: MMLogger) -> None:
         """Replaces the handler of a logger that writes to standard output; its files stay as they are."""

@@ -1,6 +1,6 @@
 """What the first screen says of a runner: network, weights, schedule, device."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -22,34 +22,46 @@ from fishnet_mmdet.weights.load import SCHEME
 
 def rows_of_training(runner: Runner) -> list[Row]:
     """Returns the rows of a runner that is about to train: its weights are loaded."""
-    model = bare(runner.model)
     # So that it is known which norms are fixed; the loop does the same.
-    model.train()
-    rows = [
-        *_class_rows(runner.train_dataloader.dataset),
-        ('network', describe_network(model)),
-        ('trained', describe_frozen(model)),
-        ('weights', describe_weights(runner.cfg)),
-        *_schedule_rows(runner),
-        ('device', describe_device(model, runner.cfg)),
-        ('log file', describe_log(runner.logger)),
-    ]
-    if runner.iter:
-        file = short_path(str(runner.cfg.get('load_from')).removeprefix(RUN_SCHEME))
-        rows.append(('resumes', f'after epoch {runner.epoch}, iteration {runner.iter} of {runner.max_iters}: {file}'))
-    return rows
+    runner.model.train()
+    return _rows(
+        runner,
+        classes=lambda it: describe_classes(it.train_dataloader.dataset),
+        network=lambda it: describe_network(bare(it.model)),
+        trained=lambda it: describe_frozen(bare(it.model)),
+        weights=lambda it: describe_weights(it.cfg),
+        schedule=lambda it: describe_length(it) + describe_batch(it.cfg),
+        optimizer=describe_optimizer,
+        validation=describe_validation,
+        device=lambda it: describe_device(bare(it.model), it.cfg),
+        log_file=lambda it: describe_log(it.logger),
+        resumes=describe_resume,
+    )
 
 
 def rows_of_test(runner: Runner) -> list[Row]:
     """Returns the rows of a runner that is about to test."""
-    model = bare(runner.model)
-    return [
-        *_class_rows(runner.test_dataloader.dataset),
-        ('network', describe_network(model)),
-        ('weights', describe_weights(runner.cfg)),
-        ('device', describe_device(model)),
-        ('log file', describe_log(runner.logger)),
-    ]
+    return _rows(
+        runner,
+        classes=lambda it: describe_classes(it.test_dataloader.dataset),
+        network=lambda it: describe_network(bare(it.model)),
+        weights=lambda it: describe_weights(it.cfg),
+        device=lambda it: describe_device(bare(it.model)),
+        log_file=lambda it: describe_log(it.logger),
+    )
+
+
+def _rows(runner: Runner, **describe: Callable[[Runner], str]) -> list[Row]:
+    """The rows that have a text. A config may hold what nobody thought of here: that costs a row, not the run."""
+    rows = []
+    for name, text_of in describe.items():
+        try:
+            text = text_of(runner)
+        except Exception as error:
+            runner.logger.debug(f'first screen, {name}: {type(error).__name__}: {error}')
+            text = 'see the config'
+        rows += [(name.replace('_', ' '), text)] * bool(text)
+    return rows
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -59,10 +71,11 @@ def bare(model: nn.Module) -> nn.Module:
     return model
 
 
-def _class_rows(dataset: object) -> list[Row]:
+def describe_classes(dataset: object) -> str:
+    """How many classes a dataset has, and the first of them; empty where it has none."""
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
     classes = [classes] if isinstance(classes, str) else list(classes)
-    return [('classes', f'{len(classes)}: {listed(classes)}')] if classes else []
+    return f'{len(classes)}: {listed(classes)}' if classes else ''
 
 
 def describe_network(model: nn.Module) -> str:
@@ -109,25 +122,39 @@ def describe_weights(cfg: Config) -> str:
     return '; '.join(files) or 'random'
 
 
-def _schedule_rows(runner: Runner) -> list[Row]:
-    loop, cfg = runner.train_loop, runner.cfg
-    each = (cfg.get('train_dataloader') or {}).get('batch_size')
-    steps = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    batch = ''
-    if each:
-        parts = [f'{each} images', *[f'{get_world_size()} processes'] * (get_world_size() > 1)]
-        parts += [f'{steps} steps'] * (steps > 1)
-        batch = f', batch {each * get_world_size() * steps}' + (f' ({" x ".join(parts)})' if len(parts) > 1 else '')
+def describe_length(runner: Runner) -> str:
+    """How long a training is."""
+    loop = runner.train_loop
     if isinstance(loop, IterBasedTrainLoop):
-        length, unit = f'{loop.max_iters} iterations', 'iterations'
-    else:
-        length, unit = f'{loop.max_epochs} epochs of {len(loop.dataloader)} iterations', 'epochs'
-    rows = [('schedule', length + batch), ('optimizer', describe_optimizer(runner))]
-    if runner.val_loop is not None:
-        every = getattr(loop, 'val_interval', 1)
-        count = len(runner.val_dataloader.dataset)
-        rows.append(('validation', f'{count} images, every {unit[:-1] if every == 1 else f"{every} {unit}"}'))
-    return rows
+        return f'{loop.max_iters} iterations'
+    return f'{loop.max_epochs} epochs of {len(loop.dataloader)} iterations'
+
+
+def describe_batch(cfg: Config) -> str:
+    """Images of a step of the optimizer; empty where the sampler makes the batches."""
+    each = (cfg.get('train_dataloader') or {}).get('batch_size')
+    if not each:
+        return ''
+    steps, ranks = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1), get_world_size()
+    parts = [f'{each} images', *[f'{ranks} processes'] * (ranks > 1), *[f'{steps} steps'] * (steps > 1)]
+    return f', batch {each * ranks * steps}' + (f' ({" x ".join(parts)})' if len(parts) > 1 else '')
+
+
+def describe_validation(runner: Runner) -> str:
+    """How often how many images are validated; empty without validations."""
+    loop = runner.train_loop
+    if runner.val_loop is None:
+        return ''
+    every, unit = loop.val_interval, 'iteration' if isinstance(loop, IterBasedTrainLoop) else 'epoch'
+    return f'{len(runner.val_dataloader.dataset)} images, every {unit if every == 1 else f"{every} {unit}s"}'
+
+
+def describe_resume(runner: Runner) -> str:
+    """Where a run continues; empty where it does not."""
+    if not runner.iter:
+        return ''
+    file = short_path(str(runner.cfg.get('load_from')).removeprefix(RUN_SCHEME))
+    return f'after epoch {runner.epoch}, iteration {runner.iter} of {runner.max_iters}: {file}'
 
 
 def describe_optimizer(runner: Runner) -> str:
@@ -146,7 +173,8 @@ def describe_optimizer(runner: Runner) -> str:
         schedulers = [schedulers] if 'type' in schedulers else []
     parts += [describe_scheduler(scheduler) for scheduler in schedulers]
     clip = config.get('clip_grad') or {}
-    parts += [f'gradients clipped at {clip["max_norm"]:g}'] * ('max_norm' in clip)
+    if 'max_norm' in clip:
+        parts.append(f'gradients clipped at {clip["max_norm"]:g}')
     return '; '.join(parts)
 
 

@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.plain import StrictLoading
 from fishnet_mmdet.training.console import Screen
-from fishnet_mmdet.training.console.hook import ScreenHook
+from fishnet_mmdet.training.console.hook import follow
 from fishnet_mmdet.training.console.summary import rows_of_test
 from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch.checks import run_checks, show_config
@@ -63,11 +63,12 @@ def test(
     with Screen(console) as screen:
         show_config(screen, cfg)
         on_rank_zero(cfg, lambda: run_checks(cfg, screen, ['test'], weights=False))
+        screen.set_status('building the model and the data sets')
         runner = build_runner(cfg, screen)
         runner.register_hook(StrictLoading())
         if form:
             runner.register_hook(form)
-        runner.register_hook(ScreenHook(screen, rows_of_test))
+        follow(runner, screen, rows_of_test)
         if out:
             runner.test_evaluator.metrics.append(_dump_class(cfg)(out_file_path=out))
         with config_mistakes(cfg):

@@ -8,7 +8,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.complete import CompleteResume
 from fishnet_mmdet.training.checkpoints.durable import DurableCheckpoints
 from fishnet_mmdet.training.console import Screen
-from fishnet_mmdet.training.console.hook import ScreenHook
+from fishnet_mmdet.training.console.hook import follow
 from fishnet_mmdet.training.console.summary import rows_of_training
 from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch.checks import run_checks, show_config
@@ -63,8 +63,9 @@ def train(
         if cfg.get('val_dataloader'):
             # The training loop sets it for its own loader.
             cfg.val_dataloader.setdefault('worker_init_fn', dict(type='isolate_worker_signals'))
+        screen.set_status('building the model and the data sets')
         runner = build_runner(cfg, screen)
-        runner.register_hook(ScreenHook(screen, rows_of_training))
+        follow(runner, screen, rows_of_training)
         _inform_hooks(runner, start, strict)
         _warn_of_batch_size(runner)
         with config_mistakes(cfg):
