@@ -3,8 +3,8 @@
 import sys
 
 FRAMEWORKS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg')
-BETWEEN = ('logging', 'mmengine.logging', __name__.rpartition('.')[0])
-"""Modules through which a line goes on its way."""
+BETWEEN = ('logging', 'mmengine.logging', 'wandb', __name__.rpartition('.')[0])
+"""Modules through which a line goes on its way; Weights & Biases wraps standard output."""
 
 
 def calling_module() -> str:

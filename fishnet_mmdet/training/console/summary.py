@@ -127,7 +127,7 @@ def describe_length(runner: Runner) -> str:
     loop = runner.train_loop
     if isinstance(loop, IterBasedTrainLoop):
         return f'{loop.max_iters} iterations'
-    return f'{loop.max_epochs} epochs of {len(loop.dataloader)} iterations'
+    return f'{loop.max_epochs} epoch{"s" * (loop.max_epochs != 1)} of {len(loop.dataloader)} iterations'
 
 
 def describe_batch(cfg: Config) -> str:
