@@ -46,7 +46,7 @@ class TestTerminal:
             r'classes +3: disc, box, triangle',
             r'network +MaskRCNN, FishNet \(an arch of its own\), 1\.71 M parameters',
             r'weights +random',
-            r'schedule +100 epochs of 4 iterations, batch 2',
+            r'schedule +100 epochs of 4 iterations, 8 images, batch 2',
             r'optimizer +AdamW, learning rate 0\.002; warm-up epochs 0 to 1',
             r'device +CPU, 1 thread, float32',
             r'log file +\S+\.log',

@@ -123,11 +123,13 @@ def describe_weights(cfg: Config) -> str:
 
 
 def describe_length(runner: Runner) -> str:
-    """How long a training is."""
+    """How long a training is, and how many images it has: without those that the data set filters out."""
     loop = runner.train_loop
+    dataset = loop.dataloader.dataset
+    images = f', {len(dataset)} images' if hasattr(dataset, '__len__') else ''
     if isinstance(loop, IterBasedTrainLoop):
-        return f'{loop.max_iters} iterations'
-    return f'{loop.max_epochs} epoch{"s" * (loop.max_epochs != 1)} of {len(loop.dataloader)} iterations'
+        return f'{loop.max_iters} iterations{images}'
+    return f'{loop.max_epochs} epoch{"s" * (loop.max_epochs != 1)} of {len(loop.dataloader)} iterations{images}'
 
 
 def describe_batch(cfg: Config) -> str:
