@@ -5,41 +5,45 @@ registered where mmdet is installed; classifiers (mmpretrain) and segmentors (mm
 """
 
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 __version__ = '0.1.0'
 
 try:
-    from fishnet_mmdet.base.errors import UserError
-    from fishnet_mmdet.data.tiny_imagenet import TinyImageNet
-    from fishnet_mmdet.deploy.inference import optimize_for_inference
-    from fishnet_mmdet.evaluation.accuracy_report import AccuracyReport
-    from fishnet_mmdet.evaluation.ap_report import APReport
-    from fishnet_mmdet.evaluation.class_report import ClassAPReport
-    from fishnet_mmdet.evaluation.pixel_reports import MIoUReport, PQReport
-    from fishnet_mmdet.network.arch import ARCHS, FishNetArch
-    from fishnet_mmdet.network.classifier import FishNetClassifier, FishNetNeck
-    from fishnet_mmdet.network.fishnet import FishNet
-    from fishnet_mmdet.training.channels_last import ChannelsLast
-    from fishnet_mmdet.training.checkpoints.durable import AtomicBackend, DurableCheckpoints
-    from fishnet_mmdet.training.checkpoints.plain import PlainCheckpoints
-    from fishnet_mmdet.training.clipping import EarlyClipping
-    from fishnet_mmdet.training.cpu_amp import CpuAmpOptimWrapper
-    from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
-    from fishnet_mmdet.training.guards.class_count import ClassCountGuard
-    from fishnet_mmdet.training.guards.fixed_norm import FixedNormGuard
-    from fishnet_mmdet.training.guards.lost_rank import LostRankGuard
-    from fishnet_mmdet.training.guards.non_finite import NonFiniteGuard
-    from fishnet_mmdet.training.guards.scratch_norm import ScratchNormGuard
-    from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop, SeededBatches
-    from fishnet_mmdet.training.safety import SafetyHooks
-    from fishnet_mmdet.weights.initializer import FishNetPretrained
+    with warnings.catch_warnings():
+        # MMEngine imports it; nobody who imports this package can change that.
+        warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+        from fishnet_mmdet.base.errors import UserError
+        from fishnet_mmdet.data.tiny_imagenet import TinyImageNet
+        from fishnet_mmdet.deploy.inference import optimize_for_inference
+        from fishnet_mmdet.evaluation.accuracy_report import AccuracyReport
+        from fishnet_mmdet.evaluation.ap_report import APReport
+        from fishnet_mmdet.evaluation.class_report import ClassAPReport
+        from fishnet_mmdet.evaluation.pixel_reports import MIoUReport, PQReport
+        from fishnet_mmdet.network.arch import ARCHS, FishNetArch
+        from fishnet_mmdet.network.classifier import FishNetClassifier, FishNetNeck
+        from fishnet_mmdet.network.fishnet import FishNet
+        from fishnet_mmdet.training.channels_last import ChannelsLast
+        from fishnet_mmdet.training.checkpoints.durable import AtomicBackend, DurableCheckpoints
+        from fishnet_mmdet.training.checkpoints.plain import PlainCheckpoints
+        from fishnet_mmdet.training.clipping import EarlyClipping
+        from fishnet_mmdet.training.cpu_amp import CpuAmpOptimWrapper
+        from fishnet_mmdet.training.distributed import CPUDistributedDataParallel
+        from fishnet_mmdet.training.guards.class_count import ClassCountGuard
+        from fishnet_mmdet.training.guards.fixed_norm import FixedNormGuard
+        from fishnet_mmdet.training.guards.lost_rank import LostRankGuard
+        from fishnet_mmdet.training.guards.non_finite import NonFiniteGuard
+        from fishnet_mmdet.training.guards.scratch_norm import ScratchNormGuard
+        from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop, SeededBatches
+        from fishnet_mmdet.training.safety import SafetyHooks
+        from fishnet_mmdet.weights.initializer import FishNetPretrained
 
-    if find_spec('mmdet'):
-        from fishnet_mmdet.data.panoptic import LoadPanopticMaps
-        from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
-        from fishnet_mmdet.evaluation.panoptic import PanopticQuality
+        if find_spec('mmdet'):
+            from fishnet_mmdet.data.panoptic import LoadPanopticMaps
+            from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
+            from fishnet_mmdet.evaluation.panoptic import PanopticQuality
 except Exception as error:
     # A broken environment can fail with any error. With the name, `python -m fishnet_mmdet.doctor` ends in one line.
     doctor = Path(__file__).with_name('doctor.py')

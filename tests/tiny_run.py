@@ -284,7 +284,7 @@ def train(job, ranks):
     before = bytes_read()
     with one_line_errors():
         if job.get('tool'):
-            launch.train(cfg, resume=job.get('from'))
+            launch.train(cfg, resume=job.get('from'), console='mmengine')
         else:
             prepare_cpu_processes(cfg)
             Runner.from_cfg(cfg).train()

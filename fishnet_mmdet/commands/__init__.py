@@ -8,6 +8,7 @@ import argparse
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -72,6 +73,8 @@ def run_command(command: str, arguments: Sequence[str], program: str | None = No
     Raises:
         SystemExit: With status 2 and the usage for wrong arguments, with one line and status 1 for a `UserError`.
     """
+    # MMEngine imports it for each config; nobody who runs a command can change that.
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
     module = import_module(f'{__name__}.{command.replace("-", "_")}')
     parser = argparse.ArgumentParser(
         prog=program or f'{PROGRAM} {command}',

@@ -4,13 +4,20 @@ import argparse
 
 from fishnet_mmdet.base.errors import UsageError
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
-from fishnet_mmdet.training.launch import add_common_arguments, load_config, switch_on_fast_eval, test
+from fishnet_mmdet.training.launch import (
+    add_common_arguments,
+    add_console_argument,
+    load_config,
+    switch_on_fast_eval,
+    test,
+)
 from fishnet_mmdet.training.launch.classwise import switch_on_classwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     add_common_arguments(parser)
+    add_console_argument(parser)
     parser.add_argument('checkpoint', help='checkpoint that training wrote')
     parser.add_argument('--out', help='.pkl file for the raw predictions')
     parser.add_argument('--classwise', action='store_true', help='the AP of each class too, as a table and a picture')
@@ -41,4 +48,4 @@ def run(args: argparse.Namespace) -> None:
     if args.classwise:
         switch_on_classwise(cfg)
     pictures = (args.show_dir, args.show, args.wait_time)
-    test(cfg, args.checkpoint, args.out, *pictures, args.tta, form)
+    test(cfg, args.checkpoint, args.out, *pictures, args.tta, form, args.console)

@@ -2,12 +2,20 @@
 
 import argparse
 
-from fishnet_mmdet.training.launch import add_common_arguments, load_config, switch_on_fast_eval, train
+from fishnet_mmdet.training.launch import (
+    add_common_arguments,
+    add_console_argument,
+    load_config,
+    switch_on_fast_eval,
+    train,
+)
+from fishnet_mmdet.training.launch.switches import switch_on_backends, switch_on_val_pictures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     add_common_arguments(parser)
+    add_console_argument(parser)
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
@@ -26,6 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='train without bad images and annotations instead of stopping; they are listed in WORK_DIR/preflight',
     )
     parser.add_argument('--fast-eval', action='store_true', help='validate COCO AP with faster-coco-eval: same figures')
+    parser.add_argument('--tensorboard', action='store_true', help='write events for TensorBoard too')
+    parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases too (WANDB_MODE=offline works)')
+    parser.add_argument(
+        '--draw-val',
+        type=int,
+        metavar='N',
+        help='draw the predictions of every N-th batch of each validation, beside the annotations',
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -33,4 +49,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     if args.fast_eval:
         switch_on_fast_eval(cfg, 'val')
-    train(cfg, args.amp, args.auto_scale_lr, args.resume, args.skip_bad)
+    switch_on_backends(cfg, args.tensorboard, args.wandb)
+    if args.draw_val is not None:
+        switch_on_val_pictures(cfg, args.draw_val)
+    train(cfg, args.amp, args.auto_scale_lr, args.resume, args.skip_bad, args.console)

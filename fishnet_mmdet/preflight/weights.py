@@ -26,20 +26,26 @@ def check_pretrained(model: Mapping) -> Iterator[Finding]:
 
     Files that have an address and are not in the cache are downloaded.
     """
-    for node in mappings(model):
-        init = _pretrained(node)
-        if init is None:
-            continue
+    for node, init in _pretrained_modules(model):
         is_fishnet = name_of(node) == 'FishNet'
         problem = _fishnet_problem(node, init) if is_fishnet else _other_problem(init['checkpoint'])
         if problem:
             yield Finding('weights', name_of(node), '', problem)
 
 
-def _pretrained(node: Mapping) -> Mapping | None:
-    """The `Pretrained` in the `init_cfg` of a module's config."""
-    init = node.get('init_cfg') or []
-    return next((i for i in ([init] if isinstance(init, Mapping) else init) if i.get('type') == 'Pretrained'), None)
+def pretrained_files(model: Mapping) -> list[tuple[str, str]]:
+    """Returns the type of each module of a model's config that loads a pretrained file, and the file."""
+    return [(name_of(node), init['checkpoint']) for node, init in _pretrained_modules(model)]
+
+
+def _pretrained_modules(model: Mapping) -> Iterator[tuple[Mapping, Mapping]]:
+    """The configs of the modules that load a file, each with the `Pretrained` in its `init_cfg`."""
+    for node in mappings(model):
+        init = node.get('init_cfg') or []
+        for one in [init] if isinstance(init, Mapping) else init:
+            if one.get('type') == 'Pretrained':
+                yield node, one
+                break
 
 
 def _fishnet_problem(backbone: Mapping, init: Mapping) -> str | None:

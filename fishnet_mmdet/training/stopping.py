@@ -21,7 +21,7 @@ STOPPED = 75
 ECHO_SECONDS = 3.0
 """Signals within this time of the first are the same request: a terminal and the launcher both pass on one Ctrl-C."""
 
-NOTED = b'Stopping after this iteration, then saving. A second signal ends the run at once and saves nothing.\n'
+NOTED = b'Stopping after this iteration, then saving.\nA second signal ends the run at once and saves nothing.\n'
 """What the first signal prints: an iteration may take long."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -54,8 +54,8 @@ class StopRequest:
         if self._first is None:
             self._first = now
             if get_rank() == 0:
-                # Not print: the signal may have interrupted one.
-                os.write(2, NOTED)
+                # Not print: the signal may have interrupted one. In a terminal, there may be a bar in the last line.
+                os.write(2, (b'\n' if os.isatty(2) else b'') + NOTED)
         elif now - self._first > ECHO_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -11,6 +11,7 @@ from mmengine.config import Config, DictAction
 
 from fishnet_mmdet.base.config_files import find_config
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.training.console import MODES
 
 
 class _Options(DictAction):
@@ -38,6 +39,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torchrun sets LOCAL_RANK; the old torch.distributed.launch passes this flag instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_console_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag for what a run shows."""
+    shown = '; '.join(f'{mode}: {what}' for mode, what in MODES.items())
+    parser.add_argument('--console', choices=MODES, default='auto', help=f'what is shown ({shown})')
 
 
 def load_config(args: argparse.Namespace) -> Config:

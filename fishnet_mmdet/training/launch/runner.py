@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.preflight.nodes import mappings
+from fishnet_mmdet.training.console import Screen
 from fishnet_mmdet.training.distributed import prepare_cpu_processes
 
 UNKNOWN_TYPE = re.compile(r'(\S+) is not in the \S+::(.+?) registry|Failed to get (\S+)')
@@ -28,15 +29,27 @@ ARGUMENTS = re.compile(r"(?:(\w+)\.)?__init__\(\) (got an unexpected keyword arg
 """Python's messages for a constructor that is called with wrong arguments."""
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, screen: Screen | None = None) -> Runner:
     """Builds the runner of a config, prepared for several processes on the CPU too.
+
+    Args:
+        cfg: The config.
+        screen: What the run shows instead of MMEngine's lines.
 
     Raises:
         ConfigError: A mistake in the config; see `config_mistakes`.
     """
     prepare_cpu_processes(cfg)
     with config_mistakes(cfg):
-        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if screen is None or not screen.is_own:
+            return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        kind = cfg.get('runner_type', Runner)
+        with RUNNERS.switch_scope_and_registry(cfg.get('_scope_')) as registry:
+            base = registry.get(kind) if isinstance(kind, str) else kind
+            # An unknown name: MMEngine's error.
+            runner = screen.runner_class(base).from_cfg(cfg) if base else RUNNERS.build(cfg)
+        screen.attach(runner.logger)
+        return runner
 
 
 @contextmanager

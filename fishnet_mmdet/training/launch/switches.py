@@ -1,7 +1,10 @@
-"""What the flags --show, --show-dir, --tta and --fast-eval change in a config."""
+"""What the flags for pictures, backends of the log, --tta and --fast-eval change in a config."""
 
+import os
 import warnings
 from copy import deepcopy
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -43,6 +46,67 @@ def switch_on_pictures(cfg: Config, show: bool, show_dir: str | None, wait_time:
         hook = in_folders(hook, 'DetVisualizationHook', 'mmdet')
         hook = dict(hook, draw=True, test_out_dir=show_dir)
     cfg.default_hooks.visualization = dict(hook, show=show, wait_time=wait_time)
+
+
+def switch_on_backends(cfg: Config, tensorboard: bool = False, wandb: bool = False) -> None:
+    """Makes a run write its figures and pictures for TensorBoard or Weights & Biases too.
+
+    Args:
+        cfg: The config; changed in place.
+        tensorboard: Whether to write events for TensorBoard.
+        wandb: Whether to write a run of Weights & Biases; its variables, such as WANDB_MODE=offline, count.
+
+    Raises:
+        ConfigError: The package is not installed.
+    """
+    for package, is_wanted in (('tensorboard', tensorboard), ('wandb', wandb)):
+        if is_wanted and not find_spec(package):
+            raise ConfigError(f'--{package}: the package {package} is not installed: pip install {package}')
+    backends = [dict(type='TensorboardVisBackend')] * tensorboard
+    if wandb:
+        # WANDB_NAME would have no effect beside a name.
+        named = {} if os.environ.get('WANDB_NAME') else dict(name=Path(cfg.work_dir).name)
+        backends.append(dict(type='WandbFigures', init_kwargs=named))
+        import_in(cfg, 'fishnet_mmdet.training.wandb_backend')
+    if not backends:
+        return
+    visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
+    there = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
+    types = {str(getattr(backend['type'], '__name__', backend['type'])).split('.')[-1] for backend in there}
+    visualizer.vis_backends = there + [backend for backend in backends if backend['type'] not in types]
+
+
+def import_in(cfg: Config, module: str) -> None:
+    """Imports a module, and makes the config do so, which may be dumped and read again."""
+    import_module(module)
+    custom = cfg.setdefault('custom_imports', ConfigDict(imports=[], allow_failed_imports=False))
+    imports = custom.get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    custom.imports = imports + [module] * (module not in imports)
+
+
+def switch_on_val_pictures(cfg: Config, every: int) -> None:
+    """Makes each validation draw predictions, of the same images each time, to `vis_data/vis_image` and the backends.
+
+    Args:
+        cfg: The config; changed in place.
+        every: Draws the first image of every so many batches; classifiers: every so many images.
+
+    Raises:
+        ConfigError: `every` is less than 1.
+    """
+    if every < 1:
+        raise ConfigError(f'--draw-val {every} must be at least 1: predictions of every so many batches are drawn')
+    if is_classifier(cfg):
+        hook = dict(type='VisualizationHook', enable=True, interval=every)
+    elif is_segmentor(cfg):
+        hook = dict(type='SegVisualizationHook', draw=True, interval=every)
+    else:
+        import_in(cfg, 'fishnet_mmdet.training.detector_pictures')
+        hook = dict(type='ValPicturesHook', draw=True, interval=every)
+    former = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    kept = {key: value for key, value in former.items() if key in ('score_thr', 'backend_args')}
+    cfg.setdefault('default_hooks', ConfigDict()).visualization = {**kept, **hook}
 
 
 def switch_on_tta(cfg: Config) -> None:

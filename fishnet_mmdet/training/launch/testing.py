@@ -6,8 +6,11 @@ from mmengine.hooks import Hook
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.plain import StrictLoading
+from fishnet_mmdet.training.console import Screen
+from fishnet_mmdet.training.console.hook import follow
+from fishnet_mmdet.training.console.summary import rows_of_test
 from fishnet_mmdet.training.distributed import leave_process_group
-from fishnet_mmdet.training.launch.checks import run_checks
+from fishnet_mmdet.training.launch.checks import run_checks, show_config
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 from fishnet_mmdet.training.launch.runner import build_runner, config_mistakes
 from fishnet_mmdet.training.launch.start import check_file
@@ -25,6 +28,7 @@ def test(
     wait_time: float = 2,
     tta: bool = False,
     form: Hook | None = None,
+    console: str = 'auto',
 ) -> None:
     """Tests a checkpoint and prints its table: AP, accuracy, mean IoU or PQ.
 
@@ -38,6 +42,7 @@ def test(
         wait_time: Seconds that each window stays.
         tta: Whether to average over flips.
         form: A hook that changes the model once its weights are loaded, such as `deploy.TestOptimized`.
+        console: What is shown, a key of `fishnet_mmdet.training.console.MODES`.
 
     Raises:
         ConfigError: A setting that cannot be used.
@@ -55,17 +60,21 @@ def test(
         switch_on_pictures(cfg, show, show_dir, wait_time)
     if tta:
         switch_on_tta(cfg)
-    on_rank_zero(cfg, lambda: run_checks(cfg, ['test'], weights=False))
-    runner = build_runner(cfg)
-    runner.register_hook(StrictLoading())
-    if form:
-        runner.register_hook(form)
-    if out:
-        runner.test_evaluator.metrics.append(_dump_class(cfg)(out_file_path=out))
-    with config_mistakes(cfg):
-        runner.test()
-    del runner
-    leave_process_group()
+    with Screen(console) as screen:
+        show_config(screen, cfg)
+        on_rank_zero(cfg, lambda: run_checks(cfg, screen, ['test'], weights=False))
+        screen.set_status('building the model and the data sets')
+        runner = build_runner(cfg, screen)
+        runner.register_hook(StrictLoading())
+        if form:
+            runner.register_hook(form)
+        follow(runner, screen, rows_of_test)
+        if out:
+            runner.test_evaluator.metrics.append(_dump_class(cfg)(out_file_path=out))
+        with config_mistakes(cfg):
+            runner.test()
+        del runner
+        leave_process_group()
 
 
 def _dump_class(cfg: Config) -> type[DumpResults]:

@@ -11,9 +11,12 @@ from fishnet_mmdet import preflight
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.complete import CompleteResume
 from fishnet_mmdet.training.checkpoints.durable import DurableCheckpoints
+from fishnet_mmdet.training.console import Screen
+from fishnet_mmdet.training.console.hook import follow
+from fishnet_mmdet.training.console.summary import rows_of_training
 from fishnet_mmdet.training.cpu_amp import has_fast_bfloat16
 from fishnet_mmdet.training.distributed import leave_process_group
-from fishnet_mmdet.training.launch.checks import run_checks
+from fishnet_mmdet.training.launch.checks import run_checks, show_config
 from fishnet_mmdet.training.launch.runner import build_runner, config_mistakes
 from fishnet_mmdet.training.launch.start import Start, choose_start
 from fishnet_mmdet.training.rank_zero import on_rank_zero
@@ -26,6 +29,7 @@ def train(
     auto_scale_lr: bool = False,
     resume: str | None = None,
     skip_bad: bool = False,
+    console: str = 'auto',
 ) -> None:
     """Trains a model.
 
@@ -38,6 +42,7 @@ def train(
         auto_scale_lr: Whether to scale the learning rate from `auto_scale_lr.base_batch_size` to the real batch size.
         resume: A checkpoint, or 'auto' for the newest one in the work dir that can be read.
         skip_bad: Whether to train without bad images and annotations; see `fishnet_mmdet.preflight.drop_bad`.
+        console: What is shown, a key of `fishnet_mmdet.training.console.MODES`.
 
     Raises:
         CheckpointError: No checkpoint that can be read, or one that cannot be written.
@@ -50,18 +55,21 @@ def train(
         _use_mixed_precision(cfg)
     if auto_scale_lr:
         _switch_on_scaling(cfg)
-    with nothing_to_save_yet():
+    with nothing_to_save_yet(), Screen(console) as screen:
+        show_config(screen, cfg)
         start = choose_start(cfg, resume)
         start.apply_to(cfg)
         strict = start.weights is not None and cfg.get('strict_resume', True)
         splits = ['train'] + ['val'] * bool(cfg.get('val_cfg'))
-        on_rank_zero(cfg, lambda: run_checks(cfg, splits, weights=not strict, skip_bad=skip_bad))
+        on_rank_zero(cfg, lambda: run_checks(cfg, screen, splits, weights=not strict, skip_bad=skip_bad))
         if skip_bad:
             preflight.use_cleaned(cfg)
         if cfg.get('val_dataloader'):
             # The training loop sets it for its own loader.
             cfg.val_dataloader.setdefault('worker_init_fn', dict(type='isolate_worker_signals'))
-        runner = build_runner(cfg)
+        screen.set_status('building the model and the data sets')
+        runner = build_runner(cfg, screen)
+        follow(runner, screen, rows_of_training)
         _inform_hooks(runner, start, strict)
         _warn_of_batch_size(runner)
         with config_mistakes(cfg):
