@@ -27,11 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='figure to compare the runs by, such as bbox_mAP (default: segm_mAP, else bbox_mAP)',
     )
     add('--pictures', type=int, default=6, metavar='N', help='images to show with predictions (default: %(default)s)')
+    add('--no-groups', action='store_true', help='show runs that differ only in their seeds as runs of their own')
 
 
 def run(args: argparse.Namespace) -> None:
     """Reads, draws and writes."""
     out = args.out or default_folder(args.work_dirs)
-    written = plot(args.work_dirs, out, args.names, args.metric, args.pictures)
+    written = plot(args.work_dirs, out, args.names, args.metric, args.pictures, not args.no_groups)
     print(written.verdict.text())
     print(f'page: {written.page} (with {len(written.files) - 1} PNG and CSV files beside it)')

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from fishnet_mmdet.runs.metrics import Metric, describe, main_metrics
-from fishnet_mmdet.runs.run import Best, Run, RunsError
+from fishnet_mmdet.runs.run import Best, Run, RunsError, without_shared_words
 from fishnet_mmdet.runs.settings import Difference, at, differences, same_but_for_the_seed
 
 DATA = ('ann_file', 'data_root', 'data_prefix', 'metainfo', 'indices')
@@ -78,7 +78,7 @@ class Comparison:
     def other_data(self) -> bool:
         """Whether runs were validated on other images or classes; the same names in another folder may be the same."""
         return any(
-            len({Path((value or '').strip("'")).name for value in d.values}) > 1
+            len({Path(text.strip("'")).name for text in d.texts()}) > 1
             for d in self.validation_data
             if d.key != 'data_root'
         )
@@ -104,26 +104,28 @@ class Comparison:
         return sorted(with_figure, key=lambda g: g.mean(self.metric, epoch=self.limit), reverse=self.metric.rises)
 
 
-def compare(runs: Sequence[Run], metric: str | None = None) -> Comparison:
+def compare(runs: Sequence[Run], metric: str | None = None, grouped: bool = True) -> Comparison:
     """Groups runs and chooses the figure to compare them by.
 
     Args:
         runs: The runs.
         metric: Name of a figure in the log, with or without its prefix. Default: one that most runs have.
+        grouped: Whether runs that differ only in their seeds are one group.
 
     Raises:
         RunsError: No run has this figure.
     """
     groups: list[list[Run]] = []
     for run in runs:
-        same = next((g for g in groups if same_but_for_the_seed(g[0].settings, run.settings)), None)
-        (groups.append([run]) if same is None else same.append(run))
+        repeated = [g for g in groups if grouped and same_but_for_the_seed(g[0].settings, run.settings)]
+        (repeated[0].append(run) if repeated else groups.append([run]))
     keys = [list(dict.fromkeys(key for v in run.log.validations for key in v.figures)) for run in runs]
     metrics = main_metrics(key for of_run in keys for key in of_run)
     metrics.sort(key=lambda m: -sum(m.key in of_run for of_run in keys))
     if metric is not None:
         metrics = _chosen_first(metric, metrics, {key for of_run in keys for key in of_run})
-    return Comparison(tuple(Group(_name(group), tuple(group)) for group in groups), tuple(metrics))
+    titles = without_shared_words([_name(group) for group in groups])
+    return Comparison(tuple(Group(t, tuple(g)) for t, g in zip(titles, groups, strict=True)), tuple(metrics))
 
 
 def _chosen_first(name: str, metrics: list[Metric], keys: set[str]) -> list[Metric]:

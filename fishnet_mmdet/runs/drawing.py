@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from fishnet_mmdet.runs.panels import Classes, Line, Panel
 
@@ -30,12 +30,15 @@ VARIABLES = {
 SIZE = (4.5, 3.0)
 """Width and height of a panel in inches; the page shows 72 units to the inch."""
 
+MOST_POINTS = 600
+"""Points of a curve that are drawn, about."""
+
 MOST_LABELS = 6
 LABEL_LENGTH = 16
 STYLE = {
     'font.family': ['DejaVu Sans'], 'font.size': 9, 'svg.fonttype': 'none', 'svg.hashsalt': 'fishnet-mmdet',
     'text.color': INK, 'axes.edgecolor': QUIET, 'axes.labelcolor': QUIET, 'xtick.color': QUIET, 'ytick.color': QUIET,
-    'figure.facecolor': PAPER, 'axes.facecolor': PAPER, 'path.simplify': True, 'axes.unicode_minus': True,
+    'figure.facecolor': PAPER, 'axes.facecolor': PAPER, 'path.simplify': True, 'text.parse_math': False,
 }  # fmt: skip
 NO_METADATA = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
 
@@ -63,72 +66,99 @@ def draw_panel(panel: Panel) -> tuple[str, bytes]:
         return svg, _png(figure)
 
 
-def draw_classes(table: Classes, groups: Sequence[int], names: Sequence[str], shown: int) -> tuple[str, bytes]:
+def draw_classes(table: Classes, groups: Sequence[int], shown: int) -> tuple[str, bytes]:
     """Draws AP of each class: a row for each class, a dot for each run.
 
     Args:
         table: The figures.
         groups: For each run, the number of its group.
-        names: For each run, its name.
         shown: Number of classes.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2 * SIZE[0], 0.9 + 0.21 * shown))
+        height = 0.95 + 0.21 * shown
+        figure = Figure(figsize=(SIZE[0], height))
         axes = figure.add_subplot()
         for row in range(shown):
             known = [column[row] for column in table.values if column[row] is not None]
             if known:
                 axes.plot([min(known), max(known)], [row, row], color=RULE, lw=2.5, solid_capstyle='round', zorder=1)
-        for column, group, _ in zip(table.values, groups, names, strict=True):
+        for column, group in zip(table.values, groups, strict=True):
             points = [(value, row) for row, value in enumerate(column[:shown]) if value is not None]
             axes.plot(*zip(*points, strict=True) if points else ([], []), 'o', ms=5.5, color=colour(group), zorder=2)
-        axes.set_yticks(range(shown), [_short(name, 28) for name in table.names[:shown]])
+        axes.set_yticks(range(shown), [_short(name, 24) for name in table.names[:shown]], color=INK)
         axes.set_ylim(shown - 0.4, -0.6)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+        axes.xaxis.set_major_locator(_ticks(6))
         axes.tick_params(length=0)
         axes.grid(axis='x', color=RULE, lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
         axes.set_xlabel(f'{table.kind} AP of the class, %'.strip())
-        figure.set_layout_engine('constrained')
+        figure.canvas.draw()
+        left = (_widest(axes, figure) + 12) / (72 * SIZE[0])
+        axes.set_position((left, 0.42 / height, 0.965 - left, 1 - 0.77 / height))
+        figure.text(4 / (72 * SIZE[0]), 1 - 0.14 / height, _title(table), weight='bold', va='center', fontsize=10)
         return _svg(figure), _png(figure)
+
+
+def _title(table: Classes) -> str:
+    return f'{table.kind} AP of each class, %'.strip()
 
 
 def _draw(axes: Axes, line: Line) -> None:
     style = dict(color=colour(line.group), linestyle=DASHES[line.place % len(DASHES)], solid_capstyle='round')
     few = len(line.x) < 30
     if line.smooth:
-        axes.plot(line.x, line.y, color=colour(line.group), lw=0.8, alpha=0.25, zorder=1)
-    axes.plot(line.x, line.smooth or line.y, lw=1.7, zorder=2, **style)
+        axes.plot(*_extremes(line.x, line.y), color=colour(line.group), lw=0.8, alpha=0.25, zorder=1)
+    step = 1 + len(line.x) // MOST_POINTS
+    axes.plot(line.x[::step], (line.smooth or line.y)[::step], lw=1.7, zorder=2, **style)
     if few:
-        axes.plot(line.x, line.y, 'o', ms=2.8, color=colour(line.group), zorder=3)
+        axes.plot(line.x, line.y, 'o', ms=2.8, color=colour(line.group), zorder=3, clip_on=False)
     if line.best is not None:
         axes.plot(
-            [line.x[line.best]], [line.y[line.best]], 'o', ms=7, mfc=PAPER, mec=colour(line.group), mew=1.8, zorder=4
+            [line.x[line.best]],
+            [line.y[line.best]],
+            'o',
+            ms=7,
+            mfc=PAPER,
+            mec=colour(line.group),
+            mew=1.8,
+            zorder=4,
+            clip_on=False,
         )
 
 
+def _extremes(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+    """A curve of many points with the smallest and the largest of each few, which looks the same."""
+    step = 1 + 2 * len(x) // MOST_POINTS
+    if step < 4:
+        return x, y
+    bins = [range(begin, min(begin + step, len(x))) for begin in range(0, len(x), step)]
+    kept = [i for b in bins for i in sorted({min(b, key=y.__getitem__), max(b, key=y.__getitem__)})]
+    return [x[i] for i in kept], [y[i] for i in kept]
+
+
 def _scales(axes: Axes, panel: Panel) -> None:
+    strong = [value for line in panel.lines for value in line.smooth or line.y]
     if panel.log:
         axes.set_yscale('log')
+        axes.set_ylim(min(strong) / 1.3, max(strong) * 1.3)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    elif panel.from_zero:
-        axes.set_ylim(bottom=0)
-    elif not panel.x_label.startswith(('epoch', 'iteration')) or panel.section == 'Losses':
-        axes.margins(y=0.06)
-    if panel.section == 'Quality' and not panel.log:
-        axes.margins(y=0.12)
-    if not panel.log:
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_formatter(FuncFormatter(_number))
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(_number))
-    last = max(x for line in panel.lines for x in line.x)
-    first = 0 if panel.section != 'Quality' or len({x for line in panel.lines for x in line.x}) > 1 else last - 1
-    axes.set_xlim(min(first, 0) if panel.section != 'Quality' else min(0, first), last if last > first else first + 1)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=panel.x_label in ('epoch', 'iteration')))
+        # Single values far from the smoothed curve would leave it flat.
+        margin = 0.1 * (max(strong) - min(strong)) or 0.1 * abs(strong[0]) or 1
+        axes.set_ylim(0 if panel.from_zero else min(strong) - margin, max(strong) + margin)
+        axes.yaxis.set_major_locator(_ticks(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(_number))
     axes.xaxis.set_major_formatter(FuncFormatter(_number))
+    counts = panel.x_label in ('epoch', 'iteration')
+    axes.xaxis.set_major_locator(_ticks(6, integer=counts))
+    axes.set_xlim(0, max(x for line in panel.lines for x in line.x) or 1)
+
+
+def _ticks(most: int, **options) -> MaxNLocator:
+    return MaxNLocator(most, steps=[1, 2, 5, 10], **options)
 
 
 def _number(value: float, _=None) -> str:
@@ -138,7 +168,7 @@ def _number(value: float, _=None) -> str:
         return f'{value / 1e6:g}M'
     if size >= 10000:
         return f'{value / 1000:g}k'
-    if 0 < size < 0.001:
+    if 0 < size < 0.0001:
         return re.sub(r'e-0?', 'e-', f'{value:.3g}') if 'e' in f'{value:.3g}' else _scientific(value)
     return f'{value:.6g}'.replace('-', '\u2212')
 
@@ -165,7 +195,9 @@ def _label_ends(axes: Axes, panel: Panel) -> int:
         places[line.group] = sum(heights) / len(heights)
     for group, height in _spread(places, gap=0.085).items():
         name = next(line.label for line in ends if line.group == group)
-        axes.text(1.02, height, _short(name), color=colour(group), transform=axes.transAxes, va='center', weight='bold')
+        axes.text(
+            1.035, height, _short(name), color=colour(group), transform=axes.transAxes, va='center', weight='bold'
+        )
     return max(len(_short(line.label)) for line in ends)
 
 
@@ -192,12 +224,18 @@ def _tidy(figure: Figure, axes: Axes, title: str, x_label: str, letters: int) ->
     axes.tick_params(axis='x', length=3)
     axes.set_xlabel(x_label)
     width = 72 * SIZE[0]
-    right = 1 - (10 + 6.3 * letters) / width if letters else 0.965
+    right = 1 - (14 + 6.3 * letters) / width if letters else 0.965
     figure.canvas.draw()
-    ticks = max((text.get_window_extent().width for text in axes.get_yticklabels()), default=0) * 72 / figure.dpi
-    left = (ticks + 10) / width
+    left = (_widest(axes, figure) + 10) / width
     axes.set_position((left, 0.155, right - left, 0.715))
     figure.text(4 / width, 0.955, title, weight='bold', va='center', ha='left', fontsize=10)
+
+
+def _widest(axes: Axes, figure: Figure) -> float:
+    """Width of the widest title of a tick of the y axis, in points."""
+    low, high = sorted(axes.get_ylim())
+    shown = [t for t, y in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True) if low <= y <= high]
+    return max((text.get_window_extent().width for text in shown), default=0) * 72 / figure.dpi
 
 
 def _values(axes: Axes, panel: Panel) -> dict:
@@ -213,7 +251,7 @@ def _values(axes: Axes, panel: Panel) -> dict:
     return {
         'box': [_rounded(v) for v in (box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height)],
         'x': [_rounded(v) for v in axes.get_xlim()],
-        'over': panel.x_label.partition(',')[0],
+        'over': panel.x_label,
         'lines': lines,
     }
 

@@ -7,7 +7,7 @@ for (const svg of document.querySelectorAll('svg[data-values]')) {
   svg.append(rule);
   figure.append(tip);
   const hide = () => { tip.hidden = true; rule.style.visibility = 'hidden'; };
-  const text = value => Math.abs(value) >= 100 ? value.toFixed(0) : String(+value.toPrecision(4));
+  const text = value => Math.abs(value) >= 100 ? value.toFixed(0) : String(+value.toPrecision(3));
   const show = event => {
     const box = svg.getBoundingClientRect(), at = (event.clientX - box.left) * width / box.width;
     if (at < left - 4 || at > right + 4) return hide();
@@ -21,7 +21,7 @@ for (const svg of document.querySelectorAll('svg[data-values]')) {
     for (const [key, value] of Object.entries({ x1: place, x2: place, y1: top, y2: bottom })) rule.setAttribute(key, value);
     rule.style.visibility = 'visible';
     const table = document.createElement('table');
-    table.insertRow().insertCell().textContent = `${chart.over} ${text(nearest)}`;
+    table.insertRow().insertCell().textContent = `${chart.over}: ${text(nearest)}`;
     for (const { name, group, x: own, y } of near) {
       const row = table.insertRow(), title = row.insertCell();
       title.textContent = Math.abs(own - nearest) > 1e-9 && chart.over === 'epoch' && Number.isInteger(own) ? `${name} (${text(own)})` : name;

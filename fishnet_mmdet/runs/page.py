@@ -16,9 +16,8 @@ from fishnet_mmdet.runs.verdict import Standing, Verdict
 
 SECTIONS = {
     'Quality': 'A ring marks the best validation.',
-    'Losses': 'Faint: as logged. Strong: a running mean over a twentieth of the points.',
-    'Optimization': '',
-    'Cost': '',
+    'Losses': 'Faint: as logged, where it is within the axes. Strong: a running mean over a twentieth of the points.',
+    'Training': 'Strong: a running mean, of times a running median.',
 }
 """Sections of charts, with what to know to read them."""
 
@@ -52,7 +51,7 @@ def page(
         _legend(c) if len(c.runs) > 1 else '',
         *(_charts(section, note, charts) for section, note in list(SECTIONS.items())[:1]),
         _runs(c),
-        *(_classes(table, svg, c) for table, svg in per_class),
+        _classes(per_class, c),
         *(_charts(section, note, charts) for section, note in list(SECTIONS.items())[1:]),
         _settings(c),
         _pictures(pictures, c),
@@ -98,6 +97,10 @@ def _group_of(run: Run, c: Comparison) -> Group:
     return next(group for group in c.groups if run in group.runs)
 
 
+def _name(run: Run, c: Comparison) -> str:
+    return name_in_group(run, _group_of(run, c))
+
+
 def _coloured(text: str, c: Comparison) -> str:
     """Text with the names of groups in their colours."""
     groups = {escape(group.name): group for group in c.groups}
@@ -138,7 +141,7 @@ def _charts(section: str, note: str, charts: Sequence[tuple[Panel, str]]) -> str
     shown = [(panel, svg) for panel, svg in charts if panel.section == section]
     if not shown:
         return ''
-    if section == 'Losses' and not any(line.smooth for panel, _ in shown for line in panel.lines):
+    if section != 'Quality' and not any(line.smooth for panel, _ in shown for line in panel.lines):
         note = ''
     figures = ''.join(
         f'<figure role="img" aria-label="{escape(panel.title)} over {escape(panel.x_label)}">{svg}</figure>'
@@ -161,9 +164,8 @@ def _table(kind: str, head: Iterable[str], rows: Iterable[tuple[str, Sequence[st
 
 
 def _key(run: Run, c: Comparison, folder: bool = False) -> str:
-    group = _group_of(run, c)
     place = f'<small>{escape(str(run.folder))}</small>' if folder else ''
-    return f'<span class="key" style="{_hue(group, c)}"></span>{escape(name_in_group(run, group))}{place}'
+    return f'<span class="key" style="{_hue(_group_of(run, c), c)}"></span>{escape(_name(run, c))}{place}'
 
 
 def _runs(c: Comparison) -> str:
@@ -177,39 +179,56 @@ def _runs(c: Comparison) -> str:
     titles, rows = tests(c)
     if rows:
         tested = [(_key(run, c), row) for run, row in zip(c.runs, rows, strict=True) if run.tested]
-        html += '<h2>Tests</h2>' + _table('numbers', ['newest test in the work dir', *titles], tested)
+        html += (
+            '<h2>Tests</h2>' + _caption('The newest test in the work dir.') + _table('numbers', ['', *titles], tested)
+        )
     return html
 
 
-def _classes(table: Classes, svg: str, c: Comparison) -> str:
-    head = ['class', *(name_in_group(run, _group_of(run, c)) for run in c.runs)]
+def _classes(per_class: Sequence[tuple[Classes, str]], c: Comparison) -> str:
+    if not per_class:
+        return ''
+    order = 'Largest difference first. ' if len(c.runs) > 1 else ''
+    at = list(zip(c.runs, per_class[0][0].at, strict=True))
+    places = at[0][1] if len({place for _, place in at}) == 1 else '; '.join(f'{_name(r, c)}: {p}' for r, p in at)
+    note = f'{order}At the best validation by {c.metric.title} ({places}).'
+    figures = ''.join(f'<figure role="img" aria-label="AP of each class">{svg}</figure>' for _, svg in per_class)
+    tables = ''.join(_class_table(table, c) for table, _ in per_class)
+    return (
+        f'<h2>Classes</h2>{_caption(note)}<div class="charts">{figures}</div>'
+        f'<details><summary>As a table</summary>{tables}</details>'
+    )
+
+
+def _class_table(table: Classes, c: Comparison) -> str:
     rows = [
         (escape(name), ['-' if column[i] is None else f'{column[i]:.1f}' for column in table.values])
         for i, name in enumerate(table.names)
     ]
-    order = 'Largest difference first. ' if len(c.runs) > 1 else ''
-    at = ', '.join(f'{name_in_group(run, _group_of(run, c))} at {at}' for run, at in zip(c.runs, table.at, strict=True))
-    return (
-        f'<h2>{f"{table.kind} AP of each class".strip()}</h2>{_caption(f"{order}At the best validation: {at}.")}'
-        f'<figure role="img" aria-label="AP of each class">{svg}</figure>'
-        f'<details><summary>As a table</summary>{_table("numbers", head, rows)}</details>'
-    )
+    return _table('numbers', [f'{table.kind} AP, %'.strip(), *(_name(run, c) for run in c.runs)], rows)
 
 
 def _settings(c: Comparison) -> str:
-    if len(c.runs) < 2:
+    if len(c.runs) < 2 or not all(run.settings for run in c.runs):
         return ''
-    if not all(run.settings for run in c.runs):
-        return ''
-    head = ['setting', *(name_in_group(run, _group_of(run, c)) for run in c.runs)]
-    rows = [(f'<code>{escape(d.key)}</code>', _values(d)) for d in c.differences]
+    head = ['setting', *(group.name for group in c.groups)]
+    rows = [(f'<code>{_breakable(d.key)}</code>', _values(d, c)) for d in c.differences]
     if not rows:
         return '<h2>Settings that differ</h2><p>None: the configs are the same.</p>'
     return '<h2>Settings that differ</h2>' + _table('settings', head, rows)
 
 
-def _values(d: Difference) -> list[str]:
-    return ['-' if value is None else f'<code>{escape(value)}</code>' for value in d.values]
+def _breakable(key: str) -> str:
+    return re.sub(r'([.\[])', r'<wbr>\1', escape(key))
+
+
+def _values(d: Difference, c: Comparison) -> list[str]:
+    """A cell for each group: its value, or those of its runs."""
+    cells, values = [], iter(d.texts(wrap=True))
+    for group in c.groups:
+        shown = dict.fromkeys(next(values) for _ in group.runs)
+        cells.append(f'<code>{escape(", ".join(shown))}</code>')
+    return cells
 
 
 def _pictures(pictures: Sequence[Shown], c: Comparison) -> str:
@@ -217,7 +236,7 @@ def _pictures(pictures: Sequence[Shown], c: Comparison) -> str:
     for shown in pictures:
         images = [(run, inlined(file)) for run, file in zip(c.runs, shown.files, strict=True) if file]
         figures = ''.join(
-            f'<figure><img src="{data}" alt="{escape(shown.name)}, predictions of {escape(run.name)}" loading="lazy">'
+            f'<figure><img src="{data}" alt="{escape(shown.name)}, predictions of {escape(run.name)}">'
             f'<figcaption>{_key(run, c)}, {escape(shown.name)}</figcaption></figure>'
             for run, data in images
             if data

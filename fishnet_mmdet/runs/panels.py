@@ -1,9 +1,11 @@
 """What is drawn: each panel as titles, axes and lines, without any drawing."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import fmean
+
+import numpy as np
 
 from fishnet_mmdet.runs.comparison import Comparison, name_in_group
 from fishnet_mmdet.runs.metrics import class_figures, describe
@@ -86,26 +88,23 @@ def panels(c: Comparison) -> list[Panel]:
     return [panel for panel in [*_quality(c), *_training(c)] if panel.lines]
 
 
-def smoothed(values: list[float]) -> tuple[list[float] | None, int]:
-    """The running mean of a curve over a twentieth of its points, and the number of points in it.
+def smoothed(values: list[float], average: Callable = np.mean) -> list[float] | None:
+    """The running average of a curve over a twentieth of its points; None for a curve of few points.
 
-    The window is centred, and shorter near the ends. Returns None and 1 for a curve of few points.
+    The window is centred, and shorter near the ends.
     """
     if len(values) < SMOOTHED_FROM:
-        return None, 1
+        return None
     half = max(1, len(values) // 40)
-    means = []
-    for i in range(len(values)):
-        reach = min(half, i, len(values) - 1 - i)
-        means.append(fmean(values[i - reach : i + reach + 1]))
-    return means, 2 * half + 1
+    array, reach = np.asarray(values), [min(half, i, len(values) - 1 - i) for i in range(len(values))]
+    return [float(average(array[i - r : i + r + 1])) for i, r in enumerate(reach)]
 
 
 def _quality(c: Comparison) -> Iterator[Panel]:
     by_epoch = all(run.by_epoch for run in c.runs)
     for metric in c.metrics[:4]:
         unit = f', {metric.unit}' if metric.unit else ''
-        title, slug = f'{metric.title}{unit}', metric.key.replace('/', '_')
+        title, slug = f'{metric.title}{unit}', _slug(metric.key)
 
         def line(run: Run, x: Callable, metric=metric) -> tuple:
             points = run.points(metric)
@@ -119,7 +118,12 @@ def _quality(c: Comparison) -> Iterator[Panel]:
         if metric == c.metric and all(run.seconds for run in c.runs):
             unit_of_time, scale = _time_unit(max(run.seconds for run in c.runs))
             lines = _lines(c, lambda run, f=line, s=scale: f(run, lambda r, v: r.seconds_at(v) / s))
-            yield Panel(f'{slug}_time', 'Quality', title, f'training time, {unit_of_time}', lines)
+            yield Panel(f'{slug}_time', 'Quality', f'{title}, over time', f'training time, {unit_of_time}', lines)
+
+
+def _slug(key: str) -> str:
+    """The name of a figure as the name of a file."""
+    return re.sub(r'[^\w.@-]', '_', key)
 
 
 def _time_unit(seconds: float) -> tuple[str, float]:
@@ -131,29 +135,31 @@ def _training(c: Comparison) -> Iterator[Panel]:
     by_epoch = all(lengths)
     length_of = {run.name: length if by_epoch else 1 for run, length in zip(c.runs, lengths, strict=True)}
 
-    def panel(key: str, section: str, title: str, factor: float = 1, smooth: bool = True, **style) -> Panel:
+    def panel(
+        key: str, section: str, title: str, factor: float = 1, average: Callable | None = np.mean, **style: bool
+    ) -> Panel:
         def line(run: Run) -> tuple:
             points = [(s / length_of[run.name], factor * v) for s, v in zip(*run.log.curve(key), strict=True)]
             points = [point for point in points if math.isfinite(point[1])]
             values = [y for _, y in points]
-            return [x for x, _ in points], values, smoothed(values)[0] if smooth else None, None
+            return [x for x, _ in points], values, smoothed(values, average) if average else None, None
 
         lines = _lines(c, line)
         style.setdefault('log', _wide(lines))
-        return Panel(key.replace('/', '_'), section, title, 'epoch' if by_epoch else 'iteration', lines, **style)
+        return Panel(_slug(key), section, title, 'epoch' if by_epoch else 'iteration', lines, **style)
 
-    keys = list(dict.fromkeys(key for run in c.runs for row in run.log.training[-20:] for key in row))
+    keys = list(dict.fromkeys(key for run in c.runs for row in run.log.training for key in row))
     for key in _losses(keys):
         yield panel(key, 'Losses', key)
     rate = next((k for k in ('lr', 'base_lr') if k in keys), next((k for k in keys if k.endswith('/lr')), None))
     if rate:
-        yield panel(rate, 'Optimization', 'learning rate', smooth=False, log=False, from_zero=True)
+        yield panel(rate, 'Training', 'learning rate', average=None, log=False, from_zero=True)
     if 'grad_norm' in keys:
-        yield panel('grad_norm', 'Optimization', 'gradient norm, before clipping')
+        yield panel('grad_norm', 'Training', 'gradient norm, before clipping')
     if 'time' in keys:
-        yield panel('time', 'Cost', 'time of an iteration, ms', 1000, log=False, from_zero=True)
+        yield panel('time', 'Training', 'time of an iteration, ms', 1000, np.median, log=False, from_zero=True)
     if 'memory' in keys:
-        yield panel('memory', 'Cost', 'GPU memory, peak so far, GiB', 1 / 1024, smooth=False, log=False, from_zero=True)
+        yield panel('memory', 'Training', 'GPU memory, peak so far, GiB', 1 / 1024, None, log=False, from_zero=True)
 
 
 def _losses(keys: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -105,17 +106,20 @@ class Run:
         return time.strftime('%Y-%m-%d %H:%M', time.localtime(newest))
 
     @cached_property
-    def _seconds(self) -> dict[int, float]:
-        return dict(zip([int(row['step']) for row in self.log.training], self.log.seconds(), strict=True))
+    def _clock(self) -> tuple[list[int], list[float]]:
+        """Logged iterations, and the seconds of training up to each."""
+        return [int(row['step']) for row in self.log.training], self.log.seconds()
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far; 0 where the log has no times."""
-        return max(self._seconds.values(), default=0.0)
+        return self._clock[1][-1]
 
     def seconds_at(self, validation: Validation) -> float:
         """Seconds of training before a validation."""
-        return max((s for step, s in self._seconds.items() if step <= validation.iteration), default=0.0)
+        steps, seconds = self._clock
+        place = bisect_right(steps, validation.iteration)
+        return seconds[place - 1] if place else 0.0
 
     def points(self, metric: Metric) -> list[tuple[Validation, float]]:
         """The validations that have a figure, with its value in the unit of the page."""
@@ -164,8 +168,13 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     """Names of folders that differ, without the words at their beginning and end that all of them have."""
     depth = next(n for n in range(1, 100) if len({f.parts[-n:] for f in folders}) == len(folders))
     names = ['/'.join(folder.parts[-max(depth, 2 if STAMP.fullmatch(folder.name) else 1) :]) for folder in folders]
+    return without_shared_words(names)
+
+
+def without_shared_words(names: Sequence[str]) -> list[str]:
+    """Names without the words at their beginning and end that all of them have, where that leaves names."""
     if len(names) == 1:
-        return names
+        return list(names)
     words = [name.replace('-', '_').split('_') for name in names]
     shortest = min(map(len, words))
     first = next((i for i in range(shortest) if len({w[i] for w in words}) > 1), shortest)
@@ -173,7 +182,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     short = ['_'.join(w[first : len(w) - last]) for w in words]
     # A bare number, or nothing, is not a name.
     readable = all(any(letter.isalpha() for letter in name) and len(name) > 1 for name in short)
-    return short if readable and len(set(short)) == len(short) else names
+    return short if readable and len(set(short)) == len(short) else list(names)
 
 
 def _read(folder: Path, name: str) -> Run:

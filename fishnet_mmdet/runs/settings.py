@@ -19,11 +19,19 @@ class Difference:
 
     Attributes:
         key: Its place, such as `optim_wrapper.optimizer.lr`.
-        values: For each run, the value as Python writes it; None where the run has no such setting.
+        values: For each run, the value; `MISSING` where the run has no such setting.
     """
 
     key: str
-    values: tuple[str | None, ...]
+    values: tuple[Any, ...]
+
+    def texts(self, wrap: bool = False) -> list[str]:
+        """The values as Python writes them, '-' for a missing one.
+
+        Args:
+            wrap: Give long dicts a line for each key.
+        """
+        return ['-' if value is MISSING else written(value, wrap) for value in self.values]
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -97,7 +105,7 @@ def _compare(key: str, values: list[Any]):
         for index, elements in enumerate(zip(*values, strict=True)):
             yield from _compare(f'{key}[{index}]', list(elements))
     else:
-        yield Difference(key, tuple(None if value is MISSING else brief(value) for value in values))
+        yield Difference(key, tuple(values))
 
 
 def _same(values: list) -> bool:
@@ -109,12 +117,20 @@ def _types(value: list) -> list:
     return [element.get('type') if isinstance(element, Mapping) else element for element in value]
 
 
-def brief(value: Any) -> str:
-    """A value as Python writes it, with `ResNet(depth=50)` for `dict(type='ResNet', depth=50)`."""
+def written(value: Any, wrap: bool = False) -> str:
+    """A value as Python writes it, with `ResNet(depth=50)` for `dict(type='ResNet', depth=50)`.
+
+    Args:
+        value: The value.
+        wrap: Give a long dict or list a line for each entry.
+    """
     if isinstance(value, Mapping):
-        kind = str(value.get('type', 'dict')).split('.')[-1]
-        inner = ', '.join(f'{k}={brief(v)}' for k, v in value.items() if k != 'type')
-        return f'{kind}({inner})'
-    if isinstance(value, list):
-        return f'[{", ".join(map(brief, value))}]'
-    return repr(value)
+        begin, end = f'{str(value.get("type", "dict")).split(".")[-1]}(', ')'
+        inner = [f'{k}={written(v)}' for k, v in value.items() if k != 'type']
+    elif isinstance(value, list):
+        begin, end, inner = '[', ']', [written(element) for element in value]
+    else:
+        return repr(value)
+    if wrap and sum(map(len, inner)) > 60:
+        return f'{begin}\n  ' + ',\n  '.join(inner) + f'\n{end}'
+    return f'{begin}{", ".join(inner)}{end}'

@@ -40,7 +40,7 @@ def csv_files(c: Comparison, per_class: Sequence[Classes]) -> dict[str, str]:
             for v in run.log.validations
         ),
         'settings.csv': _csv(
-            {'setting': d.key, **dict(zip((run.name for run in c.runs), d.values, strict=True))} for d in c.differences
+            {'setting': d.key, **dict(zip((run.name for run in c.runs), d.texts(), strict=True))} for d in c.differences
         ),
         'classes.csv': _csv(
             {'class': name, 'type': table.kind, 'run': run.name, 'at': at, 'AP_percent': column[i]}
@@ -74,10 +74,11 @@ def _csv(rows: Iterable[Mapping[str, Cell]]) -> str:
 
 def overview(c: Comparison) -> tuple[list[str], list[list[str]]]:
     """The table of the runs: titles of the columns and a row of texts for each run, in the order of `c.runs`."""
-    others = [key for key in _further(c)]
+    others = _further(c)
+    kind = c.metric.title.removesuffix('AP') if c.metric else ''
     titles = [
         *([f'best {c.metric.title}', 'at', 'last'] if c.metric else []),
-        *(describe(key).title for key in others),
+        *(describe(key).title.removeprefix(kind) for key in others),
         'progress', 'training', 'iteration', 'loading', 'memory', 'log written',
     ]  # fmt: skip
     rows = [[*_figures(c, run, others), *_costs(run)] for run in c.runs]
@@ -120,7 +121,7 @@ def _costs(run: Run) -> list[str]:
         f'{1000 * median(times):.0f} ms' if times else '-',
         f'{1000 * median(loading):.0f} ms' if loading else '-',
         f'{max(memory) / 1024:.1f} GiB' if memory else '-',
-        run.written,
+        run.written if run.unfinished else '-',
     ]
 
 

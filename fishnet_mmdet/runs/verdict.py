@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fishnet_mmdet.runs.comparison import Comparison, Group
-from fishnet_mmdet.runs.metrics import Metric
 from fishnet_mmdet.runs.run import Run
 
 
@@ -46,7 +45,7 @@ class Verdict:
 def judge(c: Comparison) -> Verdict:
     """Says which group of runs is better, by how much, and how sure that is."""
     ranked = c.ranked()
-    standings = tuple(_standing(group, c.metric) for group in [*ranked, *(g for g in c.groups if g not in ranked)])
+    standings = tuple(_standing(group, c) for group in [*ranked, *(g for g in c.groups if g not in ranked)])
     if not ranked:
         who = 'No run has' if len(c.runs) > 1 else f'{c.runs[0].name} has not'
         return Verdict(f'{who} validated yet.', standings, ())
@@ -55,7 +54,7 @@ def judge(c: Comparison) -> Verdict:
         details += [*_same_length(c, ranked), *_same_time(c, ranked), _certainty(c, *ranked[:2])]
         if c.validation_data:
             details.insert(0, _data(c))
-    details.append(f'The best of several validations, by {c.metric.title} on the validation data itself.')
+    details.append('Each figure is the best of all validations of a run, chosen on the same data: a little too good.')
     return Verdict(_answer(c, ranked), standings, tuple(details))
 
 
@@ -91,7 +90,7 @@ def _answer(c: Comparison, ranked: Sequence[Group]) -> str:
 
 def _begin(c: Comparison, ranked: Sequence[Group]) -> str:
     if c.limit is not None:
-        return f'So far, up to {"epoch" if c.runs[0].by_epoch else "iteration"} {c.limit} that all have reached, '
+        return f'So far, up to {_unit(c)} {c.limit} that all have reached, '
     return 'So far, ' if any(run.unfinished for group in ranked[:2] for run in group.runs) else ''
 
 
@@ -111,43 +110,49 @@ def _seeds(ranked: Sequence[Group]) -> str:
 
 
 def _only(c: Comparison, group: Group) -> str:
-    values = [best.value for best in group.bests(c.metric)]
-    so_far = ' so far' if any(run.unfinished for run in group.runs) else ''
-    answer = f'{group.name} reaches {c.metric.text(group.mean(c.metric))} {c.metric.title}{so_far}'
-    if len(values) > 1:
-        answer += f' on average of {len(values)} seeds'
-    else:
-        run = next(run for run in group.runs if run.best(c.metric))
-        answer += f', at {run.where(run.best(c.metric).validation)}'
+    metric, bests = c.metric, group.bests(c.metric, epoch=c.limit)
     missing = [other.name for other in c.groups if other != group]
-    return answer + (f'; {", ".join(missing)} without a validation yet.' if missing else '.')
-
-
-def _standing(group: Group, metric: Metric | None) -> Standing:
-    bests = group.bests(metric) if metric else []
-    if not bests:
-        return Standing(group, '-', '; '.join(f'{run.progress}{_loss(run)}' for run in group.runs))
+    end = f'; {", ".join(missing)}: no {metric.title} yet.' if missing else '.'
     if len(bests) > 1:
+        spread = ' to '.join(metric.text(pick(best.value for best in bests)) for pick in (min, max))
+        mean = metric.text(group.mean(metric, epoch=c.limit))
+        runs = f'{len(bests)} runs of {group.name}'
+        return f'{_begin(c, [group])}{runs} reach {spread} {metric.title}, {mean} on average{end}'
+    run = next(run for run in group.runs if run.best(metric))
+    where = run.where(run.best(metric).validation)
+    return f'{_begin(c, [group])}{group.name} reaches {metric.text(bests[0].value)} {metric.title} at {where}{end}'
+
+
+def _standing(group: Group, c: Comparison) -> Standing:
+    metric = c.metric
+    if len(group.runs) > 1 and metric and (bests := group.bests(metric, epoch=c.limit)):
         values = sorted(best.value for best in bests)
+        up_to = f' up to {_unit(c)} {c.limit}' if c.limit is not None else ''
+        seconds = sum(best.seconds for best in bests) / len(bests)
         return Standing(
             group,
-            metric.text(group.mean(metric)),
-            f'mean of {len(bests)} runs, {metric.text(values[0])} to {metric.text(values[-1])}; '
-            f'{duration(sum(best.seconds for best in bests) / len(bests))} of training each',
+            metric.text(group.mean(metric, epoch=c.limit)),
+            f'mean of {len(bests)} runs{up_to}, {metric.text(values[0])} to {metric.text(values[-1])}'
+            + (f'; after {duration(seconds)} of training each' if seconds else ''),
         )
-    (best,) = bests
-    run = next(run for run in group.runs if run.best(metric))
+    run, best = next(((run, best) for run in group.runs if metric and (best := run.best(metric))), (None, None))
+    if run is None:
+        return Standing(group, '-', '; '.join(f'{run.progress}{_loss(run)}' for run in group.runs))
     of = f' of {run.planned}' if run.planned else ''
     after = f', after {duration(best.seconds)} of training' if best.seconds else ''
     stands = f'; the run is at {run.progress}' if run.unfinished else ''
     return Standing(group, metric.text(best.value), f'{run.where(best.validation)}{of}{after}{stands}')
 
 
+def _unit(c: Comparison) -> str:
+    return 'epoch' if c.runs[0].by_epoch else 'iteration'
+
+
 def _others(c: Comparison, ranked: Sequence[Group]) -> list[str]:
     """The other figures, best of each."""
     lines = []
     for metric in c.metrics[1:4]:
-        values = [(group.name, group.mean(metric)) for group in ranked]
+        values = [(group.name, group.mean(metric, epoch=c.limit)) for group in ranked]
         if shown := [f'{name} {metric.text(value)}' for name, value in values if value is not None]:
             lines.append(f'By {metric.title}: {", ".join(shown)}.')
     return lines
@@ -158,7 +163,7 @@ def _same_length(c: Comparison, ranked: Sequence[Group]) -> list[str]:
     if c.common is None or c.limit is not None:
         return []
     shown = _values(c, ranked, epoch=c.common)
-    return [f'Up to {"epoch" if c.runs[0].by_epoch else "iteration"} {c.common}, which all have reached: {shown}.']
+    return [f'Up to {_unit(c)} {c.common}, which all have reached: {shown}.']
 
 
 def _same_time(c: Comparison, ranked: Sequence[Group]) -> list[str]:
@@ -166,7 +171,8 @@ def _same_time(c: Comparison, ranked: Sequence[Group]) -> list[str]:
     times = [run.seconds for group in ranked for run in group.runs]
     if not min(times) or max(times) < 1.1 * min(times):
         return []
-    return [f'After the same training time, {duration(min(times))}: {_values(c, ranked, seconds=min(times))}.']
+    shown = _values(c, ranked, seconds=min(times))
+    return [f'After the same training time, {duration(min(times))} on the machines as they were: {shown}.']
 
 
 def _values(c: Comparison, ranked: Sequence[Group], **limits: float) -> str:
@@ -190,7 +196,7 @@ def _certainty(c: Comparison, first: Group, second: Group) -> str:
 
 
 def _data(c: Comparison) -> str:
-    shown = '; '.join(f'{d.key}: {", ".join(sorted({str(v) for v in d.values}))}' for d in c.validation_data[:2])
+    shown = '; '.join(f'{d.key}: {", ".join(sorted(set(d.texts())))}' for d in c.validation_data[:2])
     check = 'The figures cannot be compared' if c.other_data else 'Make sure that these are the same images'
     return f'The validation data differ in {shown}. {check}.'
 
