@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -105,48 +106,38 @@ def _title(table: Classes) -> str:
     return f'{table.kind} AP of each class, %'.strip()
 
 
+def dash(group: int, place: int) -> str | tuple:
+    """The line style of a run: that of its place in the group, shifted where the colours repeat."""
+    return DASHES[(place + group // len(COLOURS)) % len(DASHES)]
+
+
 def _draw(axes: Axes, line: Line) -> None:
-    style = dict(color=colour(line.group), linestyle=DASHES[line.place % len(DASHES)], solid_capstyle='round')
-    few = len(line.x) < 30
-    if line.smooth:
-        axes.plot(*_extremes(line.x, line.y), color=colour(line.group), lw=0.8, alpha=0.25, zorder=1)
+    hue = colour(line.group)
     step = 1 + len(line.x) // MOST_POINTS
+    if line.smooth and step == 1:
+        axes.plot(line.x, line.y, color=hue, lw=0.8, alpha=0.25, zorder=1)
+    elif line.smooth:
+        parts = [line.y[begin : begin + step] for begin in range(0, len(line.y), step)]
+        axes.fill_between(line.x[::step], list(map(min, parts)), list(map(max, parts)), color=hue, alpha=0.18, lw=0)
+    style = dict(color=hue, linestyle=dash(line.group, line.place), solid_capstyle='round')
     axes.plot(line.x[::step], (line.smooth or line.y)[::step], lw=1.7, zorder=2, **style)
-    if few:
-        axes.plot(line.x, line.y, 'o', ms=2.8, color=colour(line.group), zorder=3, clip_on=False)
+    if len(line.x) < 30 and not line.smooth:
+        axes.plot(line.x, line.y, 'o', ms=2.8, color=hue, zorder=3, clip_on=False)
     if line.best is not None:
-        axes.plot(
-            [line.x[line.best]],
-            [line.y[line.best]],
-            'o',
-            ms=7,
-            mfc=PAPER,
-            mec=colour(line.group),
-            mew=1.8,
-            zorder=4,
-            clip_on=False,
-        )
-
-
-def _extremes(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-    """A curve of many points with the smallest and the largest of each few, which looks the same."""
-    step = 1 + 2 * len(x) // MOST_POINTS
-    if step < 4:
-        return x, y
-    bins = [range(begin, min(begin + step, len(x))) for begin in range(0, len(x), step)]
-    kept = [i for b in bins for i in sorted({min(b, key=y.__getitem__), max(b, key=y.__getitem__)})]
-    return [x[i] for i in kept], [y[i] for i in kept]
+        best = [line.x[line.best]], [line.y[line.best]]
+        axes.plot(*best, 'o', ms=7, mfc=PAPER, mec=hue, mew=1.8, zorder=4, clip_on=False)
 
 
 def _scales(axes: Axes, panel: Panel) -> None:
     strong = [value for line in panel.lines for value in line.smooth or line.y]
+    # Most of what is drawn faintly, too; single values far off would leave the curve flat.
+    strong += [float(v) for line in panel.lines if line.smooth for v in np.percentile(line.y, (5, 95))]
     if panel.log:
         axes.set_yscale('log')
         axes.set_ylim(min(strong) / 1.3, max(strong) * 1.3)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        # Single values far from the smoothed curve would leave it flat.
         margin = 0.1 * (max(strong) - min(strong)) or 0.1 * abs(strong[0]) or 1
         axes.set_ylim(0 if panel.from_zero else min(strong) - margin, max(strong) + margin)
         axes.yaxis.set_major_locator(_ticks(5))

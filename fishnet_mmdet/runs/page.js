@@ -32,7 +32,8 @@ for (const svg of document.querySelectorAll('svg[data-values]')) {
     tip.hidden = false;
     const room = figure.clientWidth - tip.offsetWidth - 4, wanted = place / width * box.width + 18;
     tip.style.left = `${Math.max(4, wanted > room ? wanted - tip.offsetWidth - 28 : wanted)}px`;
-    tip.style.top = `${bottom / width * box.width * .35}px`;
+    // Beside the pointer, or on a phone below the chart.
+    tip.style.top = figure.clientWidth < 390 ? '97%' : `${bottom / width * box.width * .35}px`;
   };
   svg.addEventListener('pointermove', show);
   svg.addEventListener('pointerdown', show);

@@ -6,7 +6,7 @@ from html import escape
 from importlib.resources import files
 
 from fishnet_mmdet.runs.comparison import Comparison, Group, name_in_group
-from fishnet_mmdet.runs.drawing import COLOURS, DASHES, ON_DARK
+from fishnet_mmdet.runs.drawing import COLOURS, ON_DARK, dash
 from fishnet_mmdet.runs.panels import Classes, Panel
 from fishnet_mmdet.runs.pictures import Shown, inlined
 from fishnet_mmdet.runs.run import Run
@@ -16,7 +16,7 @@ from fishnet_mmdet.runs.verdict import Standing, Verdict
 
 SECTIONS = {
     'Quality': 'A ring marks the best validation.',
-    'Losses': 'Faint: as logged, where it is within the axes. Strong: a running mean over a twentieth of the points.',
+    'Losses': 'Strong: a running mean over a twentieth of the points. Faint: as logged, where it is within the axes.',
     'Training': 'Strong: a running mean, of times a running median.',
 }
 """Sections of charts, with what to know to read them."""
@@ -130,8 +130,8 @@ def _legend(c: Comparison) -> str:
     entries = []
     for group in c.groups:
         for place, run in enumerate(group.runs):
-            dash = DASHES[place % len(DASHES)]
-            pattern = '' if dash == '-' else f' stroke-dasharray="{" ".join(str(3 * n) for n in dash[1])}"'
+            style = dash(c.groups.index(group), place)
+            pattern = '' if style == '-' else f' stroke-dasharray="{" ".join(str(3 * n) for n in style[1])}"'
             line = f'<svg viewBox="0 0 30 8"><path d="M0 4H30" stroke="var(--c)" stroke-width="3"{pattern}/></svg>'
             entries.append(f'<span style="{_hue(group, c)}">{line}{escape(name_in_group(run, group))}</span>')
     return f'<div class="legend" aria-label="Runs and their lines">{"".join(entries)}</div>'

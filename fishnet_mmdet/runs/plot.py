@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-import fishnet_mmdet
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.folders import why_not_writable
 from fishnet_mmdet.runs.comparison import Comparison, compare
@@ -89,7 +88,7 @@ def plot(
         [(panel, svg) for panel, svg, _ in charts],
         [(table, svg) for table, svg, _ in per_class],
         find_pictures(c.runs, pictures, out),
-        f'fishnet-mmdet {fishnet_mmdet.__version__} plot, {time.strftime("%Y-%m-%d %H:%M")}',
+        f'fishnet-mmdet plot, {time.strftime("%Y-%m-%d %H:%M")}',
     ).encode()
     for name, data in content.items():
         write_atomically(out / name, data)

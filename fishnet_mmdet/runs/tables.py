@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
@@ -127,8 +128,8 @@ def _costs(run: Run) -> list[str]:
 
 def tests(c: Comparison) -> tuple[list[str], list[list[str]]]:
     """Figures of the newest test of each run that was tested; no rows if there is none."""
-    known = [key for run in c.runs for key in run.tested if (m := describe(key)) and m.unit and '_AR@' not in key]
-    keys = [key for key in dict.fromkeys(known) if not key.endswith('_precision') and 'AR_' not in key][:12]
+    known = dict.fromkeys(key for run in c.runs for key in run.tested if (m := describe(key)) and m.unit)
+    keys = [key for key in known if not re.search(r'_precision$|_AR|mAP_[sml]$', key)][:10]
     rows = []
     for run in c.runs:
         values = [(m := describe(key), m.shown(run.tested.get(key))) for key in keys]

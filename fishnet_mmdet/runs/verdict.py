@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fishnet_mmdet.runs.comparison import Comparison, Group
 from fishnet_mmdet.runs.run import Run
+from fishnet_mmdet.runs.settings import SEED, Difference, differences
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,13 @@ def judge(c: Comparison) -> Verdict:
         return Verdict(f'{who} validated yet.', standings, ())
     details = _others(c, ranked)
     if len(ranked) > 1:
-        details += [*_same_length(c, ranked), *_same_time(c, ranked), _certainty(c, *ranked[:2])]
+        details = [
+            *_why(c, ranked),
+            *details,
+            *_same_length(c, ranked),
+            *_same_time(c, ranked),
+            _certainty(c, *ranked[:2]),
+        ]
         if c.validation_data:
             details.insert(0, _data(c))
     details.append('Each figure is the best of all validations of a run, chosen on the same data: a little too good.')
@@ -156,6 +163,23 @@ def _others(c: Comparison, ranked: Sequence[Group]) -> list[str]:
         if shown := [f'{name} {metric.text(value)}' for name, value in values if value is not None]:
             lines.append(f'By {metric.title}: {", ".join(shown)}.')
     return lines
+
+
+def _why(c: Comparison, ranked: Sequence[Group]) -> list[str]:
+    """The settings in which the first two groups differ."""
+    pair = [group.runs[0].settings for group in ranked[:2]]
+    found = [d for d in differences(pair) if d.key != SEED] if all(pair) else []
+    if not found:
+        return []
+    shown = ', '.join(f'{d.key}{_short(d)}' for d in found[:4])
+    more = f', and {len(found) - 4} more' if len(found) > 4 else ''
+    return [f'{ranked[0].name} and {ranked[1].name} differ in {shown}{more}.']
+
+
+def _short(d: Difference) -> str:
+    """The two values, if they are short; of a dict, its type."""
+    texts = [text.partition('(')[0] for text in d.texts()]
+    return f' ({texts[0]}, {texts[1]})' if max(map(len, texts)) <= 16 and texts[0] != texts[1] else ''
 
 
 def _same_length(c: Comparison, ranked: Sequence[Group]) -> list[str]:
