@@ -90,6 +90,7 @@ def draw_classes(table: Classes, groups: Sequence[int], shown: int) -> tuple[str
         axes.set_ylim(shown - 0.4, -0.6)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         axes.xaxis.set_major_locator(_ticks(6))
+        axes.xaxis.set_major_formatter(FuncFormatter(_number))
         axes.tick_params(length=0)
         axes.grid(axis='x', color=RULE, lw=0.8)
         axes.set_axisbelow(True)
@@ -149,7 +150,7 @@ def _scales(axes: Axes, panel: Panel) -> None:
 
 
 def _ticks(most: int, **options) -> MaxNLocator:
-    return MaxNLocator(most, steps=[1, 2, 5, 10], **options)
+    return MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], **options)
 
 
 def _number(value: float, _=None) -> str:

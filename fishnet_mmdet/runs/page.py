@@ -241,11 +241,14 @@ def _pictures(pictures: Sequence[Shown], c: Comparison) -> str:
             for run, data in images
             if data
         )
-        rows.append(f'<div>{figures}</div>' if figures else '')
-    if not any(rows):
+        rows.append(figures)
+    rows = list(filter(None, rows))
+    if not rows:
         return ''
+    # A row for each image; the pictures of a single run fill the rows.
+    body = ''.join(f'<div>{row}</div>' for row in (rows if len(c.runs) > 1 else [''.join(rows)]))
     note = 'As the run left them; MMDetection draws the annotations on the left and the predictions on the right.'
-    return f'<h2>Predictions</h2>{_caption(note)}<div class="pictures">{"".join(rows)}</div>'
+    return f'<h2>Predictions</h2>{_caption(note)}<div class="pictures">{body}</div>'
 
 
 def _notes(c: Comparison) -> str:

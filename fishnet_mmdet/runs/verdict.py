@@ -148,7 +148,9 @@ def _standing(group: Group, c: Comparison) -> Standing:
     of = f' of {run.planned}' if run.planned else ''
     after = f', after {duration(best.seconds)} of training' if best.seconds else ''
     stands = f'; the run is at {run.progress}' if run.unfinished else ''
-    return Standing(group, metric.text(best.value), f'{run.where(best.validation)}{of}{after}{stands}')
+    last, value = run.points(metric)[-1]
+    later = '' if last == best.validation else f'; {metric.text(value)} at {run.where(last)}, the last'
+    return Standing(group, metric.text(best.value), f'{run.where(best.validation)}{of}{after}{later}{stands}')
 
 
 def _unit(c: Comparison) -> str:

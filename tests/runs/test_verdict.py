@@ -42,6 +42,7 @@ class TestAnswer:
         lines = [*epochs(1, 2, 0.3), *(training(s) for s in range(45, 61, 5)), validation(3, 0.1)]
         verdict = judge(given(run=(lines, CONFIG)))
         assert verdict.answer == 'So far, run reaches 25.9 bbox AP at epoch 2.'
+        assert '; 10.0 at epoch 3, the last; the run is at 3 of 4 epochs' in verdict.standings[0].where
 
     def test_seeds_that_do_not_overlap(self, given):
         c = given(
