@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fishnet_mmdet.runs.comparison import Comparison, Group
-from fishnet_mmdet.runs.run import Run
+from fishnet_mmdet.runs.run import Best, Run
 from fishnet_mmdet.runs.settings import SEED, Difference, differences
 
 
@@ -139,7 +139,7 @@ def _standing(group: Group, c: Comparison) -> Standing:
         return Standing(
             group,
             metric.text(group.mean(metric, epoch=c.limit)),
-            f'mean of {len(bests)} runs{up_to}, {metric.text(values[0])} to {metric.text(values[-1])}'
+            f'mean of {len(bests)} runs{up_to}, {metric.text(values[0])} to {metric.text(values[-1])}, at {_places(bests)}'
             + (f'; after {duration(seconds)} of training each' if seconds else ''),
         )
     run, best = next(((run, best) for run in group.runs if metric and (best := run.best(metric))), (None, None))
@@ -151,6 +151,13 @@ def _standing(group: Group, c: Comparison) -> Standing:
     last, value = run.points(metric)[-1]
     later = '' if last == best.validation else f'; {metric.text(value)} at {run.where(last)}, the last'
     return Standing(group, metric.text(best.value), f'{run.where(best.validation)}{of}{after}{later}{stands}')
+
+
+def _places(bests: Sequence[Best]) -> str:
+    """The epochs or iterations of several validations."""
+    unit = 'iteration' if bests[0].validation.epoch is None else 'epoch'
+    places = [v.iteration if v.epoch is None else v.epoch for v in (best.validation for best in bests)]
+    return f'{unit} {places[0]}' if min(places) == max(places) else f'{unit}s {min(places)} to {max(places)}'
 
 
 def _unit(c: Comparison) -> str:

@@ -53,7 +53,7 @@ class TestAnswer:
         )
         verdict = judge(c)
         assert verdict.answer == 'fish is better than r50: by 10.3 bbox AP (40.2 against 29.9), with 2 seeds each.'
-        assert verdict.standings[0].where.startswith('mean of 2 runs, 39.3 to 41.2')
+        assert verdict.standings[0].where.startswith('mean of 2 runs, 39.3 to 41.2, at epoch 4; after 20 s')
         assert 'Every run of fish is better than every run of r50; 4 runs in all are few.' in verdict.details
 
     def test_seeds_that_overlap_decide_nothing(self, given):
