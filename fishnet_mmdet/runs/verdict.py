@@ -139,8 +139,8 @@ def _standing(group: Group, c: Comparison) -> Standing:
         return Standing(
             group,
             metric.text(group.mean(metric, epoch=c.limit)),
-            f'mean of {len(bests)} runs{up_to}, {metric.text(values[0])} to {metric.text(values[-1])}, at {_places(bests)}'
-            + (f'; after {duration(seconds)} of training each' if seconds else ''),
+            f'mean of {len(bests)} runs{up_to}, {metric.text(values[0])} to {metric.text(values[-1])}, '
+            f'at {_places(bests)}' + (f'; after {duration(seconds)} of training each' if seconds else ''),
         )
     run, best = next(((run, best) for run in group.runs if metric and (best := run.best(metric))), (None, None))
     if run is None:
