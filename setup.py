@@ -21,7 +21,7 @@ def page(readme: str) -> str:
 setup(
     packages=[*find_packages(include=['fishnet_mmdet', 'fishnet_mmdet.*']), *CONFIGS],
     package_dir={'fishnet_mmdet.configs': 'configs'},
-    package_data={'fishnet_mmdet.configs': ['*.yml']},
+    package_data={'fishnet_mmdet.configs': ['*.yml'], 'fishnet_mmdet.runs': ['page.css', 'page.js']},
     long_description=page((HERE / 'README.md').read_text(encoding='utf-8')),
     long_description_content_type='text/markdown',
 )

@@ -57,6 +57,7 @@ class TestContent:
         with zipfile.ZipFile(wheel) as archive:
             packed = {name: archive.read(name) for name in archive.namelist() if '.dist-info/' not in name}
         tree = {path: path for path in REPO.glob('fishnet_mmdet/**/*.py')}
+        tree |= {path: path for name in ('page.css', 'page.js') for path in [REPO / 'fishnet_mmdet' / 'runs' / name]}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/**/*.py')}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/*.yml')}
         assert packed == {place.relative_to(REPO).as_posix(): path.read_bytes() for place, path in tree.items()}

@@ -21,6 +21,7 @@ PROGRAM = 'fishnet-mmdet'
 COMMANDS = {
     'train': 'train a detector, classifier or segmentor',
     'test': 'test a checkpoint: AP, accuracy, IoU or PQ',
+    'plot': 'show runs as a page: which is better, curves, settings',
     'new': 'write a config for your own data',
     'get-coco': 'download COCO 2017, checked and unpacked',
     'infer': 'find objects on pictures, folders, videos or a camera',

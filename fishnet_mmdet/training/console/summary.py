@@ -199,6 +199,8 @@ def describe_device(model: nn.Module, cfg: Config | None = None) -> str:
     if device.type == 'cpu':
         text += f', {torch.get_num_threads()} threads' if torch.get_num_threads() > 1 else ', 1 thread'
     wrapper = (cfg.get('optim_wrapper') or {}) if cfg else {}
+    if name_of(wrapper) == 'CpuAmpOptimWrapper':
+        return f'{text}, mixed precision (backbone and neck in bfloat16)'
     if name_of(wrapper) == 'AmpOptimWrapper':
         return f'{text}, mixed precision ({str(wrapper.get("dtype") or "float16").removeprefix("torch.")})'
     return f'{text}, {str(next((p.dtype for p in model.parameters()), "")).removeprefix("torch.")}'

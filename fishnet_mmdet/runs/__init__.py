@@ -1,0 +1,1 @@
+"""What runs left in their work dirs: read, compared, and shown as one page (`fishnet-mmdet plot`)."""

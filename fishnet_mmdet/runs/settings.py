@@ -1,0 +1,136 @@
+"""The config of a run, read from the copy in its work dir without executing it, and what differs between runs."""
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+OF_THE_START = ('work_dir', 'resume', 'load_from', 'experiment_name', 'launcher', 'log_level')
+"""Settings that say where and how a run was started, not what it trains."""
+
+SEED = 'randomness.seed'
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that is not the same in all runs.
+
+    Attributes:
+        key: Its place, such as `optim_wrapper.optimizer.lr`.
+        values: For each run, the value; `MISSING` where the run has no such setting.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+
+    def texts(self, wrap: bool = False) -> list[str]:
+        """The values as Python writes them, '-' for a missing one.
+
+        Args:
+            wrap: Give long dicts a line for each key.
+        """
+        return ['-' if value is MISSING else written(value, wrap) for value in self.values]
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Reads a config as MMEngine writes it to the work dir: assignments of literals and `dict(...)`.
+
+    An expression of another kind stays text.
+
+    Args:
+        file: The config.
+
+    Returns:
+        The settings; empty if the file cannot be read.
+    """
+    try:
+        body = ast.parse(file.read_text()).body
+    except (OSError, ValueError, SyntaxError):
+        return {}
+    assignments = [node for node in body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    return {node.targets[0].id: _value(node.value) for node in assignments}
+
+
+def _value(node: ast.expr) -> Any:
+    match node:
+        case ast.Dict():
+            return {_value(k): _value(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
+        case ast.Call(func=ast.Name(id='dict'), args=[]):
+            return {k.arg: _value(k.value) for k in node.keywords if k.arg is not None}
+        case ast.List() | ast.Tuple():
+            return [_value(element) for element in node.elts]
+        case _:
+            try:
+                return ast.literal_eval(node)
+            except ValueError:
+                return ast.unparse(node)
+
+
+def at(settings: Mapping, key: str, default: Any = None) -> Any:
+    """The setting at a place such as `train_cfg.max_epochs`."""
+    found: Any = settings
+    for part in key.split('.'):
+        if not isinstance(found, Mapping) or part not in found:
+            return default
+        found = found[part]
+    return found
+
+
+def differences(runs: Sequence[Mapping]) -> list[Difference]:
+    """The settings that differ between runs, in the order of the configs.
+
+    Where the `type` differs, such as FishNet and ResNet, the two are shown whole.
+
+    Args:
+        runs: Settings of each run.
+    """
+    whole = [{key: value for key, value in run.items() if key not in OF_THE_START} for run in runs]
+    return list(_compare('', whole))
+
+
+def same_but_for_the_seed(one: Mapping, other: Mapping) -> bool:
+    """Whether two runs trained the same with other random numbers."""
+    return bool(one and other) and all(d.key == SEED for d in differences([one, other]))
+
+
+def _compare(key: str, values: list[Any]):
+    if all(value == values[0] for value in values):
+        return
+    if all(isinstance(value, Mapping) for value in values) and _same([value.get('type') for value in values]):
+        for name in dict.fromkeys(name for value in values for name in value):
+            yield from _compare(f'{key}.{name}' if key else str(name), [value.get(name, MISSING) for value in values])
+    elif all(isinstance(value, list) for value in values) and _same([_types(value) for value in values]):
+        for index, elements in enumerate(zip(*values, strict=True)):
+            yield from _compare(f'{key}[{index}]', list(elements))
+    else:
+        yield Difference(key, tuple(values))
+
+
+def _same(values: list) -> bool:
+    return all(value == values[0] for value in values)
+
+
+def _types(value: list) -> list:
+    """The types of a list of dicts, such as a pipeline. Other lists are the same only as a whole."""
+    return [element.get('type') if isinstance(element, Mapping) else element for element in value]
+
+
+def written(value: Any, wrap: bool = False) -> str:
+    """A value as Python writes it, with `ResNet(depth=50)` for `dict(type='ResNet', depth=50)`.
+
+    Args:
+        value: The value.
+        wrap: Give a long dict or list a line for each entry.
+    """
+    if isinstance(value, Mapping):
+        begin, end = f'{str(value.get("type", "dict")).split(".")[-1]}(', ')'
+        inner = [f'{k}={written(v)}' for k, v in value.items() if k != 'type']
+    elif isinstance(value, list):
+        begin, end, inner = '[', ']', [written(element) for element in value]
+    else:
+        return repr(value)
+    if wrap and sum(map(len, inner)) > 60:
+        return f'{begin}\n  ' + ',\n  '.join(inner) + f'\n{end}'
+    return f'{begin}{", ".join(inner)}{end}'
