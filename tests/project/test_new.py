@@ -5,6 +5,8 @@ import os
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -265,6 +267,62 @@ class TestChooses:
         assert pretrained.default_hooks.safety.type == scratch.default_hooks.safety.type == 'SafetyHooks'
 
 
+PIECES = [
+    '{{', '}}', '{', '}', '{{ fileDirname }}', '{{$HOME:x}}', "{{'$HOME:x'}}", '{{ _base_.model }}', '$HOME', '%s', '#',
+    "'", '"', "'''", '"""', '\\', '\\x7b', '\n', '\r', '\t', '\x1b[31m', '\u2028', '\ud800', '細胞', 'é', '\U0001f41f',
+]  # fmt: skip
+NAMES_OF_CLASSES = st.lists(
+    st.lists(st.sampled_from(PIECES) | st.text(max_size=3), min_size=1, max_size=6).map(''.join).filter(bool),
+    min_size=1, max_size=20, unique=True,
+)  # fmt: skip
+
+
+class TestNames:
+    """Of classes and files, which others chose."""
+
+    @settings(
+        max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(NAMES_OF_CLASSES)
+    def test_classes_are_those_of_the_file(self, here, capsys, classes):
+        file = here / 'data/all.json'
+        file.parent.mkdir(exist_ok=True)
+        if not (here / 'data/0.jpg').exists():
+            write_coco(file, here / 'data', coco(NAMES[:2]))
+        file.write_text(json.dumps(coco(NAMES[:2], classes)))
+        arguments = ['--data', 'data', '--from-scratch', '--overwrite', '-o', 'my.py']
+        assert run_command('new', arguments) == 0
+        cfg = Config.fromfile('my.py')
+        for split in ('train', 'val'):
+            assert cfg[f'{split}_dataloader'].dataset.metainfo.classes == tuple(classes)
+        capsys.readouterr().out.encode()
+
+    def test_folders_with_braces(self, here):
+        """Of the data, and of the images in them."""
+        write_coco(here / 'a{{ fileDirname }}/x{{$HOME:y}}.json', here / 'a{{ fileDirname }}/{{b}}', coco(NAMES))
+        cfg, _ = make('a{{ fileDirname }}')
+        assert cfg.data_root == 'a{{ fileDirname }}/' and len(build(cfg)[1]) == 8
+
+
+class TestSays:
+    def test_where_weights_come_from(self, usual, monkeypatch, tmp_path):
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+        file = tmp_path / 'torch/hub/checkpoints/fishnet99_ckpt.tar'
+        _, chosen = make(from_scratch=False)
+        assert chosen['weights file'].value == 'not there yet'
+        assert chosen['weights file'].reason.startswith('`train` downloads https://')
+        assert chosen['weights file'].reason.endswith(f' to {file}')
+        file.parent.mkdir(parents=True)
+        file.touch()
+        _, chosen = make(from_scratch=False, overwrite=True)
+        assert chosen['weights file'].value == str(file)
+        assert 'weights file' not in (tmp_path / 'my.py').read_text()
+
+    def test_that_the_time_is_not_known(self, usual):
+        _, chosen = make()
+        assert chosen['time'].value == 'not known yet' and 'weights file' not in chosen
+
+
 class TestRefuses:
     @pytest.mark.parametrize(
         'settings, message',
@@ -349,19 +407,3 @@ class TestOtherFormats:
         _, train, val = build(cfg)
         assert (len(train), len(val)) == (4, 1) and set(train.metainfo['classes']) == {'disc', 'box'}
         assert chosen['annotations'].reason == 'converted from Pascal VOC'
-
-
-def test_it_trains(usual, here, run_tool):
-    """From the folder to a loss, with the two commands."""
-    assert run_command('new', ['--data', 'data', '--arch', 'fishnet99', '--from-scratch', '-o', 'my.py']) == 0
-    options = [
-        'train_dataloader.dataset.indices=2', 'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1',
-        'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=-1', 'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False', 'model.roi_head.bbox_head.fc_out_channels=64',
-    ]  # fmt: skip
-    # In a process of its own: MMEngine keeps one visualizer for each, which writes the log.
-    done = run_tool('tools/train.py', 'my.py', '--work-dir', 'work', '--cfg-options', *options, cwd=here)
-    assert done.returncode == 0, done.stderr
-    (log,) = (here / 'work').glob('*/vis_data/scalars.json')
-    row = json.loads(log.read_text().splitlines()[0])
-    assert 0 < row['loss'] < 100 and row['loss_mask'] > 0

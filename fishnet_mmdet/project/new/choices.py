@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fishnet_mmdet.base.text import printable
 from fishnet_mmdet.project.new.facts import Facts
 from fishnet_mmdet.project.new.machine import GIB, Machine
 
@@ -33,7 +34,8 @@ class Choice:
     reason: str
 
     def __str__(self) -> str:
-        return f'{self.name}: {self.value} - {self.reason}'
+        # In one line: names of classes and files are written by others.
+        return printable(f'{self.name}: {self.value} - {self.reason}'.replace('\n', r'\n'))
 
 
 @dataclass(frozen=True)

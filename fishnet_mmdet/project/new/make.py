@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from fishnet_mmdet.project.new.files import choose_files, image_folder
 from fishnet_mmdet.project.new.machine import Machine, this_machine
 from fishnet_mmdet.project.new.split import split_annotations
 from fishnet_mmdet.project.new.text import Plan, config_text
-from fishnet_mmdet.weights.catalogue import first_for, released
+from fishnet_mmdet.weights.catalogue import CATALOGUE, first_for, released
+from fishnet_mmdet.weights.download import cache_folder
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def new_config(
     weights = None if from_scratch else _weights(arch)
     splits, notes = _splits(root, train, val, out, overwrite)
     plan, made = _plan(arch, weights, root, splits, machine or this_machine())
-    made = (*notes, *made)
+    made = (*notes, *made, *_to_come(weights))
     text = config_text(plan)
     report = _check(text)
     write_atomically(out, text.encode())
@@ -161,6 +162,18 @@ def _plan(
         comments=tuple(str(choice) for choice in (*made[:1], *made[2:])),
     )  # fmt: skip
     return plan, made
+
+
+def _to_come(weights: str | None) -> Iterator[Choice]:
+    """What holds only here and now, and is not written into the config."""
+    if weights:
+        known = CATALOGUE[weights]
+        path = cache_folder() / known.file
+        if path.is_file():
+            yield Choice('weights file', f'{path}', 'it is there: nothing has to be downloaded')
+        else:
+            yield Choice('weights file', 'not there yet', f'`train` downloads {known.urls[0]} to {path}')
+    yield Choice('time', 'not known yet', '`train` prints how much is left (eta) from its first iterations on')
 
 
 def _start(weights: str | None) -> Choice:

@@ -58,9 +58,10 @@ def config_text(plan: Plan) -> str:
 def _head(plan: Plan) -> str:
     detector = 'mask' if plan.masks else 'faster'
     comments = '\n'.join(
-        textwrap.fill(line, 118, initial_indent='# ', subsequent_indent='#   ') for line in plan.comments
+        textwrap.fill(line.replace('{{', '{ {'), 118, initial_indent='# ', subsequent_indent='#   ')
+        for line in plan.comments
     )
-    counts = '\n'.join(f'    {name!r},  # {plan.counts[name]:,} objects' for name in plan.classes)
+    counts = '\n'.join(f'    {_literal(name)},  # {plan.counts[name]:,} objects' for name in plan.classes)
     return f'''\
 """{detector.title()} R-CNN on {plan.arch} for own data. Written by `fishnet-mmdet new`; change it as you like."""
 
@@ -70,7 +71,7 @@ _base_ = ['mmdet::_base_/models/{detector}-rcnn_r50_fpn.py', 'mmdet::_base_/defa
 custom_imports = dict(imports=['fishnet_mmdet'], allow_failed_imports=False)
 
 # A relative path starts from the folder that the command is run in.
-data_root = {_folder(plan.root)!r}
+data_root = {_literal(_folder(plan.root))}
 {_paths(plan)}
 classes = (
 {counts}
@@ -86,6 +87,11 @@ def _paths(plan: Plan) -> str:
     return '\n'.join(lines)
 
 
+def _literal(text: str) -> str:
+    """Python source of a text, without two braces in a row: MMEngine replaces `{{ ... }}` anywhere in a config."""
+    return repr(text).replace('{{', r'{\x7b')
+
+
 def _folder(path: Path) -> str:
     return f'{path.as_posix().rstrip("/")}/'
 
@@ -95,8 +101,8 @@ def _below(path: Path, root: Path, end: str = '') -> str:
     if path == root:
         return 'data_root'
     if path.is_relative_to(root):
-        return f'data_root + {path.relative_to(root).as_posix() + end!r}'
-    return repr(path.as_posix() + end)
+        return f'data_root + {_literal(path.relative_to(root).as_posix() + end)}'
+    return _literal(path.as_posix() + end)
 
 
 def _data(plan: Plan) -> str:
