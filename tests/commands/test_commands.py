@@ -1,6 +1,8 @@
 """The command line itself: the list of commands, wrong commands, configs by name."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +59,16 @@ class TestMain:
         assert done.returncode == status
         assert done.stdout.endswith('[]\n')
         assert "Did you mean 'train'?" in done.stderr if status == 1 else 'usage: fishnet-mmdet COMMAND' in done.stdout
+
+    @pytest.mark.skipif(not shutil.which('bash'), reason='no bash')
+    def test_completion_as_in_the_docs(self):
+        """The words that bash offers after `fishnet-mmdet p`."""
+        (line,) = re.findall(r'^complete .*$', (REPO / 'docs/tools.md').read_text(), re.MULTILINE)
+        function = f'fishnet-mmdet() {{ {sys.executable} -m fishnet_mmdet_console "$@"; }}'
+        offer = 'words=$(complete -p fishnet-mmdet | sed "s/.*-W \'//; s/\'.*//"); compgen -W "$words" p'
+        script = f'{function}\n{line}\n{offer}'
+        done = subprocess.run(['bash', '-c', script], cwd=REPO, capture_output=True, text=True, timeout=60)
+        assert done.stdout.split() == ['port', 'plain-checkpoint', 'paper-tables'], done.stderr
 
     def test_the_console_script_runs_commands(self):
         command = [sys.executable, '-m', 'fishnet_mmdet_console', 'configs']
