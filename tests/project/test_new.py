@@ -4,6 +4,7 @@ import json
 import os
 import sys
 
+import new_on_nuclei
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from own_data import coco, write_coco, write_image, write_voc, write_yolo
 
 from fishnet_mmdet import UserError
 from fishnet_mmdet.commands import run_command
+from fishnet_mmdet.preflight import examine
 from fishnet_mmdet.project.new import new_config
 from fishnet_mmdet.project.new.machine import GIB, Machine
 
@@ -259,6 +261,27 @@ class TestChooses:
         assert max(steps.milestones) < pretrained.max_epochs and warm_up.end < pretrained.max_epochs * 2
         assert chosen['weights'].value == 'fishnet://fishnet99-imagenet'
 
+    @pytest.mark.parametrize('epochs', [1, 2, 3, 32])
+    def test_a_length_of_ones_own(self, usual, epochs):
+        """Everything happens within the run: the data checks would warn."""
+        for scratch in (True, False):
+            arguments = ['--data', 'data', '--epochs', str(epochs), '--overwrite', '-o', 'my.py']
+            assert run_command('new', [*arguments, *['--from-scratch'] * scratch]) == 0
+            cfg = Config.fromfile('my.py')
+            assert cfg.train_cfg.max_epochs == epochs
+            assert [f for f in examine(cfg, ['train', 'val'], weights=False).findings if f.kind == 'no-effect'] == []
+        assert epochs < 32 or cfg.param_scheduler[1].milestones == [20, 28]
+        with pytest.raises(UserError, match='--epochs 0 must be at least 1'):
+            make(epochs=0, overwrite=True)
+
+    def test_an_architecture_of_ones_own(self, usual):
+        narrow = "{'base': 'fishnet99', 'width': 0.25}"
+        assert run_command('new', ['--data', 'data', '--arch', narrow, '--from-scratch', '-o', 'my.py']) == 0
+        model = MODELS.build(Config.fromfile('my.py').model)
+        assert list(model.backbone.out_channels) == [80, 208, 400, 528]
+        with pytest.raises(UserError, match='no released weights'):
+            new_config('data', dict(base='fishnet99', width=0.25), 'other.py')
+
     def test_pretrained_is_as_in_the_paper_and_scratch_has_norms(self, usual):
         pretrained, _ = make(from_scratch=False)
         scratch, _ = make(overwrite=True)
@@ -407,3 +430,21 @@ class TestOtherFormats:
         _, train, val = build(cfg)
         assert (len(train), len(val)) == (4, 1) and set(train.metainfo['classes']) == {'disc', 'box'}
         assert chosen['annotations'].reason == 'converted from Pascal VOC'
+
+
+def test_the_two_configs_whose_ap_is_compared(here, monkeypatch):
+    """docs/results.md: the same network, the same length, the same images, on data in the form of the nuclei."""
+    for split, count in (('train', 6), ('val', 2)):
+        content = coco(NAMES[:count], ('nucleus',))
+        write_coco(here / f'nuclei/annotations/instances_{split}.json', here / 'nuclei' / split, content)
+    monkeypatch.setenv('NUCLEI_ROOT', str(here / 'nuclei'))
+    configs = [Config.fromfile(path) for path in new_on_nuclei.write(here / 'nuclei', here, 3)]
+    init_default_scope('mmdet')
+    shapes = []
+    for cfg in configs:
+        state = MODELS.build(cfg.model).state_dict()
+        shapes.append({key: value.shape for key, value in state.items() if not key.startswith('rpn_head.rpn')})
+        assert cfg.train_cfg.max_epochs == cfg.train_cfg.val_interval == 3 and cfg.randomness.seed == 0
+        assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 6
+        assert examine(cfg, ['train', 'val'], weights=False).findings == []
+    assert shapes[0] == shapes[1]

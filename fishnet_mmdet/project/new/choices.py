@@ -122,17 +122,17 @@ def choose_batch(facts: Facts, picture: Picture, machine: Machine) -> tuple[int,
     return batch, Choice('batch', f'{batch} images', f'{machine}; {picture.pixels:,} pixels each')
 
 
-def choose_schedule(images: int, batch: int, machine: Machine) -> tuple[Schedule, Choice]:
-    """Epochs such that small data are seen often enough; everything else is a share of them."""
+def choose_schedule(images: int, batch: int, machine: Machine, epochs: int | None = None) -> tuple[Schedule, Choice]:
+    """Epochs such that small data are seen often enough, or as many as wanted; everything else is a share of them."""
     seen = SEEN_ON_GPU if machine.gpu else SEEN_ON_CPU
-    epochs = min(100, max(12, round(seen / images)))
+    epochs = epochs or min(100, max(12, round(seen / images)))
     per_epoch = math.ceil(images / batch)
     total = epochs * per_epoch
     schedule = Schedule(
         epochs=epochs,
         warm_up=min(500, max(1, total // 10)),
         # The paper's recipe: after 20 and 28 of 32 epochs.
-        milestones=(round(epochs * 20 / 32), round(epochs * 28 / 32)),
+        milestones=tuple(dict.fromkeys(m for s in (20, 28) if 0 < (m := round(epochs * s / 32)) < epochs)),
         val_interval=max(1, epochs // 6),
         # An iteration on a CPU takes seconds.
         log_interval=max(1, min(50 if machine.gpu else 1, per_epoch // 4)),

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ class Plan:
     """Everything that a config says.
 
     Attributes:
-        arch: Name of an architecture.
+        arch: Name of an architecture, or a dict.
         weights: Name in the catalogue; None for random weights.
         root: The data folder.
         files: Annotation file and image folder for training, then for validation.
@@ -33,7 +34,7 @@ class Plan:
         comments: Lines for the head of the file.
     """
 
-    arch: str
+    arch: str | Mapping
     weights: str | None
     root: Path
     files: tuple[tuple[Path, Path], tuple[Path, Path]]
@@ -56,6 +57,7 @@ def config_text(plan: Plan) -> str:
 
 
 def _head(plan: Plan) -> str:
+    name = plan.arch if isinstance(plan.arch, str) else 'a FishNet of its own'
     detector = 'mask' if plan.masks else 'faster'
     comments = '\n'.join(
         textwrap.fill(line.replace('{{', '{ {'), 118, initial_indent='# ', subsequent_indent='#   ')
@@ -63,7 +65,7 @@ def _head(plan: Plan) -> str:
     )
     counts = '\n'.join(f'    {_literal(name)},  # {plan.counts[name]:,} objects' for name in plan.classes)
     return f'''\
-"""{detector.title()} R-CNN on {plan.arch} for own data. Written by `fishnet-mmdet new`; change it as you like."""
+"""{detector.title()} R-CNN on {name} for own data. Written by `fishnet-mmdet new`; change it as you like."""
 
 {comments}
 
@@ -196,7 +198,7 @@ norm_cfg = dict(type='BN', requires_grad=True)
     backbone=dict(
         _delete_=True,
         type='FishNet',
-        arch='{plan.arch}',
+        arch={plan.arch!r},
 {backbone}    ),
     neck={neck},{anchors}
     roi_head=dict(bbox_head=dict(num_classes=len(classes)){mask}),{samples}
