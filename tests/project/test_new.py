@@ -234,6 +234,17 @@ class TestChooses:
         cfg, _ = make()
         assert cfg.train_pipeline[2].scale == cfg.test_pipeline[1].scale == scale
 
+    @pytest.mark.parametrize('objects, count', [(100, 100), (101, 200), (2000, 1000)])
+    def test_images_with_many_objects(self, here, objects, count):
+        content = coco(NAMES, masks='none')
+        first = content['annotations'][0]
+        boxes = [[i % 60, i // 60, 30, 24] for i in range(objects - 1)]
+        content['annotations'] += [dict(first, id=100 + i, bbox=box) for i, box in enumerate(boxes)]
+        write_coco(here / 'data/all.json', here / 'data', content)
+        cfg, chosen = make()
+        assert MODELS.build(cfg.model).test_cfg.rcnn.max_per_img == count
+        assert chosen['detections'].reason.startswith(f'an image holds up to {objects:,} objects')
+
     def test_small_objects_on_images_of_many_sizes(self, here):
         """Random crops at the size of the data, and small anchors."""
         content = coco(NAMES, box=(10, 10, 12, 16))

@@ -1,6 +1,7 @@
 """Decides the settings of a config from the data and the machine, each with the reason why."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,6 +159,14 @@ def choose_samples(machine: Machine) -> tuple[int, Choice]:
     return 128, Choice(
         'samples', '128 per image', "on a CPU, the heads would take most of the time; MMDetection's: 512"
     )
+
+
+def choose_detections(facts: Sequence[Facts]) -> tuple[int, Choice]:
+    """How many objects the detector finds on an image: MMDetection's 100, or more if some images hold more."""
+    most = max((int(part.per_image.max(initial=0)) for part in facts), default=0)
+    count = min(1000, max(100, math.ceil(most / 100) * 100))
+    ours = "; COCO's AP counts the best 100" if count > 100 else ''
+    return count, Choice('detections', f'{count} per image', f'an image holds up to {most:,} objects{ours}')
 
 
 def _round(rate: float) -> float:

@@ -152,16 +152,18 @@ def _plan(
     anchors, anchors_choice = choices.choose_anchors(facts, picture)
     batch, batch_choice = choices.choose_batch(facts, picture, machine)
     samples, samples_choice = choices.choose_samples(machine)
-    schedule, schedule_choice = choices.choose_schedule(max(1, facts.with_objects), batch, machine, epochs)
+    detections, detections_choice = choices.choose_detections([part for part, _ in splits])
+    schedule, schedule_choice = choices.choose_schedule(max(1, len(facts.per_image)), batch, machine, epochs)
     rate, rate_choice = choices.choose_rate(batch, weights is None)
     made = [
         _detector(facts, masks), _classes(facts), _start(weights),
-        picture_choice, anchors_choice, batch_choice, samples_choice, schedule_choice, rate_choice,
+        picture_choice, anchors_choice, batch_choice, samples_choice, detections_choice,
+        schedule_choice, rate_choice,
     ]  # fmt: skip
     plan = Plan(
         arch=arch, weights=weights, root=root, files=tuple((f.path, images) for f, images in splits),
         classes=facts.classes, counts=facts.counts, masks=masks, picture=picture, anchors=anchors, batch=batch,
-        samples=samples, workers=choices.choose_workers(machine), rate=rate, schedule=schedule,
+        samples=samples, detections=detections, workers=choices.choose_workers(machine), rate=rate, schedule=schedule,
         comments=tuple(str(choice) for choice in (*made[:1], *made[2:])),
     )  # fmt: skip
     return plan, made

@@ -28,6 +28,7 @@ class Plan:
         anchors: Scale of the anchors.
         batch: Images in a batch.
         samples: Boxes of each image on which the heads are trained.
+        detections: Objects that are found on an image, at most.
         workers: Processes that load them.
         rate: Learning rate.
         schedule: Length and steps.
@@ -45,6 +46,7 @@ class Plan:
     anchors: int
     batch: int
     samples: int
+    detections: int
     workers: int
     rate: float
     schedule: Schedule
@@ -192,6 +194,7 @@ norm_cfg = dict(type='BN', requires_grad=True)
         backbone, neck = '        norm_cfg=norm_cfg,\n', f'dict(in_channels={channels}, norm_cfg=norm_cfg)'
     anchors = f'\n    rpn_head=dict(anchor_generator=dict(scales=[{plan.anchors}])),' * (plan.anchors != 8)
     samples = f'\n    train_cfg=dict(rcnn=dict(sampler=dict(num={plan.samples}))),' * (plan.samples != 512)
+    found = f'\n    test_cfg=dict(rcnn=dict(max_per_img={plan.detections})),' * (plan.detections != 100)
     mask = ', mask_head=dict(num_classes=len(classes))' * plan.masks
     return f"""\
 {norm}model = dict(
@@ -201,7 +204,7 @@ norm_cfg = dict(type='BN', requires_grad=True)
         arch={plan.arch!r},
 {backbone}    ),
     neck={neck},{anchors}
-    roi_head=dict(bbox_head=dict(num_classes=len(classes)){mask}),{samples}
+    roi_head=dict(bbox_head=dict(num_classes=len(classes)){mask}),{samples}{found}
 )
 """
 
