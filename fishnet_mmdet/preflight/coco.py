@@ -237,7 +237,10 @@ def _where_data_may_be(cfg: Config, loader: Loader) -> str:
         return f'Expected under data_root:\n{tree}\n{COCO_ELSEWHERE}'
     if moved := moving_variable(cfg, loader.file):
         name, value = moved
-        return f'If the data are elsewhere: {name}=/path/to/{Path(value).name} takes the place of {value}. {ELSEWHERE}'
+        return (
+            f'If the data are elsewhere: {name}=/path/to/{Path(value).name} takes the place of {value}. Otherwise: '
+            f'{ELSEWHERE[0].lower()}{ELSEWHERE[1:]}'
+        )
     return ELSEWHERE
 
 

@@ -47,7 +47,9 @@ class Length:
         unit = 'epochs' if by_epoch else 'iterations'
         if by_epoch == self.by_epoch:
             return f'{self.last} {unit}'
-        return f'{self.counted(by_epoch):g} {unit} ({self.last} {self.unit}, {self.per_epoch} iterations an epoch)'
+        count = self.counted(by_epoch)
+        text = f'{count:.1f}'.removesuffix('.0')
+        return f'{text} {unit} ({self.last} {self.unit}, {self.per_epoch} iterations an epoch)'
 
 
 def length_of(cfg: Config, data: CocoData | None) -> Length | None:

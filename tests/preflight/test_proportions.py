@@ -95,6 +95,8 @@ class TestSchedules:
         converted = dict(type='MultiStepLR', milestones=[8, 12], convert_to_iter_based=True)
         assert 'milestone 12 is not reached: the run has 12 epochs' in late(epochs, converted)[0]
         assert 'the run has 12 epochs (1200 iterations, 100' in late(iterations, converted)[0]
+        assert 'the run has 1200000 iterations' in late(Length(True, 12, 100_000), dict(steps, milestones=[10**7]))[0]
+        assert 'the run has 0.5 epochs' in late(Length(False, 50, 100), converted)[0]
         unknown = Length(True, 12)
         assert late(unknown, steps) == [] and late(unknown, dict(type='LinearLR', by_epoch=False, end=10**6)) == []
 
