@@ -19,6 +19,7 @@ def page(readme: str) -> str:
 
 
 setup(
+    py_modules=['fishnet_mmdet_console'],
     packages=[*find_packages(include=['fishnet_mmdet', 'fishnet_mmdet.*']), *CONFIGS],
     package_dir={'fishnet_mmdet.configs': 'configs'},
     package_data={'fishnet_mmdet.configs': ['*.yml'], 'fishnet_mmdet.runs': ['page.css', 'page.js']},

@@ -14,11 +14,12 @@ from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 PAGES = sorted([*REPO.glob('*.md'), *REPO.glob('docs/*.md')])
 TEXTS = {str(path.relative_to(REPO)): path.read_text() for path in PAGES}
 FILES = [path for folder in ('fishnet_mmdet', 'tools', 'configs', 'tests') for path in (REPO / folder).rglob('*.py')]
+FILES.append(REPO / 'fishnet_mmdet_console.py')
 NAMES = {path.name for path in FILES}
 HIDDEN = {'--local_rank'}
 """A flag that commands take and `--help` does not list."""
 
-FOREIGN_FILES = {'fix_checkpoint.py', 'my.py', 'my_config.py', 'setup.py'}
+FOREIGN_FILES = {'fix_checkpoint.py', 'my.py', 'my_config.py', 'narrow.py', 'setup.py'}
 """Files that belong to others, or that the reader writes."""
 
 per_page = pytest.mark.parametrize('page', TEXTS)

@@ -13,13 +13,13 @@ from conftest import REPO, demo_options
 
 START = """
 import sys, fishnet_mmdet
-from fishnet_mmdet.commands import main
+from fishnet_mmdet_console import main
 assert fishnet_mmdet.__file__.startswith(sys.argv.pop(1)), fishnet_mmdet.__file__
 main()
 """
 """What the console script does, once it is sure that the package is that of the wheel."""
 
-SOURCES = ['fishnet_mmdet', 'configs', 'pyproject.toml', 'setup.py', 'README.md', 'LICENSE']
+SOURCES = ['fishnet_mmdet', 'fishnet_mmdet_console.py', 'configs', 'pyproject.toml', 'setup.py', 'README.md', 'LICENSE']
 
 
 def build(folder):
@@ -56,8 +56,8 @@ class TestContent:
         """Every module and every config, byte for byte, and nothing else."""
         with zipfile.ZipFile(wheel) as archive:
             packed = {name: archive.read(name) for name in archive.namelist() if '.dist-info/' not in name}
-        tree = {path: path for path in REPO.glob('fishnet_mmdet/**/*.py')}
-        tree |= {path: path for name in ('page.css', 'page.js') for path in [REPO / 'fishnet_mmdet' / 'runs' / name]}
+        tree = {path: path for path in [*REPO.glob('fishnet_mmdet/**/*.py'), REPO / 'fishnet_mmdet_console.py']}
+        tree |= {path: path for path in REPO.glob('fishnet_mmdet/runs/page.*')}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/**/*.py')}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/*.yml')}
         assert packed == {place.relative_to(REPO).as_posix(): path.read_bytes() for place, path in tree.items()}

@@ -13,6 +13,7 @@ from fishnet_mmdet.preflight.coco import CocoData, check_coco
 from fishnet_mmdet.preflight.findings import Finding, PreflightError, Report
 from fishnet_mmdet.preflight.folders import check_folders
 from fishnet_mmdet.preflight.kinds import KINDS
+from fishnet_mmdet.preflight.scales import check_scales
 from fishnet_mmdet.preflight.settings import check_settings
 from fishnet_mmdet.preflight.weights import check_pretrained
 
@@ -23,7 +24,8 @@ def check(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = Fa
     Args:
         cfg: A whole config. Its `preflight=dict(...)` may hold `images=False`, which opens no image;
             `trusted_folders`, to which links among the images may lead; `ignore`, kinds of errors that become
-            warnings; and `max_gib`, the largest annotation file that is checked (2 GiB by default).
+            warnings, and of warnings that are left out; and `max_gib`, the largest annotation file that is checked
+            (2 GiB by default).
         splits: The splits that will run, of 'train', 'val' and 'test'.
         weights: Whether to check pretrained files. Those that have an address are downloaded if they are missing.
         skip_bad: Whether to leave bad images and annotations out of training; see `drop_bad`.
@@ -59,14 +61,15 @@ def examine(cfg: Config, splits: Sequence[str], weights: bool) -> Report:
     with _progress() as progress:
         data = CocoData.read(cfg, splits, progress)
         findings = [*check_folders(cfg, splits), *check_coco(cfg, splits, data, progress)]
-    findings += check_settings(cfg, splits)
+    findings += [*check_scales(data), *check_settings(cfg, splits, data)]
     if weights:
         findings += check_pretrained(cfg.model)
-    return Report(_unique(findings), data.summary(), data.class_counts(), ignored)
+    shown = [finding for finding in _unique(findings) if KINDS[finding.kind].stops or finding.kind not in ignored]
+    return Report(shown, data.summary(), data.class_counts(), ignored)
 
 
 def _ignored_kinds(cfg: Config) -> tuple[str, ...]:
-    """Kinds of errors that the config turns into warnings."""
+    """Kinds of errors that the config turns into warnings, and of warnings that it leaves out."""
     names = (cfg.get('preflight') or {}).get('ignore') or ()
     names = (names,) if isinstance(names, str) else tuple(names)
     for name in names:

@@ -24,6 +24,7 @@ from fishnet_mmdet.preflight.evaluators import Evaluator, check_evaluator_config
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.image_checks import check_images
 from fishnet_mmdet.preflight.loaders import Loader, check_loader_configs, coco_loaders
+from fishnet_mmdet.preflight.nodes import moving_variable
 
 COCO_TREE = """\
   {root}
@@ -123,8 +124,7 @@ def _too_large(path: Path, where: str, size: int, limit: float) -> Contents:
 def _summary(contents: Contents, loader: Loader) -> str:
     """The images and annotations of a loader, and how many images it takes."""
     count = len(contents.images)
-    wanted = [key for key, name in contents.categories if name in loader.classes]
-    taken = len(loader.selection.take(contents, np.isin(contents.objects.category_ids, wanted)))
+    taken = len(loader.take(contents))
     selection = loader.selection
     reasons = [f'filter_cfg={dict(selection.filtering)}'] * bool(selection.filtering)
     reasons += [f'indices={selection.indices}'] * (selection.indices is not None)
@@ -158,7 +158,7 @@ def check_coco(cfg: Config, splits: Sequence[str], data: CocoData, progress: Pro
     """
     yield from check_loader_configs(cfg, splits)
     loaders = coco_loaders(cfg, splits)
-    yield from _check_loader_paths(loaders)
+    yield from _check_loader_paths(cfg, loaders)
     yield from check_evaluator_configs(cfg, splits)
     yield from _check_evaluator_paths(coco_evaluators(cfg, splits), loaders)
     for contents in data.files.values():
@@ -218,18 +218,30 @@ def _missing(loader: Loader) -> list[Path]:
     return [path for path in (loader.file, loader.folder, loader.maps) if path and not path.exists()]
 
 
-def _check_loader_paths(loaders: Sequence[Loader]) -> Iterator[Finding]:
+def _check_loader_paths(cfg: Config, loaders: Sequence[Loader]) -> Iterator[Finding]:
     shown = set()
     for loader in loaders:
-        is_cocos = COCO_FILE.fullmatch(loader.file.name)
-        tree = (PANOPTIC_TREE if loader.maps else COCO_TREE).format(root=loader.root or '.')
-        advice = f'Expected under data_root:\n{tree}\n{COCO_ELSEWHERE}' if is_cocos else ELSEWHERE
+        advice = _where_data_may_be(cfg, loader)
         for path in _missing(loader):
             text = f'{path.resolve()} does not exist'
             if advice not in shown:
                 text += f'. {advice}'
             shown.add(advice)
             yield Finding('data-missing', loader.where, '', text)
+
+
+def _where_data_may_be(cfg: Config, loader: Loader) -> str:
+    """What to do about missing data."""
+    if COCO_FILE.fullmatch(loader.file.name):
+        tree = (PANOPTIC_TREE if loader.maps else COCO_TREE).format(root=loader.root or '.')
+        return f'Expected under data_root:\n{tree}\n{COCO_ELSEWHERE}'
+    if moved := moving_variable(cfg, loader.file):
+        name, value = moved
+        return (
+            f'If the data are elsewhere: {name}=/path/to/{Path(value).name} takes the place of {value}. Otherwise: '
+            f'{ELSEWHERE[0].lower()}{ELSEWHERE[1:]}'
+        )
+    return ELSEWHERE
 
 
 def _check_evaluator_paths(evaluators: Sequence[Evaluator], loaders: Sequence[Loader]) -> Iterator[Finding]:

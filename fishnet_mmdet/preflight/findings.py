@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.text import printable
 from fishnet_mmdet.data.json_files import brief
 from fishnet_mmdet.preflight.kinds import KINDS
 
@@ -46,8 +47,7 @@ class Finding:
         names = (('annotation', self.annotation), ('image', self.image))
         about = ' of '.join(f'{name} {brief(value)}' for name, value in names if value is not None)
         text = f'{about}: {self.detail}' if about else self.detail
-        # File names are written by others: escape what would move a terminal's cursor or cannot be encoded.
-        return ''.join(c if c.isprintable() or c == '\n' else repr(c)[1:-1] for c in text)
+        return printable(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,12 @@ KINDS = {
         stops=False,
     ),
     'image-16-bit': Kind('images of more than 8 bits', 'none needed: only the upper 8 bits are read', stops=False),
+    'images-enlarged': Kind(
+        'images enlarged several times',
+        'set a scale near the sizes of the data, for training and for testing: enlarging costs time and memory and '
+        'adds no detail. If it is on purpose, for tiny objects: preflight=dict(ignore=["images-enlarged"])',
+        stops=False,
+    ),
     # Evaluators
     'evaluator-images': Kind(
         'evaluator and loader have different images',

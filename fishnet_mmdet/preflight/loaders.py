@@ -96,6 +96,11 @@ class Loader:
         """The splits, as a report names them."""
         return ', '.join(self.splits)
 
+    def take(self, contents: Contents) -> list[int | str]:
+        """Ids of the images that it takes of its annotation file."""
+        wanted = [key for key, name in contents.categories if name in self.classes]
+        return self.selection.take(contents, np.isin(contents.objects.category_ids, wanted))
+
     def is_like(self, other: 'Loader') -> bool:
         """Whether both read the same in the same way."""
         return replace(self, splits=[], nodes=[]) == replace(other, splits=[], nodes=[])

@@ -1,10 +1,25 @@
 """Finds things in a config, no matter how deeply they are nested in wrappers."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, METRICS
+
+VARIABLE = re.compile(r'\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}')
+"""MMEngine's notation of an environment variable in a config, with its default: `{{$NAME:default}}`."""
+
+
+def moving_variable(cfg: Config, path: Path) -> tuple[str, str] | None:
+    """Name and present value of the environment variable of a config that is a folder above a path; None without."""
+    for name, default in VARIABLE.findall(cfg.text):
+        value = os.environ.get(name, default)
+        if value and Path(value).resolve() in path.resolve().parents:
+            return name, value
+    return None
 
 
 def mappings(node: object) -> Iterator[Mapping]:

@@ -3,15 +3,16 @@
 import difflib
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
+from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.figures import Figures, figures_of
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.nodes import mappings, name_of
+from fishnet_mmdet.preflight.schedules import Length, check_schedules, length_of
 
 BACKENDS = {
     'WandbVisBackend': ('wandb',), 'TensorboardVisBackend': ('tensorboardX', 'tensorboard'),
@@ -28,30 +29,13 @@ PARTS = {
 """Settings of which MMEngine needs all or none."""
 
 
-@dataclass(frozen=True)
-class Length:
-    """How long a training is.
-
-    Attributes:
-        by_epoch: Whether its loop counts epochs.
-        last: Epochs or iterations in all.
-    """
-
-    by_epoch: bool
-    last: int
-
-    @property
-    def unit(self) -> str:
-        """What the loop counts."""
-        return 'epochs' if self.by_epoch else 'iterations'
-
-
-def check_settings(cfg: Config, splits: Sequence[str]) -> Iterator[Finding]:
-    """Checks the settings of a run that the config decides by itself.
+def check_settings(cfg: Config, splits: Sequence[str], data: CocoData | None = None) -> Iterator[Finding]:
+    """Checks the settings of a run that the config decides by itself, or with the number of training images.
 
     Args:
         cfg: A whole config.
         splits: The splits that will run, of 'train', 'val' and 'test'.
+        data: The COCO data of the config, if they are known.
     """
     # A run that trains has all parts checked: MMEngine builds none without the others.
     for split in PARTS if 'train' in splits else splits:
@@ -68,10 +52,10 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> Iterator[Finding]:
         if packages and not any(map(find_spec, packages)):
             yield Finding('package-missing', 'visualizer', '', f'{name_of(node)} needs {" or ".join(packages)}')
     if 'train' in splits:
-        yield from _of_training(cfg)
+        yield from _of_training(cfg, data)
 
 
-def _of_training(cfg: Config) -> Iterator[Finding]:
+def _of_training(cfg: Config, data: CocoData | None) -> Iterator[Finding]:
     loop = cfg.get('train_cfg') or {}
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     hooks = [*mappings(cfg.get('custom_hooks')), hook]
@@ -80,18 +64,13 @@ def _of_training(cfg: Config) -> Iterator[Finding]:
         yield from _of_figures(cfg, hook, hooks)
     elif hook.get('save_best'):
         yield Finding('no-effect', 'train', '', 'default_hooks.checkpoint.save_best: the run does not validate')
-    by_epoch = 'max_epochs' in loop
-    last = loop.get('max_epochs' if by_epoch else 'max_iters')
-    if isinstance(last, int):
-        length = Length(by_epoch, last)
+    if length := length_of(cfg, data):
         if validates:
             yield from _of_validation(loop, length)
         yield from _of_checkpoints(hook, length)
         yield from _of_hooks(hooks, length)
         yield from _of_log(cfg, length)
-        for node in mappings(cfg.get('param_scheduler')):
-            if 'type' in node:
-                yield from _of_scheduler(node, length)
+        yield from check_schedules(cfg, length)
 
 
 def _of_figures(cfg: Config, hook: Mapping, hooks: Sequence[Mapping]) -> Iterator[Finding]:
@@ -183,24 +162,3 @@ def _of_log(cfg: Config, length: Length) -> Iterator[Finding]:
     if isinstance(processor, Mapping) and processor.get('by_epoch', True) and not length.by_epoch:
         text = 'log_processor.by_epoch=True: a loop by iterations has one epoch; set log_processor=dict(by_epoch=False)'
         yield Finding('no-effect', 'train', '', text)
-
-
-def _of_scheduler(node: Mapping, length: Length) -> Iterator[Finding]:
-    name, by_epoch = name_of(node), node.get('by_epoch', True)
-    begin, end = node.get('begin', 0), node.get('end')
-    if isinstance(end, int) and end <= begin:
-        yield Finding('setting-invalid', 'train', '', f'{name}: begin={begin} must be less than end={end}')
-    if by_epoch != length.by_epoch:
-        if by_epoch and not node.get('convert_to_iter_based'):
-            text = f'{name}: by_epoch=True, the default, has no effect in a loop by iterations: set by_epoch=False'
-            yield Finding('no-effect', 'train', '', text)
-        # How many iterations an epoch has is not known here.
-        return
-    why = f'the run has {length.last} {length.unit}' + ', and by_epoch=True is the default' * ('by_epoch' not in node)
-    if begin >= length.last:
-        yield Finding('no-effect', 'train', '', f'{name}: begin={begin}, but {why}')
-    milestones = node.get('milestones') or [node['step_size']] if 'step_size' in node else node.get('milestones')
-    if milestones and min(milestones) >= length.last:
-        yield Finding('no-effect', 'train', '', f'{name}: first step at {min(milestones)}, but {why}')
-    if name in ('LinearLR', 'ConstantLR') and isinstance(end, int) and end > length.last:
-        yield Finding('no-effect', 'train', '', f'{name}: a warm-up until end={end}, but {why}')

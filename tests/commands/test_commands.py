@@ -1,5 +1,9 @@
 """The command line itself: the list of commands, wrong commands, configs by name."""
 
+import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +47,42 @@ class TestMain:
     def test_a_wrong_command_is_corrected(self, call):
         status, _ = call('trian')
         assert status == "error: 'trian' is not a command. Did you mean 'train'? `fishnet-mmdet --help` lists all"
+
+    @pytest.mark.parametrize('arguments, status', [(['--help'], 0), ([], 2), (['trian'], 1)])
+    def test_the_console_script_answers_without_torch(self, arguments, status):
+        """In a fresh process. What it must not wait for is the import of torch, which takes seconds."""
+        code = (
+            "import atexit, sys; atexit.register(lambda: print([m for m in ('torch', 'mmengine') if m in sys.modules]))"
+            f'\nsys.argv[1:] = {arguments}\nfrom fishnet_mmdet_console import main; main()'
+        )
+        done = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True, timeout=60)
+        assert done.returncode == status
+        assert done.stdout.endswith('[]\n')
+        assert "Did you mean 'train'?" in done.stderr if status == 1 else 'usage: fishnet-mmdet COMMAND' in done.stdout
+
+    @pytest.mark.skipif(not shutil.which('bash'), reason='no bash')
+    def test_completion_as_in_the_docs(self):
+        """The words that bash offers after `fishnet-mmdet p`."""
+        (line,) = re.findall(r'^complete .*$', (REPO / 'docs/tools.md').read_text(), re.MULTILINE)
+        function = f'fishnet-mmdet() {{ {sys.executable} -m fishnet_mmdet_console "$@"; }}'
+        offer = 'words=$(complete -p fishnet-mmdet | sed "s/.*-W \'//; s/\'.*//"); compgen -W "$words" p'
+        script = f'{function}\n{line}\n{offer}'
+        done = subprocess.run(['bash', '-c', script], cwd=REPO, capture_output=True, text=True, timeout=60)
+        assert done.stdout.split() == ['port', 'plain-checkpoint', 'paper-tables'], done.stderr
+
+    def test_the_console_script_runs_commands(self):
+        command = [sys.executable, '-m', 'fishnet_mmdet_console', 'configs']
+        done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and 'mask_rcnn_fishnet150_fpn ' in done.stdout
+
+    def test_a_broken_installation_is_one_line(self, tmp_path):
+        (tmp_path / 'mmengine').mkdir()
+        (tmp_path / 'mmengine/__init__.py').write_text('raise ImportError("undefined symbol")')
+        environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), str(REPO)])}
+        command = [sys.executable, '-m', 'fishnet_mmdet_console', 'train', 'x.py']
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 1 and 'Traceback' not in done.stderr
+        assert done.stderr.startswith('error: fishnet_mmdet cannot be imported') and 'doctor.py' in done.stderr
 
     def test_wrong_flags_end_with_status_2(self, capsys):
         with pytest.raises(SystemExit) as end:

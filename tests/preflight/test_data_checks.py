@@ -38,6 +38,7 @@ def test_all_kinds_have_a_defect():
         'folders',
         'classes-of-splits',
         'evaluator-images',
+        'images-enlarged',
         *('figure-missing', 'figures-twice', 'parts-missing', 'package-missing', 'setting-invalid', 'no-effect'),
     }  # tested below and in other files
     assert {kind for kind, *_ in DEFECTS.values()} | elsewhere == set(KINDS)

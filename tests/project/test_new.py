@@ -4,7 +4,10 @@ import json
 import os
 import sys
 
+import new_on_nuclei
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -12,6 +15,7 @@ from own_data import coco, write_coco, write_image, write_voc, write_yolo
 
 from fishnet_mmdet import UserError
 from fishnet_mmdet.commands import run_command
+from fishnet_mmdet.preflight import examine
 from fishnet_mmdet.project.new import new_config
 from fishnet_mmdet.project.new.machine import GIB, Machine
 
@@ -230,6 +234,17 @@ class TestChooses:
         cfg, _ = make()
         assert cfg.train_pipeline[2].scale == cfg.test_pipeline[1].scale == scale
 
+    @pytest.mark.parametrize('objects, count', [(100, 100), (101, 200), (2000, 1000)])
+    def test_images_with_many_objects(self, here, objects, count):
+        content = coco(NAMES, masks='none')
+        first = content['annotations'][0]
+        boxes = [[i % 60, i // 60, 30, 24] for i in range(objects - 1)]
+        content['annotations'] += [dict(first, id=100 + i, bbox=box) for i, box in enumerate(boxes)]
+        write_coco(here / 'data/all.json', here / 'data', content)
+        cfg, chosen = make()
+        assert MODELS.build(cfg.model).test_cfg.rcnn.max_per_img == count
+        assert chosen['detections'].reason.startswith(f'an image holds up to {objects:,} objects')
+
     def test_small_objects_on_images_of_many_sizes(self, here):
         """Random crops at the size of the data, and small anchors."""
         content = coco(NAMES, box=(10, 10, 12, 16))
@@ -257,12 +272,89 @@ class TestChooses:
         assert max(steps.milestones) < pretrained.max_epochs and warm_up.end < pretrained.max_epochs * 2
         assert chosen['weights'].value == 'fishnet://fishnet99-imagenet'
 
+    @pytest.mark.parametrize('epochs', [1, 2, 3, 32])
+    def test_a_length_of_ones_own(self, usual, epochs):
+        """Everything happens within the run: the data checks would warn."""
+        for scratch in (True, False):
+            arguments = ['--data', 'data', '--epochs', str(epochs), '--overwrite', '-o', 'my.py']
+            assert run_command('new', [*arguments, *['--from-scratch'] * scratch]) == 0
+            cfg = Config.fromfile('my.py')
+            assert cfg.train_cfg.max_epochs == epochs
+            assert [f for f in examine(cfg, ['train', 'val'], weights=False).findings if f.kind == 'no-effect'] == []
+        assert epochs < 32 or cfg.param_scheduler[1].milestones == [20, 28]
+        with pytest.raises(UserError, match='--epochs 0 must be at least 1'):
+            make(epochs=0, overwrite=True)
+
+    def test_an_architecture_of_ones_own(self, usual):
+        narrow = "{'base': 'fishnet99', 'width': 0.25}"
+        assert run_command('new', ['--data', 'data', '--arch', narrow, '--from-scratch', '-o', 'my.py']) == 0
+        model = MODELS.build(Config.fromfile('my.py').model)
+        assert list(model.backbone.out_channels) == [80, 208, 400, 528]
+        with pytest.raises(UserError, match='no released weights'):
+            new_config('data', dict(base='fishnet99', width=0.25), 'other.py')
+
     def test_pretrained_is_as_in_the_paper_and_scratch_has_norms(self, usual):
         pretrained, _ = make(from_scratch=False)
         scratch, _ = make(overwrite=True)
         assert pretrained.model.backbone.norm_cfg.requires_grad is False and 'norm_cfg' not in pretrained.model.neck
         assert scratch.model.neck.norm_cfg.type == 'BN' and 'init_cfg' not in scratch.model.backbone
         assert pretrained.default_hooks.safety.type == scratch.default_hooks.safety.type == 'SafetyHooks'
+
+
+PIECES = [
+    '{{', '}}', '{', '}', '{{ fileDirname }}', '{{$HOME:x}}', "{{'$HOME:x'}}", '{{ _base_.model }}', '$HOME', '%s', '#',
+    "'", '"', "'''", '"""', '\\', '\\x7b', '\n', '\r', '\t', '\x1b[31m', '\u2028', '\ud800', '細胞', 'é', '\U0001f41f',
+]  # fmt: skip
+NAMES_OF_CLASSES = st.lists(
+    st.lists(st.sampled_from(PIECES) | st.text(max_size=3), min_size=1, max_size=6).map(''.join).filter(bool),
+    min_size=1, max_size=20, unique=True,
+)  # fmt: skip
+
+
+class TestNames:
+    """Of classes and files, which others chose."""
+
+    @settings(
+        max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(NAMES_OF_CLASSES)
+    def test_classes_are_those_of_the_file(self, here, capsys, classes):
+        file = here / 'data/all.json'
+        file.parent.mkdir(exist_ok=True)
+        if not (here / 'data/0.jpg').exists():
+            write_coco(file, here / 'data', coco(NAMES[:2]))
+        file.write_text(json.dumps(coco(NAMES[:2], classes)))
+        arguments = ['--data', 'data', '--from-scratch', '--overwrite', '-o', 'my.py']
+        assert run_command('new', arguments) == 0
+        cfg = Config.fromfile('my.py')
+        for split in ('train', 'val'):
+            assert cfg[f'{split}_dataloader'].dataset.metainfo.classes == tuple(classes)
+        capsys.readouterr().out.encode()
+
+    def test_folders_with_braces(self, here):
+        """Of the data, and of the images in them."""
+        write_coco(here / 'a{{ fileDirname }}/x{{$HOME:y}}.json', here / 'a{{ fileDirname }}/{{b}}', coco(NAMES))
+        cfg, _ = make('a{{ fileDirname }}')
+        assert cfg.data_root == 'a{{ fileDirname }}/' and len(build(cfg)[1]) == 8
+
+
+class TestSays:
+    def test_where_weights_come_from(self, usual, monkeypatch, tmp_path):
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+        file = tmp_path / 'torch/hub/checkpoints/fishnet99_ckpt.tar'
+        _, chosen = make(from_scratch=False)
+        assert chosen['weights file'].value == 'not there yet'
+        assert chosen['weights file'].reason.startswith('`train` downloads https://')
+        assert chosen['weights file'].reason.endswith(f' to {file}')
+        file.parent.mkdir(parents=True)
+        file.touch()
+        _, chosen = make(from_scratch=False, overwrite=True)
+        assert chosen['weights file'].value == str(file)
+        assert 'weights file' not in (tmp_path / 'my.py').read_text()
+
+    def test_that_the_time_is_not_known(self, usual):
+        _, chosen = make()
+        assert chosen['time'].value == 'not known yet' and 'weights file' not in chosen
 
 
 class TestRefuses:
@@ -351,17 +443,19 @@ class TestOtherFormats:
         assert chosen['annotations'].reason == 'converted from Pascal VOC'
 
 
-def test_it_trains(usual, here, run_tool):
-    """From the folder to a loss, with the two commands."""
-    assert run_command('new', ['--data', 'data', '--arch', 'fishnet99', '--from-scratch', '-o', 'my.py']) == 0
-    options = [
-        'train_dataloader.dataset.indices=2', 'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1',
-        'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=-1', 'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False', 'model.roi_head.bbox_head.fc_out_channels=64',
-    ]  # fmt: skip
-    # In a process of its own: MMEngine keeps one visualizer for each, which writes the log.
-    done = run_tool('tools/train.py', 'my.py', '--work-dir', 'work', '--cfg-options', *options, cwd=here)
-    assert done.returncode == 0, done.stderr
-    (log,) = (here / 'work').glob('*/vis_data/scalars.json')
-    row = json.loads(log.read_text().splitlines()[0])
-    assert 0 < row['loss'] < 100 and row['loss_mask'] > 0
+def test_the_two_configs_whose_ap_is_compared(here, monkeypatch):
+    """docs/results.md: the same network, the same length, the same images, on data in the form of the nuclei."""
+    for split, count in (('train', 6), ('val', 2)):
+        content = coco(NAMES[:count], ('nucleus',))
+        write_coco(here / f'nuclei/annotations/instances_{split}.json', here / 'nuclei' / split, content)
+    monkeypatch.setenv('NUCLEI_ROOT', str(here / 'nuclei'))
+    configs = [Config.fromfile(path) for path in new_on_nuclei.write(here / 'nuclei', here, 3)]
+    init_default_scope('mmdet')
+    shapes = []
+    for cfg in configs:
+        state = MODELS.build(cfg.model).state_dict()
+        shapes.append({key: value.shape for key, value in state.items() if not key.startswith('rpn_head.rpn')})
+        assert cfg.train_cfg.max_epochs == cfg.train_cfg.val_interval == 3 and cfg.randomness.seed == 0
+        assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 6
+        assert examine(cfg, ['train', 'val'], weights=False).findings == []
+    assert shapes[0] == shapes[1]

@@ -176,6 +176,18 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=message):
             port_config(config)
 
+    @pytest.mark.parametrize(
+        'config, near',
+        [
+            ('mmdet::retinanet/retinanet_r50_fpn_1x_cocoo.py', 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'),
+            ('mmdet::atss_r50_fpn_1x_coco.py', 'mmdet::atss/atss_r50_fpn_1x_coco.py'),
+            ('mmdet::cascade_rcnn/cascade_rcnn_r50_fpn_1x_coco', 'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'),
+        ],
+    )
+    def test_a_misspelt_name_gets_those_that_are_near(self, config, near):
+        with pytest.raises(ConfigError, match=f'there is no file .*is one of these meant: .*{near}'):
+            port_config(config)
+
     def test_pure_python_configs(self, tmp_path):
         (tmp_path / 'lazy.py').write_text('from mmengine.config import read_base\nwith read_base():\n    pass\n')
         with pytest.raises(ConfigError, match='pure Python style'):

@@ -1,10 +1,12 @@
 """Decides the settings of a config from the data and the machine, each with the reason why."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fishnet_mmdet.base.text import printable
 from fishnet_mmdet.project.new.facts import Facts
 from fishnet_mmdet.project.new.machine import GIB, Machine
 
@@ -33,7 +35,8 @@ class Choice:
     reason: str
 
     def __str__(self) -> str:
-        return f'{self.name}: {self.value} - {self.reason}'
+        # In one line: names of classes and files are written by others.
+        return printable(f'{self.name}: {self.value} - {self.reason}'.replace('\n', r'\n'))
 
 
 @dataclass(frozen=True)
@@ -120,17 +123,17 @@ def choose_batch(facts: Facts, picture: Picture, machine: Machine) -> tuple[int,
     return batch, Choice('batch', f'{batch} images', f'{machine}; {picture.pixels:,} pixels each')
 
 
-def choose_schedule(images: int, batch: int, machine: Machine) -> tuple[Schedule, Choice]:
-    """Epochs such that small data are seen often enough; everything else is a share of them."""
+def choose_schedule(images: int, batch: int, machine: Machine, epochs: int | None = None) -> tuple[Schedule, Choice]:
+    """Epochs such that small data are seen often enough, or as many as wanted; everything else is a share of them."""
     seen = SEEN_ON_GPU if machine.gpu else SEEN_ON_CPU
-    epochs = min(100, max(12, round(seen / images)))
+    epochs = epochs or min(100, max(12, round(seen / images)))
     per_epoch = math.ceil(images / batch)
     total = epochs * per_epoch
     schedule = Schedule(
         epochs=epochs,
         warm_up=min(500, max(1, total // 10)),
         # The paper's recipe: after 20 and 28 of 32 epochs.
-        milestones=(round(epochs * 20 / 32), round(epochs * 28 / 32)),
+        milestones=tuple(dict.fromkeys(m for s in (20, 28) if 0 < (m := round(epochs * s / 32)) < epochs)),
         val_interval=max(1, epochs // 6),
         # An iteration on a CPU takes seconds.
         log_interval=max(1, min(50 if machine.gpu else 1, per_epoch // 4)),
@@ -156,6 +159,14 @@ def choose_samples(machine: Machine) -> tuple[int, Choice]:
     return 128, Choice(
         'samples', '128 per image', "on a CPU, the heads would take most of the time; MMDetection's: 512"
     )
+
+
+def choose_detections(facts: Sequence[Facts]) -> tuple[int, Choice]:
+    """How many objects the detector finds on an image: MMDetection's 100, or more if some images hold more."""
+    most = max((int(part.per_image.max(initial=0)) for part in facts), default=0)
+    count = min(1000, max(100, math.ceil(most / 100) * 100))
+    ours = "; COCO's AP counts the best 100" if count > 100 else ''
+    return count, Choice('detections', f'{count} per image', f'an image holds up to {most:,} objects{ours}')
 
 
 def _round(rate: float) -> float:

@@ -24,7 +24,7 @@ class Facts:
         sides: (M,) square root of the area of each object's box, in pixels of the image.
         relative: (M,) the same, divided by the longer side of its image.
         masks: Share of the objects that have a mask other than the rectangle of their box.
-        with_objects: Number of images with objects.
+        per_image: Number of objects of each image that has any, without crowds.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Facts:
     sides: np.ndarray
     relative: np.ndarray
     masks: float
-    with_objects: int
+    per_image: np.ndarray
 
 
 def facts_of(path: Path) -> Facts:
@@ -71,7 +71,7 @@ def facts_of(path: Path) -> Facts:
         sides=sides,
         relative=sides / np.array([longer[entry['image_id']] for entry in single], np.float64),
         masks=sum(map(_has_mask, single)) / max(1, len(single)),
-        with_objects=len({entry['image_id'] for entry in single}),
+        per_image=np.array([*Counter(entry['image_id'] for entry in single).values()], np.int64),
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError
-from fishnet_mmdet.network.arch import ARCHS, name_of, resolve_arch
+from fishnet_mmdet.network.arch import name_of, resolve_arch
 from fishnet_mmdet.preflight import Report, examine
 from fishnet_mmdet.project.new import choices
 from fishnet_mmdet.project.new.choices import Choice
@@ -20,7 +20,8 @@ from fishnet_mmdet.project.new.files import choose_files, image_folder
 from fishnet_mmdet.project.new.machine import Machine, this_machine
 from fishnet_mmdet.project.new.split import split_annotations
 from fishnet_mmdet.project.new.text import Plan, config_text
-from fishnet_mmdet.weights.catalogue import first_for, released
+from fishnet_mmdet.weights.catalogue import CATALOGUE, first_for, released
+from fishnet_mmdet.weights.download import cache_folder
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class NewConfig:
 
 def new_config(
     data: Path | str,
-    arch: str,
+    arch: str | Mapping,
     out: Path | str,
     *,
     train: Path | str | None = None,
     val: Path | str | None = None,
     from_scratch: bool = False,
+    epochs: int | None = None,
     overwrite: bool = False,
     machine: Machine | None = None,
 ) -> NewConfig:
@@ -53,11 +55,12 @@ def new_config(
 
     Args:
         data: The folder: COCO, YOLO or Pascal VOC.
-        arch: Name of an architecture, such as 'fishnet99'.
+        arch: Name of an architecture, such as 'fishnet99', or a dict as in `FishNet`.
         out: The config file.
         train: COCO file to train on. Default: found by its name.
         val: COCO file to validate on. Default: found by its name, or a seeded fifth of the training images.
         from_scratch: Whether to start from random weights. Default: released weights of ImageNet.
+        epochs: Length of the run. Default: by the number of images.
         overwrite: Whether to replace the config, and annotation files of an earlier call.
         machine: What trains. Default: the first GPU, or else the CPU.
 
@@ -71,27 +74,23 @@ def new_config(
         raise UserError(f'-o {out}: a config is a .py file')
     if out.exists() and not overwrite:
         raise UserError(f'{out} exists: add --overwrite, or choose another name with -o')
-    arch = _known(arch)
+    if epochs is not None and epochs < 1:
+        raise UserError(f'--epochs {epochs} must be at least 1')
+    # The full name of an architecture that has one.
+    arch = name_of(resolve_arch(arch)) or arch
     weights = None if from_scratch else _weights(arch)
     splits, notes = _splits(root, train, val, out, overwrite)
-    plan, made = _plan(arch, weights, root, splits, machine or this_machine())
-    made = (*notes, *made)
+    plan, made = _plan(arch, weights, root, splits, machine or this_machine(), epochs)
+    made = (*notes, *made, *_to_come(weights))
     text = config_text(plan)
     report = _check(text)
     write_atomically(out, text.encode())
     return NewConfig(out, made, report)
 
 
-def _known(arch: str) -> str:
-    name = name_of(resolve_arch(arch))
-    if name is None:
-        raise UserError(f'--arch {arch}: not one of {", ".join(ARCHS)}')
-    return name
-
-
-def _weights(arch: str) -> str:
+def _weights(arch: str | Mapping) -> str:
     """The first released weights of an architecture."""
-    if name := first_for(arch):
+    if isinstance(arch, str) and (name := first_for(arch)):
         return name
     raise UserError(f'--arch {arch} has no released weights ({released()} have): add --from-scratch')
 
@@ -139,7 +138,12 @@ def _divided(path: Path, images: Path, own: Path, overwrite: bool, notes: list[C
 
 
 def _plan(
-    arch: str, weights: str | None, root: Path, splits: Sequence[tuple[Facts, Path]], machine: Machine
+    arch: str | Mapping,
+    weights: str | None,
+    root: Path,
+    splits: Sequence[tuple[Facts, Path]],
+    machine: Machine,
+    epochs: int | None,
 ) -> tuple[Plan, list[Choice]]:
     """Decides everything."""
     facts = splits[0][0]
@@ -148,19 +152,33 @@ def _plan(
     anchors, anchors_choice = choices.choose_anchors(facts, picture)
     batch, batch_choice = choices.choose_batch(facts, picture, machine)
     samples, samples_choice = choices.choose_samples(machine)
-    schedule, schedule_choice = choices.choose_schedule(max(1, facts.with_objects), batch, machine)
+    detections, detections_choice = choices.choose_detections([part for part, _ in splits])
+    schedule, schedule_choice = choices.choose_schedule(max(1, len(facts.per_image)), batch, machine, epochs)
     rate, rate_choice = choices.choose_rate(batch, weights is None)
     made = [
         _detector(facts, masks), _classes(facts), _start(weights),
-        picture_choice, anchors_choice, batch_choice, samples_choice, schedule_choice, rate_choice,
+        picture_choice, anchors_choice, batch_choice, samples_choice, detections_choice,
+        schedule_choice, rate_choice,
     ]  # fmt: skip
     plan = Plan(
         arch=arch, weights=weights, root=root, files=tuple((f.path, images) for f, images in splits),
         classes=facts.classes, counts=facts.counts, masks=masks, picture=picture, anchors=anchors, batch=batch,
-        samples=samples, workers=choices.choose_workers(machine), rate=rate, schedule=schedule,
+        samples=samples, detections=detections, workers=choices.choose_workers(machine), rate=rate, schedule=schedule,
         comments=tuple(str(choice) for choice in (*made[:1], *made[2:])),
     )  # fmt: skip
     return plan, made
+
+
+def _to_come(weights: str | None) -> Iterator[Choice]:
+    """What holds only here and now, and is not written into the config."""
+    if weights:
+        known = CATALOGUE[weights]
+        path = cache_folder() / known.file
+        if path.is_file():
+            yield Choice('weights file', f'{path}', 'it is there: nothing has to be downloaded')
+        else:
+            yield Choice('weights file', 'not there yet', f'`train` downloads {known.urls[0]} to {path}')
+    yield Choice('time', 'not known yet', '`train` prints how much is left (eta) from its first iterations on')
 
 
 def _start(weights: str | None) -> Choice:

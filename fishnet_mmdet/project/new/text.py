@@ -2,6 +2,7 @@
 
 import textwrap
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ class Plan:
     """Everything that a config says.
 
     Attributes:
-        arch: Name of an architecture.
+        arch: Name of an architecture, or a dict.
         weights: Name in the catalogue; None for random weights.
         root: The data folder.
         files: Annotation file and image folder for training, then for validation.
@@ -27,13 +28,14 @@ class Plan:
         anchors: Scale of the anchors.
         batch: Images in a batch.
         samples: Boxes of each image on which the heads are trained.
+        detections: Objects that are found on an image, at most.
         workers: Processes that load them.
         rate: Learning rate.
         schedule: Length and steps.
         comments: Lines for the head of the file.
     """
 
-    arch: str
+    arch: str | Mapping
     weights: str | None
     root: Path
     files: tuple[tuple[Path, Path], tuple[Path, Path]]
@@ -44,6 +46,7 @@ class Plan:
     anchors: int
     batch: int
     samples: int
+    detections: int
     workers: int
     rate: float
     schedule: Schedule
@@ -56,13 +59,15 @@ def config_text(plan: Plan) -> str:
 
 
 def _head(plan: Plan) -> str:
+    name = plan.arch if isinstance(plan.arch, str) else 'a FishNet of its own'
     detector = 'mask' if plan.masks else 'faster'
     comments = '\n'.join(
-        textwrap.fill(line, 118, initial_indent='# ', subsequent_indent='#   ') for line in plan.comments
+        textwrap.fill(line.replace('{{', '{ {'), 118, initial_indent='# ', subsequent_indent='#   ')
+        for line in plan.comments
     )
-    counts = '\n'.join(f'    {name!r},  # {plan.counts[name]:,} objects' for name in plan.classes)
+    counts = '\n'.join(f'    {_literal(name)},  # {plan.counts[name]:,} objects' for name in plan.classes)
     return f'''\
-"""{detector.title()} R-CNN on {plan.arch} for own data. Written by `fishnet-mmdet new`; change it as you like."""
+"""{detector.title()} R-CNN on {name} for own data. Written by `fishnet-mmdet new`; change it as you like."""
 
 {comments}
 
@@ -70,7 +75,7 @@ _base_ = ['mmdet::_base_/models/{detector}-rcnn_r50_fpn.py', 'mmdet::_base_/defa
 custom_imports = dict(imports=['fishnet_mmdet'], allow_failed_imports=False)
 
 # A relative path starts from the folder that the command is run in.
-data_root = {_folder(plan.root)!r}
+data_root = {_literal(_folder(plan.root))}
 {_paths(plan)}
 classes = (
 {counts}
@@ -86,6 +91,11 @@ def _paths(plan: Plan) -> str:
     return '\n'.join(lines)
 
 
+def _literal(text: str) -> str:
+    """Python source of a text, without two braces in a row: MMEngine replaces `{{ ... }}` anywhere in a config."""
+    return repr(text).replace('{{', r'{\x7b')
+
+
 def _folder(path: Path) -> str:
     return f'{path.as_posix().rstrip("/")}/'
 
@@ -95,8 +105,8 @@ def _below(path: Path, root: Path, end: str = '') -> str:
     if path == root:
         return 'data_root'
     if path.is_relative_to(root):
-        return f'data_root + {path.relative_to(root).as_posix() + end!r}'
-    return repr(path.as_posix() + end)
+        return f'data_root + {_literal(path.relative_to(root).as_posix() + end)}'
+    return _literal(path.as_posix() + end)
 
 
 def _data(plan: Plan) -> str:
@@ -184,16 +194,17 @@ norm_cfg = dict(type='BN', requires_grad=True)
         backbone, neck = '        norm_cfg=norm_cfg,\n', f'dict(in_channels={channels}, norm_cfg=norm_cfg)'
     anchors = f'\n    rpn_head=dict(anchor_generator=dict(scales=[{plan.anchors}])),' * (plan.anchors != 8)
     samples = f'\n    train_cfg=dict(rcnn=dict(sampler=dict(num={plan.samples}))),' * (plan.samples != 512)
+    found = f'\n    test_cfg=dict(rcnn=dict(max_per_img={plan.detections})),' * (plan.detections != 100)
     mask = ', mask_head=dict(num_classes=len(classes))' * plan.masks
     return f"""\
 {norm}model = dict(
     backbone=dict(
         _delete_=True,
         type='FishNet',
-        arch='{plan.arch}',
+        arch={plan.arch!r},
 {backbone}    ),
     neck={neck},{anchors}
-    roi_head=dict(bbox_head=dict(num_classes=len(classes)){mask}),{samples}
+    roi_head=dict(bbox_head=dict(num_classes=len(classes)){mask}),{samples}{found}
 )
 """
 

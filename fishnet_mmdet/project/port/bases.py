@@ -1,5 +1,6 @@
 """The config that is ported: where it lies, and how a config elsewhere names it."""
 
+import difflib
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -64,5 +65,17 @@ def _in_package(name: str) -> Path:
         raise ConfigError(f'{name}: {package} has no configs in {folder}; give the path of the config')
     path = folder / rest
     if not path.is_file():
-        raise ConfigError(f'{name}: there is no file {path}')
+        near = ', '.join(f'{package}::{other}' for other in _near(rest, folder))
+        raise ConfigError(f'{name}: there is no file {path}' + (f'; is one of these meant: {near}' if near else ''))
     return path
+
+
+def _near(name: str, folder: Path) -> list[str]:
+    """Configs with a similar name, at most three: in any folder, since `FOLDER/` is easily left out or wrong."""
+    by_stem: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob('*.py')):
+        if '_base_' not in path.parts:
+            by_stem.setdefault(path.stem, []).append(path.relative_to(folder).as_posix())
+    stem = name.rpartition('/')[2].removesuffix('.py')
+    near = difflib.get_close_matches(stem, by_stem, 3, 0.7)
+    return [path for found in near for path in by_stem[found]][:3]

@@ -1,0 +1,71 @@
+"""Image scales that are far above the sizes of the data."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from fishnet_mmdet.preflight.coco import CocoData
+from fishnet_mmdet.preflight.findings import Finding
+from fishnet_mmdet.preflight.loaders import Loader
+from fishnet_mmdet.preflight.nodes import mappings, name_of
+
+SEVERAL = 3.0
+"""How many times as long a side may become. Scales that are used for COCO (640 x 480) reach 2.7: 2048 x 1280."""
+
+RESIZING = ('Resize', 'FixScaleResize', 'RandomResize', 'RandomChoiceResize')
+"""Steps of mmcv and MMDetection that scale an image to a size. A `scale_factor` is meant as it is, and not checked."""
+
+
+def check_scales(data: CocoData) -> Iterator[Finding]:
+    """Names the pipelines that enlarge most images several times.
+
+    Args:
+        data: The COCO data of a config, with the sizes of their images.
+    """
+    for loader in data.read_loaders:
+        if len(sides := _sides(data, loader)):
+            for node in loader.nodes:
+                if text := _enlarging(node, sides):
+                    yield Finding('images-enlarged', loader.where, '', text)
+
+
+def _sides(data: CocoData, loader: Loader) -> np.ndarray:
+    """(N, 2) longer and shorter side of each image that is taken."""
+    contents = data.files[loader.file]
+    images = [contents.images[key] for key in loader.take(contents)]
+    sizes = np.array([(image.width, image.height) for image in images], np.float64).reshape(-1, 2)
+    return np.sort(sizes, axis=1)[:, ::-1]
+
+
+def _enlarging(dataset: Mapping, sides: np.ndarray) -> str | None:
+    """What a pipeline does, if every step in it that scales enlarges most images several times."""
+    pipeline = list(mappings(dataset.get('pipeline') or ()))
+    if any('Mosaic' in name_of(step) for step in pipeline):
+        # It makes one large image of several.
+        return None
+    steps = [step for step in pipeline if name_of(step) in RESIZING]
+    factors = [(_factor(step, sides), step) for step in steps]
+    if not factors or any(factor is None for factor, _ in factors):
+        return None
+    factor, step = min(factors, key=lambda item: item[0])
+    if factor < SEVERAL:
+        return None
+    longer, shorter = np.median(sides, axis=0)
+    key = 'scales' if name_of(step) == 'RandomChoiceResize' else 'scale'
+    return (
+        f'{name_of(step)}({key}={step[key]}) makes the sides of half of the images {factor:.1f} times as long or '
+        f'longer; the median image is {longer:.0f} x {shorter:.0f}'
+    )
+
+
+def _factor(step: Mapping, sides: np.ndarray) -> float | None:
+    """By how much a step multiplies the sides of the median image, on average; None if it does not say a size."""
+    scale = step.get('scales' if name_of(step) == 'RandomChoiceResize' else 'scale')
+    scales = scale if isinstance(scale, list | tuple) and scale and isinstance(scale[0], list | tuple) else [scale]
+    scales = [(side, side) if isinstance(side, int) else side for side in scales]
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 and min(pair) > 0 for pair in scales):
+        return None
+    ratio = np.mean(step.get('ratio_range') or 1.0)
+    # Not larger than the scale: the side that fits less decides.
+    factors = [np.median((np.sort(pair)[::-1] / sides).min(axis=1)) for pair in scales]
+    return float(np.mean(factors) * ratio)
