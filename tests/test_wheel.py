@@ -64,7 +64,7 @@ class TestContent:
 
     def test_every_file_is_one_of_the_repository(self, wheel):
         """Nothing is packed that git ignores."""
-        command = ['git', 'ls-files', '--cached', '--others', '--exclude-standard', 'fishnet_mmdet', 'configs']
+        command = ['git', 'ls-files', '--cached', '--others', '--exclude-standard', *SOURCES[:3]]
         listed = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
         if listed.returncode or not listed.stdout:
             pytest.skip('not a git checkout')

@@ -68,7 +68,7 @@ class TestMain:
         offer = 'words=$(complete -p fishnet-mmdet | sed "s/.*-W \'//; s/\'.*//"); compgen -W "$words" p'
         script = f'{function}\n{line}\n{offer}'
         done = subprocess.run(['bash', '-c', script], cwd=REPO, capture_output=True, text=True, timeout=60)
-        assert done.stdout.split() == ['port', 'plain-checkpoint', 'paper-tables'], done.stderr
+        assert done.stdout.split() == ['plot', 'port', 'plain-checkpoint', 'paper-tables'], done.stderr
 
     def test_the_console_script_runs_commands(self):
         command = [sys.executable, '-m', 'fishnet_mmdet_console', 'configs']

@@ -172,7 +172,7 @@ class TestImageNet:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         table = (tmp_path / 'out' / 'accuracy_test.md').read_text()
-        assert 'this model' in table and '77.41 | 93.59' in table and 'not measured here' in table
+        assert 'this model' in table and '77.41' not in table  # 77.41 is of ImageNet val, these are other data
 
 
 class TestTinyImageNet:

@@ -45,9 +45,9 @@ class TestTrain:
         assert [(r['label'], r['type']) for r in record['measured']] == [
             (f'epoch {e}', t) for e in (1, 2) for t in ('bbox', 'segm')
         ]
-        assert len(record['published']) == 8
+        assert record['published'] == []  # the paper's rows are of COCO
         table = (work_dir / 'ap_val.md').read_text()
-        assert 'epoch 2' in table and '37.0' in table and 'not measured here' in table
+        assert 'epoch 2' in table and 'not measured here' not in table
         for column in ('AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L', 'segm', 'bbox'):
             assert column in log
 
@@ -149,7 +149,7 @@ class TestTest:
             del checkpoint['state_dict'][key]
         torch.save(checkpoint, tmp_path / 'boxes.pth')
         log = run_ok(run_tool('tools/test.py', DEMO, tmp_path / 'boxes.pth', *arguments))
-        assert '40.6' in log  # the paper's row for the detector inside the wrapper
+        assert 'merged by NMS' in log
         assert [r['type'] for r in json.loads((tmp_path / 'ap_test.json').read_text())['measured']] == ['bbox']
 
     def test_tta_of_masks_is_refused(self, trained, tmp_path, run_tool):
