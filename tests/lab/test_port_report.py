@@ -8,6 +8,8 @@ import pytest
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.lab.port_report import run
 from fishnet_mmdet.lab.port_report.page import page
+from fishnet_mmdet.lab.port_report.steps import train_a_step
+from fishnet_mmdet.project.port import port_config
 
 
 def crash(name):
@@ -29,6 +31,20 @@ def refuse(name):
 )
 def test_one_failure_does_not_end_the_report(step, timeout, outcome, reason):
     assert run.in_child(step, 'a', timeout) == dict(outcome=outcome, reason=reason)
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        'mmdet::openimages/faster-rcnn_r50_fpn_32xb2-1x_openimages.py',  # more classes than uint8 holds
+        'mmdet::tood/tood_r50_fpn_1x_coco.py',  # asks for the epoch
+        'mmdet::reid/reid_r50_8xb32-6e_mot17train80_test-mot17val20.py',
+        'mmdet::masktrack_rcnn/masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_youtubevis2019.py',
+        'mmdet::ld/ld_r50-gflv1-r101_fpn_1x_coco.py',  # names a teacher's config
+    ],
+)
+def test_made_up_batches_suit_the_model(config):
+    assert train_a_step(port_config(config, run.ARCH, scratch=True).config())['gradient'] > 0
 
 
 def test_a_second_call_goes_on(tmp_path, monkeypatch):

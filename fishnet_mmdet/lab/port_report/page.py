@@ -14,6 +14,28 @@ WORDS = {
     ('refused', 'refused'): 'cannot be read',
 }
 
+METHOD = """\
+The latter, with a FishNet-99 of a quarter of the width, was trained for one step on two made-up images of 128 pixels
+(384 where these are too small; two frames of a video for trackers; eight images of 256 x 128 pixels for
+re-identification), with few proposals. "Trains" means: loss and gradients are finite, and a gradient reaches the
+backbone. The ResNet of the config, with random weights, got the same step. Nothing here says how well a ported config
+learns.
+
+Some models need packages that this project does not install. These were added: scikit-learn (for PAA and LAD),
+scikit-image (BoxInst), motmetrics (SORT and DeepSORT) and fairscale (Grounding DINO, which also needs transformers and
+the weights of a language model: those were not added). The step ran on a CPU, so that operators without a CPU version
+fail.
+
+Written by these commands; the second goes on where it stopped:
+
+```sh
+pip install scikit-learn scikit-image motmetrics fairscale
+python -m fishnet_mmdet.lab.port_report --lines docs/port-report.jsonl --page docs/port-report.md
+```
+
+[port-report.jsonl](port-report.jsonl) has one line for each config, with losses, norms of gradients and seconds.
+"""
+
 
 def page(records: Sequence[dict[str, Any]], total: int) -> str:
     """Markdown.
@@ -30,19 +52,7 @@ def page(records: Sequence[dict[str, Any]], total: int) -> str:
 
 `fishnet-mmdet port` on MMDetection's configs with `r50` in their name, and on a sample of MMSegmentation's and
 MMPretrain's: {len(records)} of {total} configs were run. Each was ported for pretrained weights and for random ones.
-The latter, with a FishNet-99 of a quarter of the width, was trained for one step on two made-up images of 128 pixels
-(384 where these are too small), with few proposals. "Trains" means: loss and gradients are finite, and a gradient
-reaches the backbone. The ResNet of the config, with random weights, got the same step. Nothing here says how well a
-ported config learns.
-
-Written by this command, which goes on where it stopped:
-
-```sh
-python -m fishnet_mmdet.lab.port_report --lines docs/port-report.jsonl --page docs/port-report.md
-```
-
-[port-report.jsonl](port-report.jsonl) has one line for each config, with losses, norms of gradients and seconds.
-
+{METHOD}
 | outcome | configs |
 |---|---|
 {counts}
