@@ -66,15 +66,17 @@ def test_the_list_is_spread_over_folders():
 
 def test_the_page_counts_and_lists():
     good = dict(outcome='trained', dropped=[])
-    bad = dict(outcome='failed', reason='a | <b>')
+    bad = dict(outcome='failed', reason='a | <b> __init__')
     records = [
         dict(config='m::f/x', fishnet=good, resnet=good),
+        dict(config='m::a/w', fishnet=dict(outcome='trained', dropped=['dcn']), resnet=good),
         dict(config='m::f/y', fishnet=bad, resnet=good),
         dict(config='m::g/z', fishnet=dict(outcome='refused', reason='no'), resnet=good),
     ]
     text = page(records, 9)
-    assert '3 of 9 configs were run' in ' '.join(text.split())
-    assert '| both train | 1 |' in text and '`m::f/x`' not in text
+    assert '4 of 9 configs were run' in ' '.join(text.split())
+    assert '| both train | 2 |' in text and '`m::f/x`' not in text
     assert '| `m::f` | 1 | 1 | 2 |\n| `m::g` | 0 | 0 | 1 |' in text
-    assert '| `m::f/y` | **FishNet fails, the ResNet trains** | a \\| &lt;b> |' in text
+    assert '| `m::f/y` | **FishNet fails, the ResNet trains** | a \\| &lt;b> \\_\\_init\\_\\_ |' in text
     assert '| `m::g/z` | refused; the ResNet trains | no |' in text
+    assert text.index('| `m::g/z` |') < text.index('| `m::a/w` |')

@@ -46,7 +46,7 @@ def page(records: Sequence[dict[str, Any]], total: int) -> str:
     """
     kinds = Counter(_kind(record) for record in records)
     counts = '\n'.join(f'| {kind} | {number} |' for kind, number in kinds.most_common())
-    rows = '\n'.join(_row(record) for record in sorted(records, key=lambda r: r['config']) if _remarks(record))
+    rows = '\n'.join(_row(record) for record in sorted(records, key=_worst_first) if _remarks(record))
     folders = '\n'.join(f'| `{name}` | {clean} | {both} | {tried} |' for name, clean, both, tried in _folders(records))
     return f"""# Port report
 
@@ -93,6 +93,10 @@ def _kind(record: dict[str, Any]) -> str:
     return WORDS.get(pair, ', '.join(pair))
 
 
+def _worst_first(record: dict[str, Any]) -> tuple[bool, str]:
+    return _kind(record) == WORDS['trained', 'trained'], record['config']
+
+
 def _remarks(record: dict[str, Any]) -> list[str]:
     fish, resnet = record['fishnet'], record['resnet']
     remarks = [*fish.get('dropped', []), *([fish['reason']] if 'reason' in fish else [])]
@@ -102,5 +106,7 @@ def _remarks(record: dict[str, Any]) -> list[str]:
 
 
 def _row(record: dict[str, Any]) -> str:
-    remarks = '; '.join(_remarks(record)).replace('|', '\\|').replace('<', '&lt;').replace('`', "'")
+    remarks = '; '.join(_remarks(record))
+    for sign, escaped in (('|', r'\|'), ('<', '&lt;'), ('`', "'"), ('__', r'\_\_')):
+        remarks = remarks.replace(sign, escaped)
     return f'| `{record["config"]}` | {_kind(record)} | {remarks} |'
