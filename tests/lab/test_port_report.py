@@ -8,6 +8,8 @@ import pytest
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.lab.port_report import run
 from fishnet_mmdet.lab.port_report.page import page
+from fishnet_mmdet.lab.port_report.steps import train_a_step
+from fishnet_mmdet.project.port import port_config
 
 
 def crash(name):
@@ -31,6 +33,20 @@ def test_one_failure_does_not_end_the_report(step, timeout, outcome, reason):
     assert run.in_child(step, 'a', timeout) == dict(outcome=outcome, reason=reason)
 
 
+@pytest.mark.parametrize(
+    'config',
+    [
+        'mmdet::openimages/faster-rcnn_r50_fpn_32xb2-1x_openimages.py',  # more classes than uint8 holds
+        'mmdet::tood/tood_r50_fpn_1x_coco.py',  # asks for the epoch
+        'mmdet::reid/reid_r50_8xb32-6e_mot17train80_test-mot17val20.py',
+        'mmdet::masktrack_rcnn/masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_youtubevis2019.py',
+        'mmdet::ld/ld_r50-gflv1-r101_fpn_1x_coco.py',  # names a teacher's config
+    ],
+)
+def test_made_up_batches_suit_the_model(config):
+    assert train_a_step(port_config(config, run.ARCH, scratch=True).config())['gradient'] > 0
+
+
 def test_a_second_call_goes_on(tmp_path, monkeypatch):
     lines = tmp_path / 'new' / 'lines.jsonl'
     monkeypatch.setattr(run, 'about', lambda name, timeout: dict(config=name, number=len(run.read(lines))))
@@ -50,15 +66,17 @@ def test_the_list_is_spread_over_folders():
 
 def test_the_page_counts_and_lists():
     good = dict(outcome='trained', dropped=[])
-    bad = dict(outcome='failed', reason='a | <b>')
+    bad = dict(outcome='failed', reason='a | <b> __init__')
     records = [
         dict(config='m::f/x', fishnet=good, resnet=good),
+        dict(config='m::a/w', fishnet=dict(outcome='trained', dropped=['dcn']), resnet=good),
         dict(config='m::f/y', fishnet=bad, resnet=good),
         dict(config='m::g/z', fishnet=dict(outcome='refused', reason='no'), resnet=good),
     ]
     text = page(records, 9)
-    assert '3 of 9 configs were run' in ' '.join(text.split())
-    assert '| both train | 1 |' in text and '`m::f/x`' not in text
+    assert '4 of 9 configs were run' in ' '.join(text.split())
+    assert '| both train | 2 |' in text and '`m::f/x`' not in text
     assert '| `m::f` | 1 | 1 | 2 |\n| `m::g` | 0 | 0 | 1 |' in text
-    assert '| `m::f/y` | **FishNet fails, the ResNet trains** | a \\| &lt;b> |' in text
+    assert '| `m::f/y` | **FishNet fails, the ResNet trains** | a \\| &lt;b> \\_\\_init\\_\\_ |' in text
     assert '| `m::g/z` | refused; the ResNet trains | no |' in text
+    assert text.index('| `m::g/z` |') < text.index('| `m::a/w` |')

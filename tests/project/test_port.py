@@ -27,6 +27,7 @@ C4 = 'mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py'
 SOFT_TEACHER = 'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
 DEEPLAB = 'mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py'
 UPERNET = 'mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py'
+OCRNET = 'mmseg::ocrnet/ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024.py'
 CLASSIFIER = 'mmpretrain::resnet/resnet50_8xb32_in1k.py'
 CIFAR = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
 
@@ -36,7 +37,7 @@ def scratch(config):
 
 
 class TestModels:
-    @pytest.mark.parametrize('config', [RETINA, C4, DC5, DEEPLAB, CLASSIFIER])
+    @pytest.mark.parametrize('config', [RETINA, C4, DC5, DEEPLAB, OCRNET, CLASSIFIER])
     def test_train_for_a_step(self, config):
         """With finite losses and gradients, and one in the backbone: else an exception."""
         assert train_a_step(scratch(config).config(), side=64)['gradient'] > 0
@@ -79,6 +80,11 @@ class TestModels:
         model = scratch(C4).config().model
         assert (model.neck.in_channels, model.neck.out_channels, model.neck.norm_cfg.type) == ([400], 1024, 'BN')
         assert model.rpn_head.in_channels == 1024
+
+    def test_ocr_takes_its_level_at_the_size_of_the_head_before_it(self):
+        first, ocr = scratch(OCRNET).config().model.decode_head
+        assert (first.in_index, first.in_channels) == (2, 400)
+        assert (ocr.in_index, ocr.in_channels, ocr.input_transform) == ([2, 3], [400, 528], 'resize_concat')
 
     def test_a_stem_for_small_images(self):
         assert scratch(CIFAR).config().model.backbone.arch['stem_stride'] == 1

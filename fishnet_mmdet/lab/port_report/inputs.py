@@ -56,15 +56,15 @@ def _detection(cfg: Mapping, kind: str, side: int) -> dict[str, Any]:
 
     classes = class_count(cfg)
     np.random.seed(0)
-    data = demo_mm_inputs(
-        BATCH, (3, side, side), [OBJECTS] * BATCH, max(2, classes), with_mask=True, with_semantic=True
-    )
+    # The made-up semantic maps are of uint8.
+    drawn = min(max(2, classes), 256)
+    data = demo_mm_inputs(BATCH, (3, side, side), [OBJECTS] * BATCH, drawn, with_mask=True, with_semantic=True)
     for sample in data['data_samples']:
         objects = sample.gt_instances
         objects.bboxes = _at_least(get_box_tensor(objects.bboxes), 16, side)
         objects.masks = _box_masks(objects.bboxes, side)
         objects.labels = objects.labels.clamp(max=classes - 1)
-        sample.gt_sem_seg.sem_seg = sample.gt_sem_seg.sem_seg.clamp(max=classes - 1)
+        sample.gt_sem_seg.sem_seg = sample.gt_sem_seg.sem_seg.clamp(max=min(classes, 256) - 1)
         if kind == 'FastRCNN':
             boxes = objects.bboxes
             sample.proposals = InstanceData(bboxes=boxes + 2, scores=torch.ones(len(boxes)))
@@ -86,6 +86,7 @@ def _box_masks(boxes: torch.Tensor, side: int) -> Any:
 
 def _tracking(cfg: Mapping, side: int) -> dict[str, Any]:
     from mmdet.testing import demo_track_inputs
+    from mmengine.structures import InstanceData
 
     data = demo_track_inputs(1, 2, [0], (3, side, side), [OBJECTS], class_count(cfg), with_mask=True)
     for sample in data['data_samples']:
@@ -93,20 +94,18 @@ def _tracking(cfg: Mapping, side: int) -> dict[str, Any]:
             frame.gt_instances.bboxes = _at_least(frame.gt_instances.bboxes, 16, side)
             frame.gt_instances.masks = _box_masks(frame.gt_instances.bboxes, side)
             frame.gt_instances.instances_ids = torch.arange(OBJECTS)
-            frame.ignored_instances.bboxes = torch.zeros(0, 4)
+            frame.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
     return data
 
 
 def _identification() -> dict[str, Any]:
     from mmdet.structures import ReIDDataSample
 
+    # One sample holds all images: views of one person are the positive pairs of the triplet loss.
     people, views = 2, 4
-    samples = []
-    for person in range(people):
-        sample = ReIDDataSample().set_gt_label(np.full(views, person))
-        samples.append(sample)
-    images = torch.randint(0, 255, (people, views, 3, 256, 128), dtype=torch.uint8)
-    return dict(inputs=list(images), data_samples=samples)
+    sample = ReIDDataSample().set_gt_label(np.repeat(np.arange(people), views))
+    images = torch.randint(0, 255, (people * views, 3, 256, 128), dtype=torch.uint8)
+    return dict(inputs=[images], data_samples=[sample])
 
 
 def _segmentation(cfg: Mapping, side: int) -> dict[str, Any]:

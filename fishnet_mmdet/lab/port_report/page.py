@@ -14,6 +14,28 @@ WORDS = {
     ('refused', 'refused'): 'cannot be read',
 }
 
+METHOD = """\
+The latter, with a FishNet-99 of a quarter of the width, was trained for one step on two made-up images of 128 pixels
+(384 where these are too small; two frames of a video for trackers; eight images of 256 x 128 pixels for
+re-identification), with few proposals. "Trains" means: loss and gradients are finite, and a gradient reaches the
+backbone. The ResNet of the config, with random weights, got the same step. Nothing here says how well a ported config
+learns.
+
+Some models need packages that this project does not install. These were added: scikit-learn (for PAA and LAD),
+scikit-image (BoxInst), motmetrics (SORT and DeepSORT) and fairscale (Grounding DINO, which also needs transformers and
+the weights of a language model: those were not added). The step ran on a CPU, so that operators without a CPU version
+fail.
+
+Written by these commands; the second goes on where it stopped:
+
+```sh
+pip install scikit-learn scikit-image motmetrics fairscale
+python -m fishnet_mmdet.lab.port_report --lines docs/port-report.jsonl --page docs/port-report.md
+```
+
+[port-report.jsonl](port-report.jsonl) has one line for each config, with losses, norms of gradients and seconds.
+"""
+
 
 def page(records: Sequence[dict[str, Any]], total: int) -> str:
     """Markdown.
@@ -24,25 +46,13 @@ def page(records: Sequence[dict[str, Any]], total: int) -> str:
     """
     kinds = Counter(_kind(record) for record in records)
     counts = '\n'.join(f'| {kind} | {number} |' for kind, number in kinds.most_common())
-    rows = '\n'.join(_row(record) for record in sorted(records, key=lambda r: r['config']) if _remarks(record))
+    rows = '\n'.join(_row(record) for record in sorted(records, key=_worst_first) if _remarks(record))
     folders = '\n'.join(f'| `{name}` | {clean} | {both} | {tried} |' for name, clean, both, tried in _folders(records))
     return f"""# Port report
 
 `fishnet-mmdet port` on MMDetection's configs with `r50` in their name, and on a sample of MMSegmentation's and
 MMPretrain's: {len(records)} of {total} configs were run. Each was ported for pretrained weights and for random ones.
-The latter, with a FishNet-99 of a quarter of the width, was trained for one step on two made-up images of 128 pixels
-(384 where these are too small), with few proposals. "Trains" means: loss and gradients are finite, and a gradient
-reaches the backbone. The ResNet of the config, with random weights, got the same step. Nothing here says how well a
-ported config learns.
-
-Written by this command, which goes on where it stopped:
-
-```sh
-python -m fishnet_mmdet.lab.port_report --lines docs/port-report.jsonl --page docs/port-report.md
-```
-
-[port-report.jsonl](port-report.jsonl) has one line for each config, with losses, norms of gradients and seconds.
-
+{METHOD}
 | outcome | configs |
 |---|---|
 {counts}
@@ -83,6 +93,10 @@ def _kind(record: dict[str, Any]) -> str:
     return WORDS.get(pair, ', '.join(pair))
 
 
+def _worst_first(record: dict[str, Any]) -> tuple[bool, str]:
+    return _kind(record) == WORDS['trained', 'trained'], record['config']
+
+
 def _remarks(record: dict[str, Any]) -> list[str]:
     fish, resnet = record['fishnet'], record['resnet']
     remarks = [*fish.get('dropped', []), *([fish['reason']] if 'reason' in fish else [])]
@@ -92,5 +106,7 @@ def _remarks(record: dict[str, Any]) -> list[str]:
 
 
 def _row(record: dict[str, Any]) -> str:
-    remarks = '; '.join(_remarks(record)).replace('|', '\\|').replace('<', '&lt;').replace('`', "'")
+    remarks = '; '.join(_remarks(record))
+    for sign, escaped in (('|', r'\|'), ('<', '&lt;'), ('`', "'"), ('__', r'\_\_')):
+        remarks = remarks.replace(sign, escaped)
     return f'| `{record["config"]}` | {_kind(record)} | {remarks} |'

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from fishnet_mmdet.lab.port_report.inputs import batch_for
+from fishnet_mmdet.project.port.bases import read_base
 
 BOXES = 32
 """Proposals for each image."""
@@ -35,10 +37,16 @@ def train_a_step(config: Config, side: int = 128) -> dict[str, float]:
     cfg = _offline(ConfigDict(copy.deepcopy(config.model.to_dict())))
     if 'data_preprocessor' not in cfg and config.get('data_preprocessor'):
         cfg['data_preprocessor'] = _offline(config.data_preprocessor)
+    if (cfg.get('data_preprocessor') or {}).get('size'):
+        cfg['data_preprocessor']['size'] = (side, side)
     model = MODELS.build(copy.deepcopy(cfg))
     if callable(getattr(model, 'init_weights', None)):
         model.init_weights()
-    model = _learner(model).train()
+    model = _learner(model, cfg)
+    model.train()
+    # What the hooks of a run set: some heads ask for it.
+    for counter in ('epoch', 'iter'):
+        MessageHub.get_current_instance().update_info(counter, 0)
     data = model.data_preprocessor(batch_for(scope, cfg, model, side), training=True)
     losses = model(data['inputs'], data['data_samples'], mode='loss')
     total, _ = model.parse_losses(losses)
@@ -46,12 +54,14 @@ def train_a_step(config: Config, side: int = 128) -> dict[str, float]:
     return _measure(model, float(total.detach()))
 
 
-def _learner(model: nn.Module) -> nn.Module:
+def _learner(model: nn.Module, cfg: Mapping) -> nn.Module:
     """The part that learns: the student of a semi-supervised detector, the detector of a tracker without a loss."""
     if hasattr(model, 'student'):
         model.student.data_preprocessor = model.data_preprocessor.data_preprocessor
         return model.student
     if type(model).__name__ in ('DeepSORT', 'StrongSORT', 'OCSORT', 'ByteTrack'):
+        # The tracker prepares videos; its detector learns from images.
+        model.detector.data_preprocessor = MODELS.build(dict(cfg['data_preprocessor'], use_det_processor=True))
         return model.detector
     return model
 
@@ -74,6 +84,10 @@ def _offline(node: Any) -> Any:
         changed = type(node)({key: _offline(value) for key, value in node.items() if key != 'batch_augments'})
         if isinstance(changed.get('init_cfg'), Mapping) and changed['init_cfg'].get('type') == 'Pretrained':
             changed['init_cfg'] = None
+        if isinstance(changed.get('teacher_config'), str):
+            # Such paths start at the folder of a copy of MMDetection.
+            teacher = read_base('mmdet::' + changed['teacher_config'].removeprefix('configs/'))
+            changed['teacher_config'] = dict(model=_offline(ConfigDict(teacher.config.model.to_dict())))
         for key in ('pretrained', 'teacher_ckpt'):
             if isinstance(changed.get(key), str):
                 changed[key] = None

@@ -111,11 +111,28 @@ def _heads(levels: Levels, node: Mapping, path: Path) -> Iterator[Edit]:
                 continue
             if key == 'roi_head':
                 yield from _heads(levels, part, place)
+            if index and _is_ocr(part, before := parts[index - 1][1]):
+                yield from _ocr(levels, part, before, place)
+                continue
             names = ['out_channels'] if key.endswith('roi_extractor') else _inputs(part)
             for name in names:
                 at = part.get('in_index') if name == 'in_channels' else None
                 if (new := levels.translate(part.get(name), at)) is not None:
                     yield Edit((*place, name), new, WHY)
+
+
+def _is_ocr(head: Mapping, before: Any) -> bool:
+    levels = [node.get('in_index', -1) for node in (before, head)]
+    kind = str(head.get('type')).rpartition('.')[2]
+    return kind == 'OCRHead' and all(isinstance(i, int) for i in levels) and levels[0] != levels[1]
+
+
+def _ocr(levels: Levels, head: Mapping, before: Mapping, place: Path) -> Iterator[Edit]:
+    """OCR pools its level by the map of the head before it, so that both must have one size, as in a dilated ResNet."""
+    both = [before['in_index'], head['in_index']]
+    yield Edit((*place, 'in_index'), both, 'OCR takes its level at the size of the level of the head before it')
+    yield Edit((*place, 'in_channels'), [levels.channels[i] for i in both], WHY)
+    yield Edit((*place, 'input_transform'), 'resize_concat')
 
 
 def _inputs(head: Mapping) -> list[str]:
