@@ -157,7 +157,7 @@ class TestImageNet:
         assert np.abs(ours.astype(int) - expected.astype(int)).max() <= 1
 
     def test_a_released_file_is_tested_in_one_command(self, tmp_path, run_tool):
-        """The authors' file as downloaded, a folder of 1000 classes: top-1 and top-5 beside the published ones."""
+        """The authors' file as downloaded, a folder of 1000 classes: top-1 and top-5."""
         path = as_downloaded(official_state('fishnet99'), tmp_path / 'fishnet99_ckpt.tar')
         rng = np.random.default_rng(0)
         for index in range(1000):
