@@ -146,11 +146,12 @@ def read_log(folder: Path) -> Log:
     for file in scalar_files(folder):
         rows, broken = _read(file)
         incomplete += broken
-        first = next((int(row['step']) for row in rows if is_training(row)), None)
-        if first is not None:
-            joined.begin(file.parent.parent, first)
-        # `Runner.val` without training logs a validation at step 0: it is not part of a curve.
-        joined.add([row for row in rows if row['step'] > 0 or first is not None])
+        for part in _by_start(rows):
+            first = next((row['step'] for row in part if is_training(row)), None)
+            if first is not None:
+                joined.begin(file.parent.parent, first)
+            # `Runner.val` without training logs a validation at step 0: it is not part of a curve.
+            joined.add([row for row in part if row['step'] > 0 or first is not None])
     training = tuple(joined.training[step] for step in sorted(joined.training))
     validations = tuple(sorted(joined.validations.values(), key=lambda v: (v.iteration, v.epoch or 0)))
     return Log(training, validations, tuple(joined.starts), incomplete)
@@ -166,6 +167,19 @@ def scalar_files(folder: Path) -> list[Path]:
 def is_training(row: Mapping) -> bool:
     """Whether a line is of an iteration, rather than of a validation."""
     return 'iter' in row or any(key == 'lr' or key.endswith('/lr') for key in row)
+
+
+def _by_start(rows: list[dict]) -> Iterator[list[dict]]:
+    """The lines of each start: two starts within one second share a folder, and so a file."""
+    part, last = [], 0
+    for row in rows:
+        if is_training(row):
+            if row['step'] <= last:
+                yield part
+                part = []
+            last = row['step']
+        part.append(row)
+    yield part
 
 
 def _read(file: Path) -> tuple[list[dict], int]:
