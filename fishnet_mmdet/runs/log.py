@@ -171,13 +171,15 @@ def is_training(row: Mapping) -> bool:
 
 def _by_start(rows: list[dict]) -> Iterator[list[dict]]:
     """The lines of each start: two starts within one second share a folder, and so a file."""
-    part, last = [], 0
+    part: list[dict] = []
+    last: dict[bool, int] = {}
     for row in rows:
-        if is_training(row):
-            if row['step'] <= last:
-                yield part
-                part = []
-            last = row['step']
+        # A resume may begin with an iteration, or with a validation, that is there already.
+        kind = is_training(row)
+        if kind in last and row['step'] <= last[kind]:
+            yield part
+            part, last = [], {}
+        last[kind] = row['step']
         part.append(row)
     yield part
 

@@ -29,10 +29,13 @@ class TestJoin:
 
     def test_two_starts_within_one_second_share_a_file(self, tmp_path):
         again = [training(s, loss=1.0) for s in range(45, 61, 5)]
-        start(tmp_path, epochs(1, 2) + [training(s, loss=9.0) for s in (45, 50)] + again)
-        log = read_log(tmp_path)
-        assert steps(log) == list(range(5, 61, 5)) and log.curve('loss')[1][-4:] == [1.0] * 4
-        assert [(s.first, s.repeats) for s in log.starts] == [(5, False), (45, True)]
+        killed = epochs(1, 2) + [training(s, loss=9.0) for s in (45, 50)]
+        for name, first in (('iteration', []), ('validation', [validation(2, 0.7)])):
+            start(tmp_path / name, killed + first + again)
+            log = read_log(tmp_path / name)
+            assert steps(log) == list(range(5, 61, 5)) and log.curve('loss')[1][-4:] == [1.0] * 4
+            assert [(s.first, s.repeats) for s in log.starts] == [(5, False), (45, True)]
+            assert [(v.epoch, v.iteration) for v in log.validations] == [(1, 20), (2, 40)]
 
     def test_a_validation_that_was_run_again_counts_once_and_the_later_one(self, tmp_path):
         start(tmp_path, epochs(1, 3), '20260101_000000')
