@@ -178,7 +178,7 @@ def _to_come(weights: str | None) -> Iterator[Choice]:
             yield Choice('weights file', f'{path}', 'it is there: nothing has to be downloaded')
         else:
             yield Choice('weights file', 'not there yet', f'`train` downloads {known.urls[0]} to {path}')
-    yield Choice('time', 'not known yet', '`train` prints how much is left (eta) from its first iterations on')
+    yield Choice('time', 'not known yet', '`train` prints how much is left from its first iterations on')
 
 
 def _start(weights: str | None) -> Choice:
