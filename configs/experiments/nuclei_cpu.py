@@ -1,4 +1,4 @@
-"""Is FishNet-150 better than ResNet-50 on nuclei? On two cores: eight hours in runs of at most an hour.
+"""Is FishNet-150 better than ResNet-50 on nuclei? An experiment that a CPU can run.
 
 `tools/compare_backbones.py` runs this file. `nuclei.py` is the experiment for a GPU.
 """

@@ -87,7 +87,7 @@ def evaluate(
 def evaluator_class(fast: bool) -> type[COCOeval]:
     """The class that compares detections with annotations: pycocotools', or that of faster-coco-eval.
 
-    Both give the same figures; `tests/evaluation/test_ap.py` compares them.
+    Both give the same figures; `tests/evaluation/test_fast_eval.py` compares them.
 
     Raises:
         UserError: `fast`, and faster-coco-eval is not installed.

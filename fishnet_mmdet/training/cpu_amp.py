@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fishnet_mmdet.network.ops.memory_format import models_with_backbone
 
 PARTS = ('backbone', 'neck')
-"""What is computed in bfloat16: nearly all of the time and the memory. Losses, boxes and mmcv's operations are not."""
+"""What is computed in bfloat16. Heads, losses and the operations of mmcv stay in float32."""
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from fishnet_mmdet.base.text import printable
+
 NAME_WIDTH = 11
 WIDTH = 80
 Row = tuple[str, str]
@@ -28,11 +30,6 @@ def row_lines(name: str, text: str, width: int) -> list[tuple[str, str]]:
 def wrapped(text: str, width: int) -> list[str]:
     """The lines of a paragraph. Words that are longer than a line stay whole."""
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-def printable(text: str) -> str:
-    """Escapes what would move the cursor: names of files and classes are written by others."""
-    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def short_path(path: str | Path) -> str:

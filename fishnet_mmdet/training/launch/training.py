@@ -86,7 +86,7 @@ def _use_mixed_precision(cfg: Config) -> None:
     cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
     if has_fast_bfloat16() is False:
         print_log(
-            'This processor has no instructions for bfloat16: --amp trains with less memory, but more slowly',
+            'This processor has no instructions for bfloat16: with --amp, training may be slower than without',
             level=logging.WARNING,
         )
 
