@@ -4,47 +4,66 @@ mmdet's visualizer draws with Matplotlib, which takes half a second for a pictur
 """
 
 import colorsys
-from functools import lru_cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
+from fishnet_mmdet.deploy.infer.labels import Color, Shape, add_legend, pick_labels, write_labels
 from fishnet_mmdet.deploy.infer.prediction import Prediction
 
 MASK_OPACITY = 0.45
 GOLDEN = 0.618034
 """Successive hues that differ by this share of the circle stay far apart, for any number of them."""
 
-Color = tuple[int, int, int]
+TONES = ((0.75, 1.0), (0.4, 1.0), (0.85, 0.8), (0.6, 0.7), (0.25, 1.0))
+"""Saturation and value. Keys whose hues are close differ by a Fibonacci number from 8 on, few of which are multiples
+of five."""
+
+ENOUGH = 720
+"""Pictures are enlarged by whole factors as long as their longer side has no more than so many pixels."""
+
+MOST_ENLARGED = 4
 
 
-def draw(image: np.ndarray, prediction: Prediction, by_object: bool = False) -> np.ndarray:
-    """Draws masks, boxes and labels: class name and score.
+def draw(image: np.ndarray, prediction: Prediction, by_object: bool = False, legend: bool = True) -> np.ndarray:
+    """Draws masks, boxes and labels.
+
+    A label is class name and score, or the score alone, in a place where all labels together cover at most
+    `labels.COVERED` of any object. An object that has no such place gets no label.
 
     Args:
         image: The image as the pipeline read it: (H, W) or (H, W, channels), in BGR order if there are three channels.
         prediction: The objects to draw. Those with higher scores lie on top.
-        by_object: For a single class: whether each object has a color of its own, and a label with its score only, if
-            that is not wider than its box. If not, each class has a color.
+        by_object: For a single class: each object has a color of its own, and a label with its score only. If not,
+            each class has a color.
+        legend: Whether the classes may be listed below the picture, which then becomes higher. They are if there is a
+            class whose name no label shows.
 
     Returns:
-        The picture, (H, W, 3), uint8, BGR.
+        The picture, uint8, BGR, (factor H, factor W, 3) with the factor of `enlargement`; higher with a legend.
     """
+    factor = enlargement(*image.shape[:2])
     picture = as_picture(image)
+    if factor > 1:
+        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     order = np.argsort(prediction.scores, kind='stable')
-    keys = range(len(order)) if by_object else prediction.labels.tolist()
-    colors = [color_of(key) for key in keys]
-    thickness = max(1, round(min(picture.shape[:2]) / 300))
-    if prediction.masks is not None:
-        for number in order:
-            _draw_mask(picture, prediction.masks[number], colors[number], thickness)
-    for number in order:
-        left, top, right, bottom = _pixels(prediction.boxes[number], picture)
-        cv2.rectangle(picture, (left, top), (right, bottom), colors[number], thickness)
-    return _with_labels(picture, prediction, order, colors, by_object)
+    shapes = [_shape(prediction, number, by_object, factor, picture) for number in order]
+    for shape in shapes:
+        _fill(picture, shape)
+    line = max(1, round(min(picture.shape[:2]) / 300))
+    for shape in shapes:
+        _outline(picture, shape, line)
+    # The labels of higher scores are placed first.
+    labels = pick_labels(shapes[::-1], picture.shape[:2], names=not by_object)
+    picture = write_labels(picture, labels)
+    if legend and not by_object and {shape.name for shape in shapes} - {label.name for label in labels}:
+        picture = add_legend(picture, shapes)
+    return picture
+
+
+def enlargement(height: int, width: int) -> int:
+    """The factor by which a picture of this size is drawn larger, so that lines and figures of a few pixels fit."""
+    return min(MOST_ENLARGED, max(1, ENOUGH // max(height, width)))
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
@@ -60,52 +79,46 @@ def as_picture(image: np.ndarray) -> np.ndarray:
 
 def color_of(key: int) -> Color:
     """A bright color for a class or an object."""
-    red, green, blue = colorsys.hsv_to_rgb(key * GOLDEN % 1, 0.75, 1.0)
+    red, green, blue = colorsys.hsv_to_rgb(key * GOLDEN % 1, *TONES[key % len(TONES)])
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
-def _pixels(box: np.ndarray, picture: np.ndarray) -> tuple[int, int, int, int]:
-    """A box in whole pixels inside the picture."""
+def _shape(prediction: Prediction, number: int, by_object: bool, factor: int, picture: np.ndarray) -> Shape:
+    """An object in pixels of the picture."""
     height, width = picture.shape[:2]
-    box = np.nan_to_num(box).clip(0, (width - 1, height - 1) * 2)
-    return tuple(int(round(float(value))) for value in box)
+    box = np.nan_to_num(prediction.boxes[number] * factor).clip(0, (width - 1, height - 1) * 2)
+    corner, inside = (0, 0), None
+    if prediction.masks is not None:
+        mask = prediction.masks[number]
+        left, top, wide, high = cv2.boundingRect(mask.view(np.uint8))
+        part = mask[top : top + high, left : left + wide]
+        corner, inside = (left * factor, top * factor), part.repeat(factor, 0).repeat(factor, 1)
+    return Shape(
+        box=tuple(round(float(value)) for value in box),
+        corner=corner,
+        inside=inside,
+        color=color_of(number if by_object else int(prediction.labels[number])),
+        name=prediction.names[number],
+        score=float(prediction.scores[number]),
+    )
 
 
-def _draw_mask(picture: np.ndarray, mask: np.ndarray, color: Color, thickness: int) -> None:
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if not width:
+def _fill(picture: np.ndarray, shape: Shape) -> None:
+    if shape.inside is None or not shape.inside.size:
         return
-    part, inside = picture[top : top + height, left : left + width], mask[top : top + height, left : left + width]
-    part[inside] = (part[inside] * (1 - MASK_OPACITY) + np.array(color) * MASK_OPACITY).astype(np.uint8)
-    inside = np.ascontiguousarray(inside).view(np.uint8)
-    outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(left, top))
-    cv2.drawContours(picture, outlines, -1, color, thickness)
+    (left, top), (high, wide) = shape.corner, shape.inside.shape
+    part = picture[top : top + high, left : left + wide]
+    tinted = part[shape.inside] * (1 - MASK_OPACITY) + np.array(shape.color) * MASK_OPACITY
+    part[shape.inside] = tinted.astype(np.uint8)
 
 
-def _with_labels(
-    picture: np.ndarray, prediction: Prediction, order: np.ndarray, colors: list[Color], by_object: bool
-) -> np.ndarray:
-    """Writes a label above each box, or inside it where there is no room. OpenCV writes only ASCII."""
-    page = Image.fromarray(picture[:, :, ::-1])
-    pen = ImageDraw.Draw(page)
-    font = _font(max(10, round(min(page.size) / 45)))
-    for number in order:
-        name = '' if by_object else f'{prediction.names[number]} '
-        text = f'{name}{prediction.scores[number]:.2f}'
-        _, _, width, height = pen.textbbox((0, 0), text, font=font)
-        left, top, right, _ = _pixels(prediction.boxes[number], picture)
-        if by_object and width > right - left:
-            continue
-        left = max(0, min(left, page.width - width - 4))
-        top = top - height - 4 if top > height + 4 else top
-        blue, green, red = colors[number]
-        pen.rectangle((left, top, left + width + 4, top + height + 4), fill=(red, green, blue))
-        is_bright = 0.299 * red + 0.587 * green + 0.114 * blue > 128
-        pen.text((left + 2, top + 1), text, fill=(0, 0, 0) if is_bright else (255, 255, 255), font=font)
-    return np.ascontiguousarray(np.asarray(page)[:, :, ::-1])
-
-
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which Matplotlib brings along."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'), size)
+def _outline(picture: np.ndarray, shape: Shape, line: int) -> None:
+    """Draws the outline of a mask, and the box; lines of small objects are thinner than `line`."""
+    left, top, right, bottom = shape.box
+    line = min(line, max(1, round(shape.side / 24)))
+    if shape.inside is not None and shape.inside.size:
+        inside = shape.inside.view(np.uint8)
+        outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=shape.corner)
+        cv2.drawContours(picture, outlines, -1, shape.color, line)
+        line = max(1, line // 2)
+    cv2.rectangle(picture, (left, top), (right, bottom), shape.color, line)

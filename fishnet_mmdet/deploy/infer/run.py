@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fishnet_mmdet.base.errors import UserError
-from fishnet_mmdet.deploy.infer.drawing import as_picture, draw
+from fishnet_mmdet.deploy.infer.drawing import draw
 from fishnet_mmdet.deploy.infer.image_ids import AnnotatedIds, CountedIds
 from fishnet_mmdet.deploy.infer.inputs import Inputs
 from fishnet_mmdet.deploy.infer.outputs import (
@@ -147,9 +147,8 @@ class _Run:
         """Predicts on picture files."""
         task = self.progress.add_task('pictures', total=len(paths), visible=bool(paths))
         for chunk in _batches(self.readable(paths, task), self.batch):
-            self.predict(
-                [({'file_name': self.inputs.name(path)}, path, loaded) for path, loaded in chunk], self.picture
-            )
+            entries = [({'file_name': self.inputs.name(path)}, path, loaded) for path, loaded in chunk]
+            self.predict(entries, self.picture, legend=True)
             self.progress.advance(task, len(chunk))
             if self.is_stopped():
                 return
@@ -186,7 +185,8 @@ class _Run:
         try:
             for chunk in _batches(enumerate(video), self.batch):
                 entries = [({'file_name': name, 'frame': number}, path, self.predictor.read(x)) for number, x in chunk]
-                self.predict(entries, lambda _, picture: target.add(picture))
+                # With a legend, frames would differ in height.
+                self.predict(entries, lambda _, picture: target.add(picture), legend=False)
                 self.progress.advance(task, len(chunk))
                 if self.is_stopped():
                     break
@@ -197,7 +197,9 @@ class _Run:
         if not self.is_stopped() and (reason := video.problem()):
             self.pass_over(name, reason)
 
-    def predict(self, chunk: list[tuple[dict, str, Loaded]], show: Callable[[str, np.ndarray], None]) -> None:
+    def predict(
+        self, chunk: list[tuple[dict, str, Loaded]], show: Callable[[str, np.ndarray], None], legend: bool
+    ) -> None:
         """Predicts on a batch, writes the results and hands the drawn pictures to `show`, with their paths."""
         found = self.predictor.predict_loaded([loaded for _, _, loaded in chunk])
         for (entry, path, loaded), prediction in zip(chunk, found, strict=True):
@@ -205,8 +207,7 @@ class _Run:
             self.outcome.images += 1
             self.outcome.objects += len(prediction)
             if self.folder:
-                shown = prediction.above(self.threshold)
-                show(path, draw(loaded['img'], shown, self.by_object) if len(shown) else as_picture(loaded['img']))
+                show(path, draw(loaded['img'], prediction.above(self.threshold), self.by_object, legend))
 
     def picture(self, path: str, picture: np.ndarray) -> None:
         """Writes a drawn picture under the name of its file."""
