@@ -45,7 +45,7 @@ def find_config(name_or_path: str | Path) -> Path:
 
 def first_line(path: Path) -> str:
     """The first line of a config's docstring."""
-    return (ast.get_docstring(ast.parse(path.read_text())) or '').partition('\n')[0]
+    return (ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or '').partition('\n')[0]
 
 
 def copy_config(name: str, folder: Path) -> list[Path]:
@@ -76,7 +76,7 @@ def copy_config(name: str, folder: Path) -> list[Path]:
 def _with_bases(path: Path) -> Iterator[Path]:
     """A config and the files of ours that it is based on; `mmdet::...` and the like are not ours."""
     yield path
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_text(encoding='utf-8')).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_':
             bases = ast.literal_eval(node.value)
             for base in [bases] if isinstance(bases, str) else bases:

@@ -80,5 +80,5 @@ def write_tables(tables: Iterable[Table], out: Path) -> None:
     """Writes each table as NAME.md and NAME.json into a folder, and creates the folder if necessary."""
     out.mkdir(parents=True, exist_ok=True)
     for table in tables:
-        (out / f'{table.name}.md').write_text(table.markdown())
-        (out / f'{table.name}.json').write_text(table.json())
+        (out / f'{table.name}.md').write_text(table.markdown(), encoding='utf-8')
+        (out / f'{table.name}.json').write_text(table.json(), encoding='utf-8')

@@ -71,6 +71,9 @@ class Transfer:
             TransferError: No connection, an error of the server, a web page, another size, no space on the disk.
         """
         _check_url(self.url)
+        if self.size is not None and self.have == self.size:
+            # The caller ended before it took the file. A server has no rest to send.
+            return
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress('{task.description}', *columns) as bar:
             task = bar.add_task(self.part.stem, total=None)

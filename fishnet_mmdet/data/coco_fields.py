@@ -69,6 +69,12 @@ def is_key(value: object) -> bool:
     return is_id(value) or isinstance(value, str)
 
 
+def key_in(entry: object, name: str) -> object:
+    """The id in a field of an entry, or None if it cannot be used as one."""
+    value = entry.get(name) if isinstance(entry, Mapping) else None
+    return whole(value) if is_key(value) else None
+
+
 def is_annotation_id(value: object) -> bool:
     """Whether a value can be the id of an annotation: nothing refers to it, so that it only has to be unique."""
     return is_key(value) or (type(value) is float and is_finite(value))

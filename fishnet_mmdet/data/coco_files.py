@@ -34,34 +34,20 @@ class CocoPart:
         return self.place.rpartition('/')[2]
 
 
-PARTS = {
-    part.name: part
-    for part in (
-        CocoPart(
-            name='annotations',
-            place='annotations/annotations_trainval2017.zip',
-            size=252_907_541,
-            sha256='113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268',
-            files=6,
-            unpacked=840_000_000,
-            needed=('instances_train2017.json', 'instances_val2017.json'),
-        ),
-        CocoPart(
-            name='val2017',
-            place='zips/val2017.zip',
-            size=815_585_330,
-            sha256='4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05',
-            files=5_000,
-            unpacked=816_000_000,
-        ),
-        CocoPart(
-            name='train2017',
-            place='zips/train2017.zip',
-            size=19_336_861_798,
-            sha256='69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929',
-            files=118_287,
-            unpacked=19_340_000_000,
-        ),
-    )
-}
+ROWS = (
+    CocoPart(
+        'annotations', 'annotations/annotations_trainval2017.zip', 252_907_541,
+        '113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268', 6, 840_000_000,
+        needed=('instances_train2017.json', 'instances_val2017.json'),
+    ),
+    CocoPart(
+        'val2017', 'zips/val2017.zip', 815_585_330,
+        '4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05', 5_000, 816_000_000,
+    ),
+    CocoPart(
+        'train2017', 'zips/train2017.zip', 19_336_861_798,
+        '69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929', 118_287, 19_340_000_000,
+    ),
+)  # fmt: skip
+PARTS = {part.name: part for part in ROWS}
 """In the order of their sizes. COCO publishes no checksums: these are the ones on which independent projects agree."""

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.evaluation.known_data import IMAGENET_VAL, is_imagenet_val
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, type_name
+from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
 METRIC_KEY = re.compile(r'top([15])')
@@ -33,7 +34,7 @@ class AccuracyReport(TableReport):
     def published(self, model: Mapping) -> list[Row]:
         """Returns rows of the released weights of the same architecture, with their published accuracy."""
         backbone = model.get('backbone') or {}
-        if type_name(backbone) != 'FishNet':
+        if name_of(backbone) != 'FishNet':
             return []
         arch = backbone.get('arch', 'fishnet150')
         return [

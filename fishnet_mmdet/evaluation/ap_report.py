@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.evaluation.known_data import COCO_VAL2017, is_coco_val2017
 from fishnet_mmdet.evaluation.published import PUBLISHED_AP, PublishedAP
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, kind_of, type_name
+from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, kind_of
 
 LOGGED = {
     'mAP': 'AP', 'mAP_50': 'AP50', 'mAP_75': 'AP75', 'mAP_s': 'AP_S', 'mAP_m': 'AP_M', 'mAP_l': 'AP_L',
@@ -39,7 +40,7 @@ class APReport(TableReport):
         """Returns the paper's figures for mmdet's 'MaskRCNN' and 'FasterRCNN', labelled as the paper's."""
         return [
             Row(f'{row.backbone} ({PAPER})', iou_type, _fractions(row))
-            for iou_type, rows in PUBLISHED_AP.get(type_name(model), {}).items()
+            for iou_type, rows in PUBLISHED_AP.get(name_of(model), {}).items()
             for row in rows
         ]
 

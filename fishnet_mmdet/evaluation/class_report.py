@@ -91,6 +91,6 @@ def _as_text(table: Table) -> str:
 
 
 def _write(tables: Sequence[Table], stem: Path) -> None:
-    stem.with_suffix('.md').write_text('\n'.join(table.markdown() for table in tables))
+    stem.with_suffix('.md').write_text('\n'.join(table.markdown() for table in tables), encoding='utf-8')
     content = [json.loads(table.json()) for table in tables]
-    stem.with_suffix('.json').write_text(json.dumps(content, indent=1) + '\n')
+    stem.with_suffix('.json').write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')

@@ -164,8 +164,8 @@ class TableReport(Hook):
             'measured': history,
             'published': [_entry(row) for row in published],
         }
-        stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
-        stem.with_suffix('.md').write_text(self.style.markdown([*own, *published], title))
+        stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+        stem.with_suffix('.md').write_text(self.style.markdown([*own, *published], title), encoding='utf-8')
 
     def _compares(self, runner: Runner, split: str) -> bool:
         """Whether the figures of a split compare with published ones."""
@@ -208,12 +208,6 @@ def evaluator_names(prefixes: Iterable[str], default: str) -> dict[str, str]:
     return names if len({*names.values()}) == len(names) else {prefix: prefix for prefix in names}
 
 
-def type_name(node: Mapping) -> str:
-    """The type of a config node, without its scope; configs of classes hold the class itself."""
-    kind = node.get('type')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]
-
-
 def kind_of(*parts: str) -> str:
     """The kind of a row, of what it measures and the name of what was evaluated; empty parts are left out."""
     return ', '.join(filter(None, parts))
@@ -231,7 +225,7 @@ def _progress(runner: Runner) -> tuple[str, int]:
 def _read_history(path: Path) -> list[dict]:
     """Rows of earlier validations; none if a crash truncated the file, which must not stop a run."""
     try:
-        entries = json.loads(path.read_text())['measured']
+        entries = json.loads(path.read_text(encoding='utf-8'))['measured']
         return [entry for entry in entries if entry['label'].startswith(('epoch ', 'iteration '))]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from fishnet_mmdet.base.atomic import write_atomically
+from fishnet_mmdet.data.coco_fields import key_in
 from fishnet_mmdet.data.json_files import read_json
 from fishnet_mmdet.preflight.findings import Finding, PreflightError, Report
 from fishnet_mmdet.preflight.kinds import KINDS
@@ -105,13 +106,12 @@ def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, in
     images = {place for name, place in entries if name == 'images'}
     annotations = {place for name, place in entries if name == 'annotations'}
     kept = [entry for place, entry in enumerate(data['images']) if place not in images]
-    ids = {entry['id'] for entry in kept}
-    gone = {_id(data['images'][place]) for place in images} - ids
+    gone = {key_in(data['images'][place], 'id') for place in images} - {key_in(entry, 'id') for entry in kept} - {None}
     data['images'] = kept
     data['annotations'] = [
         entry
         for place, entry in enumerate(data.get('annotations', []))
-        if place not in annotations and not (isinstance(entry, dict) and entry.get('image_id') in gone)
+        if place not in annotations and key_in(entry, 'image_id') not in gone
     ]
     if renumbers:
         data['annotations'] = [
@@ -119,8 +119,3 @@ def _write_cleaned(source: Path, target: Path, entries: Collection[tuple[str, in
             for number, entry in enumerate(data['annotations'], 1)
         ]
     write_atomically(target, json.dumps(data).encode())
-
-
-def _id(entry: object) -> int | str | None:
-    key = entry.get('id') if isinstance(entry, dict) else None
-    return key if isinstance(key, int | float | str) else None

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from mmengine.config import Config
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.data.json_files import brief
 from fishnet_mmdet.preflight.contents import Contents
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.loaders import Loader
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_metric, is_official_metric, is_panoptic_metric
-from fishnet_mmdet.preflight.nodes import mappings, name_of
+from fishnet_mmdet.preflight.nodes import mappings
 
 
 @dataclass
@@ -112,9 +112,7 @@ def check_same_images(
         return
     truth, data = files[evaluator.file].images.keys(), set()
     for loader in loaders:
-        contents = files[loader.file]
-        wanted = [key for key, name in contents.categories if name in loader.classes]
-        data |= {*loader.selection.take(contents, np.isin(contents.objects.category_ids, wanted))}
+        data |= {*loader.take(files[loader.file])}
     paths = ', '.join(str(loader.file) for loader in loaders)
     for odd, text in (
         (data - truth, 'images of the loader are not in the evaluator'),

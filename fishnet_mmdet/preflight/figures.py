@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from fishnet_mmdet.preflight.nodes import name_of
+from fishnet_mmdet.base.config_nodes import name_of
 
 COCO = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 COCO_RECALLS = ('AR@1', 'AR@10', 'AR@100', 'AR_s@100', 'AR_m@100', 'AR_l@100')

@@ -31,12 +31,6 @@ def mappings(node: object) -> Iterator[Mapping]:
             yield from mappings(value)
 
 
-def name_of(node: Mapping) -> str:
-    """The `type` of a node, without its scope."""
-    kind = node.get('type')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]
-
-
 def model_of(config: Mapping) -> Mapping:
     """The config of the model itself, which test-time augmentation wraps."""
     return config['model'].get('module', config['model'])

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.data.coco_fields import are_numbers
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.loaders import Loader
-from fishnet_mmdet.preflight.nodes import mappings, name_of
+from fishnet_mmdet.preflight.nodes import mappings
 
 SEVERAL = 3.0
 """How many times as long a side may become. Scales that are used for COCO (640 x 480) reach 2.7: 2048 x 1280."""
@@ -63,7 +65,7 @@ def _factor(step: Mapping, sides: np.ndarray) -> float | None:
     scale = step.get('scales' if name_of(step) == 'RandomChoiceResize' else 'scale')
     scales = scale if isinstance(scale, list | tuple) and scale and isinstance(scale[0], list | tuple) else [scale]
     scales = [(side, side) if isinstance(side, int) else side for side in scales]
-    if not all(isinstance(pair, list | tuple) and len(pair) == 2 and min(pair) > 0 for pair in scales):
+    if not all(are_numbers(pair, 2) and min(pair) > 0 for pair in scales):
         return None
     ratio = np.mean(step.get('ratio_range') or 1.0)
     # Not larger than the scale: the side that fits less decides.

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import mappings, name_of
+from fishnet_mmdet.preflight.nodes import mappings
 
 PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 """The environment variable in which each launcher gives the number of processes."""
@@ -132,8 +133,10 @@ def _check(node: Mapping, length: Length) -> Iterator[Finding]:
     if begin >= last:
         yield Finding('no-effect', 'train', '', f'{name}: begin={begin}, but {why}')
         return
-    if late := [step for step in _steps(node) if step >= last]:
-        yield Finding('no-effect', 'train', '', f'{name}: {_listed(late)} not reached: {why}')
+    # MMEngine counts steps from `begin`.
+    if late := [step for step in _steps(node) if begin + step >= last]:
+        counted = f', counted from begin={begin},' * bool(begin)
+        yield Finding('no-effect', 'train', '', f'{name}: {_listed(late, counted)} not reached: {why}')
     if name in ('LinearLR', 'ConstantLR') and isinstance(end, int) and end > last:
         yield Finding('no-effect', 'train', '', f'{name}: a warm-up until end={end}, but {why}')
 
@@ -141,10 +144,10 @@ def _check(node: Mapping, length: Length) -> Iterator[Finding]:
 def _steps(node: Mapping) -> list[int]:
     """When a schedule of steps changes: its milestones, or its first step."""
     if isinstance(size := node.get('step_size'), int):
-        return [node.get('begin', 0) + size]
+        return [size]
     return [step for step in node.get('milestones') or () if isinstance(step, int)]
 
 
-def _listed(steps: list[int]) -> str:
+def _listed(steps: list[int], counted: str) -> str:
     numbers = ', '.join(map(str, steps))
-    return f'milestone {numbers} is' if len(steps) == 1 else f'milestones {numbers} are'
+    return f'milestone {numbers}{counted} is' if len(steps) == 1 else f'milestones {numbers}{counted} are'

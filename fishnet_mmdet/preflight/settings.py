@@ -8,10 +8,11 @@ from importlib.util import find_spec
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.figures import Figures, figures_of
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import mappings, name_of
+from fishnet_mmdet.preflight.nodes import mappings
 from fishnet_mmdet.preflight.schedules import Length, check_schedules, length_of
 
 BACKENDS = {

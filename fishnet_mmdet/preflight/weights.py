@@ -8,10 +8,11 @@ import torch
 import torch.hub
 from mmengine.runner import CheckpointLoader
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import mappings, name_of
+from fishnet_mmdet.preflight.nodes import mappings
 from fishnet_mmdet.weights.load import load_backbone
 
 WEIGHTS_HELP = """\

@@ -137,6 +137,12 @@ class TestInterrupted:
         get(VAL)
         assert tree(root) == IMAGES and server.seen == [(f'/{VAL.place}', 'bytes=5000-')]
 
+    def test_an_earlier_call_that_ended_after_the_last_byte(self, get, server, root):
+        """A server has no rest to send, and answers with an error."""
+        (root / 'val2017.zip.part').write_bytes(VAL_ZIP)
+        get(VAL)
+        assert tree(root) == IMAGES and server.seen == []
+
     def test_a_server_without_ranges(self, get, server, root):
         server.cuts, server.honours_range = 2, False
         get(VAL)

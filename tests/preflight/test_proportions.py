@@ -100,6 +100,14 @@ class TestSchedules:
         unknown = Length(True, 12)
         assert late(unknown, steps) == [] and late(unknown, dict(type='LinearLR', by_epoch=False, end=10**6)) == []
 
+    def test_milestones_are_counted_from_the_beginning(self):
+        """As in MMEngine: with begin=4, milestone 3 is the end of epoch 7."""
+        decay = dict(type='MultiStepLR', begin=4, milestones=[3, 8])
+        assert late(Length(True, 13), decay) == []
+        (text,) = late(Length(True, 12), decay)
+        assert 'milestone 8, counted from begin=4, is not reached: the run has 12 epochs' in text
+        assert len(late(Length(True, 7), dict(type='StepLR', begin=4, step_size=3))) == 1
+
     def test_one_finding_for_a_schedule_that_never_begins(self):
         assert late(Length(True, 12), dict(type='MultiStepLR', begin=12, end=30, milestones=[20, 28])) == [
             'MultiStepLR: begin=12, but the run has 12 epochs, and by_epoch=True is the default'
@@ -122,6 +130,7 @@ class TestScales:
             (dict(type='RandomResize', scale=(192, 192), ratio_range=(0.1, 2.0)), None),
             (dict(type='Resize', scale_factor=8.0, keep_ratio=True), None),
             (dict(type='RandomCrop', crop_size=(1024, 1024)), None),
+            (dict(type='Resize', scale=('1333', '800')), None),
         ],
     )
     def test_of_training(self, make_case, step, factor):

@@ -196,6 +196,11 @@ class TestSplits:
         assert len(train) == len(val) == 1 and cfg.train_dataloader.batch_size == 1
         assert chosen['validation'].value == 'on the training images'
 
+    def test_one_image_without_objects(self, here, capsys):
+        write_coco(here / 'data/all.json', here / 'data', {**coco(NAMES[:1]), 'annotations': []})
+        assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
+        assert 'error [no-objects] train' in capsys.readouterr().out
+
     def test_a_rare_class_is_trained(self, here):
         """Its only image is not held out, under any order."""
         content = coco(NAMES, classes=('many', 'rare'))
@@ -212,6 +217,35 @@ class TestChooses:
         write_coco(here / 'data/all.json', here / 'data', coco(NAMES, masks='rectangle'))
         cfg, chosen = make()
         assert chosen['detector'].value == 'Faster R-CNN' and 'mask_head' not in cfg.model.roi_head
+
+    @pytest.mark.parametrize('part', [['10', '10', '40', '10', '40', '34', '10', '34'], [[10, 10], [40, 34]] * 4])
+    def test_masks_that_are_no_lists_of_numbers_get_the_report(self, usual, capsys, part):
+        path = usual / 'annotations/instances_train.json'
+        content = json.loads(path.read_text())
+        content['annotations'][0]['segmentation'] = [part]
+        path.write_text(json.dumps(content))
+        assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
+        assert 'entry-malformed' in capsys.readouterr().out
+
+    def test_objects_without_an_area_are_measured(self, here):
+        """The report asks for the areas; masks and sizes are known without them."""
+        content = coco(NAMES)
+        for entry in content['annotations']:
+            del entry['area']
+        write_coco(here / 'data/all.json', here / 'data', content)
+        made = new_config('data', 'fishnet99', 'my.py', machine=CPU, from_scratch=True)
+        chosen = {choice.name: choice for choice in made.choices}
+        assert 'has no area' in made.report.text()
+        assert chosen['detector'].value == 'Mask R-CNN' and chosen['anchors'].value == '16 to 256 pixels'
+
+    def test_sides_that_are_not_finite_are_not_measured(self, here):
+        content = coco(NAMES)
+        for entry, side in zip(content['annotations'], (float('nan'), float('inf'), 10**400), strict=False):
+            entry['bbox'] = [10, 10, 30, side]
+        write_coco(here / 'data/all.json', here / 'data', content)
+        made = new_config('data', 'fishnet99', 'my.py', machine=CPU, from_scratch=True)
+        (anchors,) = [choice for choice in made.choices if choice.name == 'anchors']
+        assert anchors.reason == 'half of the objects are below 27 pixels' and made.report.counts['not-finite'] == 3
 
     def test_a_class_without_objects_and_a_crowd(self, here):
         content = coco(NAMES, classes=('disc',))
@@ -394,6 +428,14 @@ class TestRefuses:
         with pytest.raises(UserError, match="none of its images, such as '0.jpg', lies in data"):
             make()
 
+    def test_file_names_with_backslashes(self, here):
+        content = coco(NAMES)
+        for image in content['images']:
+            image['file_name'] = f'images\\{image["file_name"]}'
+        write_coco(here / 'data/all.json', here / 'elsewhere', content)
+        with pytest.raises(UserError, match='its names have backslashes.*write / for them'):
+            make()
+
     def test_bad_data_get_the_report(self, usual, capsys):
         path = usual / 'annotations/instances_train.json'
         content = json.loads(path.read_text())
@@ -432,6 +474,31 @@ class TestOtherFormats:
         pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
         write_yolo(here / 'data', '0 a b c d\n')
         with pytest.raises(UserError, match='data/labels/train cannot be read'):
+            make()
+
+    def test_yolo_whose_training_is_a_list(self, here):
+        """It must not train on the images of the validation."""
+        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
+        write_yolo(here / 'data')
+        (here / 'data/data.yaml').write_text(
+            'train: [images/train, images/more]\nval: images/val\nnames: [disc, box]\n'
+        )
+        with pytest.raises(UserError, match=r"train is \['images/train', 'images/more'\], not one folder"):
+            make()
+
+    def test_yolo_written_on_windows(self, here):
+        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
+        write_yolo(here / 'data')
+        (here / 'data/data.yaml').write_text('train: images\\train\nval: ..\\images\\val\nnames: [disc, box]\n')
+        assert [len(part) for part in build(make()[0])[1:]] == [3, 2]
+
+    def test_voc_in_two_folders_of_one_split(self, here):
+        pytest.importorskip('supervision', reason='Pascal VOC is read by supervision, which is not installed')
+        for name in ('2007', '2012'):
+            write_voc(here / 'data/train' / name)
+        with pytest.raises(
+            UserError, match='both seem to be for train: put the annotations of a split into one folder'
+        ):
             make()
 
     def test_voc_is_divided(self, here):

@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.base.errors import ConfigError, UserError
 from fishnet_mmdet.preflight.images import inspect_image
-from fishnet_mmdet.preflight.nodes import name_of
 from fishnet_mmdet.preflight.readers import Reader
 
 LOADER = 'LoadImageFromFile'

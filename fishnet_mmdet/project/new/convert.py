@@ -110,6 +110,9 @@ def _yolo_parts(root: Path) -> dict[str, dict]:
                 labels = images and _labels_of(images)
                 if labels:
                     found[role] = dict(images=images, labels=labels, yaml=file)
+            if found and 'train' not in found:
+                # Without this, the images of the validation would be trained on.
+                raise UserError(f'{file}: train is {content.get("train")!r}, not one folder of images with labels')
             if found:
                 return found
     return {}
@@ -120,7 +123,7 @@ def _yolo_images(file: Path, content: Mapping, role: str) -> Path | None:
     value = content.get(role)
     if not isinstance(value, str):
         return None
-    inside = str(content.get('path') or '')
+    value, inside = (text.replace('\\', '/') for text in (value, str(content.get('path') or '')))
     without_up = value.removeprefix('../')
     starts = (file.parent / inside / value, file.parent / value, file.parent / without_up)
     return next((path for path in starts if path.is_dir()), None)
@@ -145,7 +148,13 @@ def _voc_parts(root: Path) -> dict[str, dict]:
             continue
         images = _images_named(root, labels, file.stem)
         if images:
-            found[role_of(labels, root) or str(labels)] = dict(images=images, labels=labels)
+            role = role_of(labels, root) or str(labels)
+            if role in found:
+                raise UserError(
+                    f'{found[role]["labels"]} and {labels} both seem to be for {role}: put the annotations of a split '
+                    'into one folder'
+                )
+            found[role] = dict(images=images, labels=labels)
     return found
 
 

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from fishnet_mmdet.base.errors import UserError
-from fishnet_mmdet.data.coco_fields import ANNOTATION, CATEGORY, entry_problem, image_problem, read_coco
+from fishnet_mmdet.data.coco_fields import (
+    ANNOTATION,
+    CATEGORY,
+    are_numbers,
+    entry_problem,
+    finite_problem,
+    image_problem,
+    read_coco,
+)
+
+MEASURED = {name: ANNOTATION[name] for name in ('image_id', 'category_id', 'bbox', 'iscrowd')}
+"""Fields of an annotation that are measured. One without an area, which the data checks report, is an object too."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,8 @@ def facts_of(path: Path) -> Facts:
     objects = [
         entry
         for entry in data.get('annotations', [])
-        if not entry_problem(entry, ANNOTATION)
+        if not entry_problem(entry, MEASURED)
+        and not finite_problem(entry, ['bbox'])
         and entry['image_id'] in images
         and entry['category_id'] in categories
         and min(entry['bbox'][2:]) > 0
@@ -78,7 +90,7 @@ def facts_of(path: Path) -> Facts:
 def _has_mask(entry: Mapping) -> bool:
     """Whether an object has a mask. Some tools write the rectangle of the box as a polygon: that is none."""
     mask = entry.get('segmentation')
-    if isinstance(mask, list) and len(mask) == 1 and isinstance(mask[0], list) and len(mask[0]) in (8, 10):
+    if isinstance(mask, list) and len(mask) == 1 and are_numbers(mask[0]) and len(mask[0]) in (8, 10):
         points = mask[0][:8]
         x, y, width, height = entry['bbox']
         corners = {(a, b) for a in (x, x + width) for b in (y, y + height)}

@@ -1,6 +1,7 @@
 """Finds annotation files of COCO in a folder, what each is for, and the folder that its images lie in."""
 
 import mmap
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,7 +129,7 @@ def image_folder(root: Path, annotations: Path, names: Sequence[str], split: str
     """
     sample = names[:: max(1, len(names) // SAMPLE)]
     folders = dict.fromkeys([*(path for path, _ in walk(root)), annotations.parent])
-    hits = {folder: sum((folder / name).is_file() for name in sample) for folder in folders}
+    hits = {folder: sum(os.path.isfile(folder / name) for name in sample) for folder in folders}
     role = role_of(annotations, root) or split
 
     def rank(folder: Path) -> tuple:
@@ -136,8 +137,10 @@ def image_folder(root: Path, annotations: Path, names: Sequence[str], split: str
 
     best = max(hits, key=rank)
     if sample and not hits[best]:
+        fix = 'name the folder that holds the images with --data'
+        if '\\' in sample[0]:
+            fix = 'its names have backslashes, which are no folders here: write / for them'
         raise UserError(
-            f'{annotations}: none of its images, such as {sample[0]!r}, lies in {root} or in a folder below it; name '
-            'the folder that holds the images with --data'
+            f'{annotations}: none of its images, such as {sample[0]!r}, lies in {root} or in a folder below it; {fix}'
         )
     return best

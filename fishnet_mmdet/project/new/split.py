@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError
-from fishnet_mmdet.data.coco_fields import is_key, read_coco, whole
+from fishnet_mmdet.data.coco_fields import key_in, read_coco
 
 SHARE = 0.2
 """Share of the images that are held out for validation."""
@@ -37,9 +37,9 @@ def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) 
     written = []
     for name in ('train', 'val'):
         images = [i for place, i in enumerate(data['images']) if (place in held_out) == (name == 'val')]
-        ids = {_key(image, 'id') for image in images}
+        ids = {key_in(image, 'id') for image in images}
         # Entries that cannot be read stay, in both files, for the data checks to report.
-        annotations = [a for a in data.get('annotations', []) if (key := _key(a, 'image_id')) is None or key in ids]
+        annotations = [a for a in data.get('annotations', []) if (key := key_in(a, 'image_id')) is None or key in ids]
         content = {**data, 'images': images, 'annotations': annotations}
         written.append(write_annotations(folder / f'{name}.json', content, overwrite))
     return written[0], written[1]
@@ -47,29 +47,23 @@ def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) 
 
 def _held_out(data: dict, seed: int) -> set[int]:
     """Places in `images` of those that validation gets."""
-    places: dict[object, int] = {_key(image, 'id'): place for place, image in enumerate(data['images'])}
+    places: dict[object, int] = {key_in(image, 'id'): place for place, image in enumerate(data['images'])}
     places.pop(None, None)
     classes: dict[int, set] = {}
     for entry in data.get('annotations', []):
-        place, category = places.get(_key(entry, 'image_id')), _key(entry, 'category_id')
+        place, category = places.get(key_in(entry, 'image_id')), key_in(entry, 'category_id')
         if place is not None and category is not None:
             classes.setdefault(place, set()).add(category)
     left = Counter(key for keys in classes.values() for key in keys)
     order = list(range(len(data['images'])))
     random.Random(seed).shuffle(order)
-    wanted, held_out = max(1, round(SHARE * len(order))), set()
+    wanted, held_out = min(len(order) - 1, max(1, round(SHARE * len(order)))), set()
     for place in order:
         keys = classes.get(place, ())
         if len(held_out) < wanted and all(left[key] > 1 for key in keys):
             held_out.add(place)
             left.subtract(keys)
     return held_out
-
-
-def _key(entry: object, field: str) -> object:
-    """The id in a field of an entry; None if it cannot be used."""
-    value = entry.get(field) if isinstance(entry, dict) else None
-    return whole(value) if is_key(value) else None
 
 
 def write_annotations(path: Path, content: dict, overwrite: bool) -> Path:
@@ -79,7 +73,9 @@ def write_annotations(path: Path, content: dict, overwrite: bool) -> Path:
         UserError: The file exists, and either `overwrite` is false or another program wrote it.
     """
     if path.exists():
-        if MARK not in path.read_text(encoding='utf-8', errors='replace')[:1000]:
+        with path.open('rb') as file:
+            is_ours = MARK.encode() in file.read(1000)
+        if not is_ours:
             raise UserError(f'{path} exists and is not a file of `fishnet-mmdet new`: choose another name with -o')
         if not overwrite:
             raise UserError(f'{path} exists: add --overwrite, or choose another name with -o')

@@ -44,7 +44,7 @@ def read_base(name_or_path: str | Path) -> Base:
         raise ConfigError(f'{error}. A config of MMDetection is named mmdet::FOLDER/NAME.py') from error
     if path.suffix != '.py':
         raise ConfigError(f'{name} is not a Python config: only those can be a base here')
-    if 'read_base()' in path.read_text():
+    if b'read_base()' in path.read_bytes():
         raise ConfigError(
             f'{name} is a config in the pure Python style (`with read_base()`), which text configs cannot build on: '
             'port the text config of the same name, such as mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'

@@ -10,9 +10,9 @@ from mmengine.logging import MMLogger
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.network.arch import name_of as arch_name
 from fishnet_mmdet.network.fishnet import FishNet
-from fishnet_mmdet.preflight.nodes import name_of
 from fishnet_mmdet.preflight.weights import pretrained_files
 from fishnet_mmdet.training.checkpoints.reader import SCHEME as RUN_SCHEME
 from fishnet_mmdet.training.console.rows import Row, listed, short_path
