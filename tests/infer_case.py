@@ -26,6 +26,13 @@ def picture(seed=0, height=96, width=120):
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def save(path, seed=0):
+    """Writes a picture to a file, whose folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), picture(seed))
+    return path
+
+
 def write_video(path, frames, fps=5.0, code='mp4v'):
     height, width = frames[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (width, height))

@@ -1,24 +1,20 @@
-"""Inference on files: what is found, read, written and passed over, and what is held in memory."""
+"""Inference on files: what is written, drawn and passed over."""
 
 import json
 import os
 import signal
-from pathlib import Path
 
 import cv2
 import infer_case
 import numpy as np
 import pytest
-from infer_case import CLASSES, CONFIG, frames_of, picture, same, write_video
+from infer_case import CLASSES, CONFIG, frames_of, picture, save, write_video
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.deploy import Prediction, Predictor, find_inputs, predict_files
 from fishnet_mmdet.deploy.infer.drawing import draw
-from fishnet_mmdet.deploy.infer.image_ids import AnnotatedIds
-from fishnet_mmdet.deploy.infer.outputs import output_name
-from fishnet_mmdet.deploy.infer.sources import AHEAD, read_ahead
 
 
 @pytest.fixture(scope='module')
@@ -27,113 +23,8 @@ def predictor(tmp_path_factory):
     return Predictor(CONFIG, infer_case.write_checkpoint(checkpoint, dataset_meta=dict(classes=CLASSES)), 'cpu')
 
 
-def save(path, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture(seed))
-    return path
-
-
 def read(path):
     return json.loads(path.read_text())
-
-
-def names(found):
-    return [found.name(path) for path in found.kinds]
-
-
-class TestFindInputs:
-    def tree(self, root):
-        for name in ('b/1.jpg', 'a/2.PNG', 'a/deep/er/1.jpg', '.hidden/1.jpg', 'a/.hidden.jpg'):
-            save(root / name)
-        (root / 'a' / 'Thumbs.db').touch()
-        return root
-
-    def test_folders_with_all_folders_in_them(self, tmp_path):
-        found = find_inputs([self.tree(tmp_path)])
-        assert names(found) == ['a/2.PNG', 'a/deep/er/1.jpg', 'b/1.jpg'] and not found.passed_over
-
-    def test_names_of_several_inputs_begin_where_their_paths_differ(self, tmp_path):
-        self.tree(tmp_path)
-        assert names(find_inputs([tmp_path / 'b', tmp_path / 'a/deep'])) == ['b/1.jpg', 'a/deep/er/1.jpg']
-        assert names(find_inputs([tmp_path / 'b/1.jpg'])) == ['1.jpg']
-
-    def test_patterns(self, tmp_path):
-        self.tree(tmp_path)
-        assert names(find_inputs([f'{tmp_path}/*/1.jpg'])) == ['1.jpg']
-        assert names(find_inputs([f'{tmp_path}/**/*.jpg'])) == ['a/deep/er/1.jpg', 'b/1.jpg']
-        assert names(find_inputs([f'{tmp_path}/a/d*'])) == ['er/1.jpg']
-        with pytest.raises(UserError, match=r'\*\.tif: no file has such a name'):
-            find_inputs([f'{tmp_path}/*.tif'])
-
-    def test_a_file_whose_name_is_a_pattern(self, tmp_path):
-        assert names(find_inputs([save(tmp_path / 'x[1].jpg')])) == ['x[1].jpg']
-
-    def test_twice_is_once(self, tmp_path):
-        self.tree(tmp_path)
-        assert len(find_inputs([tmp_path, tmp_path / 'b', f'{tmp_path}/b/*.jpg']).kinds) == 3
-
-    def test_links_in_a_circle(self, tmp_path):
-        self.tree(tmp_path)
-        (tmp_path / 'a' / 'up').symlink_to(tmp_path)
-        (tmp_path / 'c').mkdir()
-        (tmp_path / 'c' / 'elsewhere').symlink_to(
-            save(tmp_path.parent / f'{tmp_path.name}-more' / 'x' / '1.jpg').parent
-        )
-        assert len(find_inputs([tmp_path]).kinds) == 4
-
-    def test_the_folder_of_the_results_is_left_out(self, tmp_path):
-        save(self.tree(tmp_path) / 'out' / 'pictures' / '1.jpg')
-        assert len(find_inputs([tmp_path]).kinds) == 4
-        assert len(find_inputs([tmp_path], tmp_path / 'out').kinds) == 3
-
-    def test_pictures_by_content_and_other_files(self, tmp_path):
-        save(tmp_path / '1.jpg').rename(tmp_path / 'no_ending')
-        (tmp_path / 'notes.txt').write_text('notes')
-        (tmp_path / 'clip.MP4').touch()
-        found = find_inputs([tmp_path])
-        assert found.kinds == {str(tmp_path / 'no_ending'): 'picture', str(tmp_path / 'clip.MP4'): 'video'}
-        assert found.passed_over == [(str(tmp_path / 'notes.txt'), 'neither a picture nor a video')]
-
-    @pytest.mark.parametrize(
-        'given, message',
-        [
-            ('missing.jpg', 'input not found: .*missing.jpg does not exist'),
-            ('empty', 'the folder holds no files'),
-            ('text', 'no picture and no video among 1 files; .*notes.txt: neither'),
-            ('https://example.org/1.jpg', 'addresses are not read'),
-            ('97', 'camera 97 cannot be opened by OpenCV'),
-        ],
-    )
-    def test_refusals(self, given, message, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        Path('empty').mkdir()
-        Path('text').mkdir()
-        Path('text/notes.txt').write_text('notes')
-        with pytest.raises(UserError, match=message):
-            find_inputs([given])
-
-    def test_a_file_that_is_called_as_a_number(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        save(tmp_path / '1.jpg').rename('97')
-        assert list(find_inputs(['97']).kinds.values()) == ['picture']
-
-
-class TestReadAhead:
-    def test_in_order_and_no_more_than_needed(self):
-        started = []
-
-        def slow(path):
-            started.append(path)
-            return {'path': path}
-
-        stream = read_ahead(slow, map(str, range(100)), batch=2)
-        assert next(stream) == ('0', {'path': '0'})
-        assert len(started) <= 2 + AHEAD + 1
-        assert [path for path, _ in stream] == [str(number) for number in range(1, 100)]
-
-    def test_other_errors_are_raised(self):
-        with pytest.raises(ZeroDivisionError):
-            list(read_ahead(lambda path: 1 / 0, ['x'], 1))
 
 
 class TestResults:
@@ -322,60 +213,3 @@ class TestRuns:
     def test_a_batch_of_nothing(self, predictor, tmp_path):
         with pytest.raises(UserError, match='batch = 0 must be at least 1'):
             predict_files(predictor, find_inputs([save(tmp_path / '1.jpg')]), tmp_path / 'out', batch=0)
-
-
-class TestAnnotatedIds:
-    def ids(self, folder, images, categories=((3, 'a'), (1, 'b')), annotations=()):
-        path = folder / 'instances.json'
-        data = dict(
-            images=[dict(id=key, file_name=name) for key, name in images],
-            categories=[dict(id=key, name=name) for key, name in categories],
-            annotations=[dict(category_id=key) for key in annotations],
-        )
-        path.write_text(json.dumps(data))
-        return AnnotatedIds(path)
-
-    def test_images_are_found_by_the_longest_end_of_their_paths(self, tmp_path):
-        ids = self.ids(tmp_path, [(7, '1.jpg'), (8, 'a/1.jpg'), ('x', 'b/./2.jpg')])
-        assert [ids.image_id(path) for path in ('/in/a/1.jpg', '/in/b/1.jpg', '/in/b/2.jpg')] == [8, 7, 'x']
-        assert ids.problem('/in/3.jpg') == f'not among the images of the annotation file {tmp_path}/instances.json'
-
-    def test_an_entry_is_taken_once(self, tmp_path):
-        ids = self.ids(tmp_path, [(7, '1.jpg'), (8, '2.jpg')])
-        assert ids.problem('/in/a/1.jpg') is None
-        assert 'another input was taken' in ids.problem('/in/b/1.jpg') and ids.unused() == 1
-
-    def test_categories_by_name(self, tmp_path):
-        ids = self.ids(tmp_path, [(7, '1.jpg')])
-        assert ids.category_ids(['b', 'a']) == [1, 3]
-        with pytest.raises(UserError, match="has no category 'c'; it has 'a', 'b'"):
-            ids.category_ids(['a', 'c'])
-
-    def test_of_two_categories_with_one_name_the_used_one_counts(self, tmp_path):
-        categories = [(0, 'a'), (1, 'a'), (2, 'b')]
-        assert self.ids(tmp_path, [(7, '1.jpg')], categories, [1, 2]).category_ids(['a', 'b']) == [1, 2]
-        assert self.ids(tmp_path, [(7, '1.jpg')], categories, [0, 2]).category_ids(['a', 'b']) == [0, 2]
-
-    @pytest.mark.parametrize(
-        'images, message',
-        [
-            ([(7, '1.jpg'), (8, './1.jpg')], 'two images have the file name 1.jpg'),
-            ([(7, '')], r'images\[0\] file_name'),
-        ],
-    )
-    def test_files_that_cannot_be_used(self, images, message, tmp_path):
-        with pytest.raises(UserError, match=message):
-            self.ids(tmp_path, images)
-
-
-def test_names_never_collide(tmp_path):
-    for name in ('x.gif', 'x.gif.png'):
-        (tmp_path / name).touch()
-    source = str(tmp_path / 'x.gif')
-    assert output_name(source, 'a/x.gif', ('.png',), '.png') == 'a/x.gif_.png'
-    assert output_name(f'{source}.png', 'a/x.gif.png', ('.png',), '.png') == 'a/x.gif.png'
-
-
-def test_a_prediction_is_the_same_from_a_file_and_its_array(predictor, tmp_path):
-    file = save(tmp_path / '1.png')
-    assert same(predictor.predict(file), predictor.predict(cv2.imread(str(file))))

@@ -1,17 +1,15 @@
-"""The predictor: plain arrays, equal to those of mmdet's own inferencer; images read as in training."""
+"""The predictor: plain arrays, equal to those of mmdet's own inferencer."""
 
 import sys
 from types import SimpleNamespace
 
-import cv2
 import infer_case
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from drawn_case import png_of, set_orientation
+from drawn_case import set_orientation
 from infer_case import CLASSES, CONFIG, picture, same
-from mmcv.transforms import LoadImageFromFile
 from mmdet.apis import DetInferencer
 from mmengine.logging import HistoryBuffer
 from mmengine.structures import InstanceData
@@ -20,8 +18,6 @@ from PIL import Image
 from fishnet_mmdet.base.config_files import find_config
 from fishnet_mmdet.base.errors import ConfigError, UserError
 from fishnet_mmdet.deploy import Prediction, Predictor
-from fishnet_mmdet.deploy.infer.reading import ImagePipeline, UnreadableImage, inference_dataset
-from fishnet_mmdet.training.launch import read_config
 from fishnet_mmdet.weights.errors import WeightsError
 
 
@@ -38,9 +34,7 @@ def predictor(checkpoint):
 
 @pytest.fixture(scope='module')
 def photo(tmp_path_factory):
-    path = tmp_path_factory.mktemp('photos') / 'photo.png'
-    cv2.imwrite(str(path), picture())
-    return path
+    return infer_case.save(tmp_path_factory.mktemp('photos') / 'photo.png')
 
 
 @pytest.fixture(scope='module')
@@ -66,6 +60,13 @@ class TestPlainArrays:
         found = inferencer(str(photo.parent), batch_size=2, out_dir=str(tmp_path), no_save_pred=False)
         assert found['predictions'][0]['bboxes']
         assert (tmp_path / 'vis' / 'photo.png').is_file() and (tmp_path / 'preds' / 'photo.json').is_file()
+
+    def test_boxes_are_in_the_picture_as_its_exif_tag_turns_it(self, predictor, tmp_path):
+        Image.fromarray(picture()[:, :, ::-1]).save(tmp_path / 'turned.jpg')
+        set_orientation(tmp_path / 'turned.jpg', 6)
+        found = predictor.predict(tmp_path / 'turned.jpg')
+        assert (found.height, found.width) == (120, 96) and found.masks.shape[1:] == (120, 96)
+        assert found.boxes[:, 3].max() > 96
 
     def test_names_are_those_of_the_checkpoint(self, predictor, photo):
         found = predictor.predict(photo)
@@ -116,108 +117,6 @@ class TestPlainArrays:
     def test_options_override_the_config(self, checkpoint, photo):
         options = {'model.test_cfg.rcnn.max_per_img': 3}
         assert len(Predictor(CONFIG, checkpoint, 'cpu', options=options).predict(photo)) == 3
-
-
-class TestImagesAreReadAsInTraining:
-    def files(self, folder):
-        base = Image.fromarray(picture()[:, :, ::-1])
-        for value in (3, 6, 8):
-            base.save(folder / f'turned{value}.jpg')
-            set_orientation(folder / f'turned{value}.jpg', value)
-        base.convert('L').save(folder / 'gray.png')
-        base.convert('LA').save(folder / 'gray-alpha.png')
-        base.convert('RGBA').save(folder / 'alpha.png')
-        base.convert('P').save(folder / 'palette.png')
-        base.convert('CMYK').save(folder / 'cmyk.jpg')
-        cv2.imwrite(str(folder / 'deep.png'), picture().astype(np.uint16) * 257)
-        cv2.imwrite(str(folder / 'deep.tif'), picture().astype(np.uint16) * 257)
-        base.save(folder / 'picture.webp')
-        return sorted(folder.iterdir())
-
-    def test_every_kind_of_file(self, predictor, tmp_path):
-        files = self.files(tmp_path)
-        assert len(files) == 11
-        for file in files:
-            image = predictor.read(file)['img']
-            assert np.array_equal(image, LoadImageFromFile()(dict(img_path=str(file)))['img']), file
-            assert image.shape == ((120, 96, 3) if file.stem in ('turned6', 'turned8') else (96, 120, 3))
-
-    def test_boxes_are_in_the_turned_picture(self, predictor, tmp_path):
-        file = next(file for file in self.files(tmp_path) if file.stem == 'turned6')
-        found = predictor.predict(file)
-        assert (found.height, found.width) == (120, 96) and found.masks.shape[1:] == (120, 96)
-        assert found.boxes[:, 3].max() > 96
-
-    def test_arrays_of_other_channels(self, predictor):
-        gray = picture()[:, :, 0]
-        expected = predictor.read(np.repeat(gray[:, :, None], 3, axis=2))['img']
-        for array in (gray, gray[:, :, None]):
-            assert np.array_equal(predictor.read(array)['img'], expected)
-        assert np.array_equal(predictor.read(np.dstack([picture(), gray]))['img'], picture())
-
-    def test_the_loader_of_the_config_counts(self):
-        steps = [dict(type='LoadImageFromFile', color_type='unchanged', to_float32=True), dict(type='PackDetInputs')]
-        image = ImagePipeline(steps).read(picture()[:, :, 0])['img']
-        assert image.shape == (96, 120) and image.dtype == np.float32
-
-    @pytest.mark.parametrize('shape, dtype', [((4, 4, 3), 'f8'), ((4, 4, 3), 'u2'), ((4,), 'u1'), ((0, 4, 3), 'u1')])
-    def test_what_is_not_an_image(self, shape, dtype, predictor):
-        with pytest.raises(UnreadableImage, match=r'an array of \w+ and shape .* is not an image'):
-            predictor.predict(np.zeros(shape, dtype))
-
-    @pytest.mark.parametrize(
-        'content, message',
-        [
-            (None, 'does not exist'),
-            (b'', 'empty'),
-            (b'<html>not found</html>', 'begins with'),
-            (png_of(30_000, 30_000), 'more than'),
-        ],
-    )
-    def test_files_that_are_not_images(self, content, message, predictor, tmp_path):
-        file = tmp_path / 'x.jpg'
-        if content is not None:
-            file.write_bytes(content)
-        with pytest.raises(UnreadableImage, match=message if content != b'' else 'x.jpg'):
-            predictor.predict(file)
-
-    @pytest.mark.parametrize('ending', ['jpg', 'png', 'webp'])
-    def test_truncated_files(self, ending, predictor, tmp_path):
-        file = tmp_path / f'x.{ending}'
-        cv2.imwrite(str(file), picture())
-        file.write_bytes(file.read_bytes()[:-40])
-        with pytest.raises(UnreadableImage, match=f'x.{ending}'):
-            predictor.predict(file)
-
-
-class TestPipeline:
-    def test_annotations_are_not_loaded(self):
-        steps = ['LoadImageFromFile', 'mmdet.LoadAnnotations', 'LoadPanopticAnnotations', 'FilterAnnotations', 'Resize']
-        cfg = [dict(type=step, scale=(64, 64)) if step == 'Resize' else dict(type=step) for step in steps]
-        pipeline = ImagePipeline(cfg)
-        assert [type(step).__name__ for step in pipeline.after.transforms] == ['Resize']
-
-    def test_images_of_the_data_set_may_lie_on_a_server(self, photo):
-        steps = [dict(type='LoadImageFromFile', backend_args=dict(backend='petrel'))]
-        assert ImagePipeline(steps).read(photo)['img'].shape == (96, 120, 3)
-
-    def test_without_a_loader(self):
-        with pytest.raises(ConfigError, match='no LoadImageFromFile, which inference needs; it has PackDetInputs'):
-            ImagePipeline([dict(type='PackDetInputs')])
-
-    @pytest.mark.parametrize('wrap', [lambda node: dict(dataset=node), lambda node: dict(datasets=[node, node])])
-    def test_of_a_wrapped_data_set(self, wrap):
-        node = dict(pipeline=[1])
-        cfg = SimpleNamespace(get=dict(test_dataloader=dict(dataset=wrap(node))).get, filename='x.py')
-        assert inference_dataset(cfg) is node
-
-    def test_of_the_validation_if_there_is_no_test(self):
-        cfg = read_config(CONFIG)
-        cfg.test_dataloader = None
-        assert inference_dataset(cfg) is cfg.val_dataloader.dataset
-        cfg.val_dataloader = None
-        with pytest.raises(ConfigError, match='test_dataloader.dataset has no pipeline'):
-            inference_dataset(cfg)
 
 
 class TestOtherModels:

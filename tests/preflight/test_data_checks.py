@@ -2,11 +2,13 @@
 
 import json
 
+import mask_defects  # noqa: F401 (registers its defects)
 import numpy as np
 import pytest
-from annotation_defects import category_id_twice, image_of_annotation_absent
+from annotation_defects import image_of_annotation_absent
 from conftest import CONFIGS, REAL_DATA, REPO
 from drawn_case import DEFECTS, SIDE, SPLITS, as_png, set_orientation, stretched
+from file_defects import category_id_twice
 from image_defects import image_gone, jpeg_cut_short, link_out_of_the_root
 from mmdet.utils import register_all_modules
 from mmengine.config import Config

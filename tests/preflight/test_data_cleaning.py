@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from annotation_defects import category_id_twice
 from coco_size import ANNOTATIONS, IMAGES, measure, write
 from conftest import REPO, demo_options
+from file_defects import category_id_twice
 from in_process import run_here
 from mmdet.utils import register_all_modules
 from PIL import Image
