@@ -1,38 +1,24 @@
 """What a run shows, piece by piece: modes, lines, figures, streams, the bar."""
 
 import io
-import json
-import logging
 import math
 import os
 import re
 from types import SimpleNamespace
 
 import pytest
-import torch
-from mmengine.config import Config
 from mmengine.hooks import LoggerHook
 from mmengine.logging import HistoryBuffer, MMLogger
-from mmengine.registry import VISUALIZERS
 from rich.console import Console
 
-from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.console import MODES, Screen
 from fishnet_mmdet.training.console.bar import BarLine
 from fishnet_mmdet.training.console.fields import Field, duration, fit, pace
 from fishnet_mmdet.training.console.figures import main_figures
 from fishnet_mmdet.training.console.hook import ScreenHook
 from fishnet_mmdet.training.console.modes import resolve
-from fishnet_mmdet.training.console.rows import listed, row_lines
 from fishnet_mmdet.training.console.short_lines import parse, short_line
 from fishnet_mmdet.training.console.streams import RunStream
-from fishnet_mmdet.training.console.summary import (
-    describe_frozen,
-    describe_scheduler,
-    describe_weights,
-    rows_of_training,
-)
-from fishnet_mmdet.training.launch.switches import switch_on_backends, switch_on_val_pictures
 
 LINE = (
     'Epoch(train)  [1][ 20/120]  base_lr: 6.6733e-04 lr: 6.6733e-04  eta: 1 day, 2:04:09  time: 0.2079  '
@@ -169,21 +155,6 @@ class TestBar:
 
     def test_of_a_stream(self):
         assert '40  loss' in self.drawn(80, count=None)
-
-
-def test_rows_keep_paths_whole():
-    path = '/data/' + 'x' * 90
-    assert row_lines('data', f'train: 5 images in {path}', 60) == [
-        ('data       ', 'train: 5 images in'),
-        (' ' * 11, path),
-    ]
-    assert row_lines('classes', 'a\x1b[2Jb', 60) == [('classes    ', 'a\\x1b[2Jb')]
-
-
-def test_lists_are_cut():
-    assert listed(['disc', 'box']) == 'disc, box'
-    assert listed([f'class {n}' for n in range(80)], 30) == 'class 0, class 1, class 2 and 77 more'
-    assert listed(['x' * 60, 'y']) == 'x' * 60 + ' and 1 more'
 
 
 class TestScreen:
@@ -327,110 +298,3 @@ def test_a_forked_process_writes_by_itself():
         os.waitpid(pid, 0)
     with os.fdopen(ours, newline='') as written:
         assert written.read() == '\r\x1b[2Ka worker warns\n'
-
-
-class TestSummary:
-    def test_rows_that_cannot_be_made(self):
-        logger = logging.Logger('nobody')
-        model = torch.nn.Linear(3, 2)
-        runner = SimpleNamespace(model=model, cfg=Config(dict(model={})), logger=logger, train_loop=None, iter=0)
-        rows = dict(rows_of_training(runner))
-        assert rows['network'] == 'Linear, 8 parameters' and rows['weights'] == 'random' and 'resumes' not in rows
-        assert rows['schedule'] == rows['optimizer'] == rows['classes'] == 'see the config'
-
-    @pytest.mark.parametrize(
-        'scheduler, text',
-        [
-            (dict(type='MultiStepLR', milestones=[20, 28]), 'x 0.1 at epochs 20, 28'),
-            (dict(type='LinearLR', begin=0, end=500, by_epoch=False), 'warm-up iterations 0 to 500'),
-            (dict(type='CosineAnnealingLR', begin=1), 'CosineAnnealingLR from epoch 1'),
-        ],
-    )
-    def test_scheduler(self, scheduler, text):
-        assert describe_scheduler(scheduler) == text
-
-    def test_frozen(self):
-        model = torch.nn.Sequential(torch.nn.Linear(10, 100), torch.nn.BatchNorm1d(100))
-        assert describe_frozen(model) == 'all parameters'
-        model[1].requires_grad_(False).eval()
-        assert describe_frozen(model) == '1.1 k parameters, 200 frozen; 1 of 1 batch norms fixed'
-
-    def test_weights(self, tmp_path):
-        backbone = dict(type='FishNet', init_cfg=dict(type='Pretrained', checkpoint='fishnet://fishnet150-imagenet'))
-        cfg = Config(dict(model=dict(backbone=backbone)))
-        assert describe_weights(cfg) == 'FishNet: fishnet://fishnet150-imagenet'
-        (tmp_path / 'a.pth').touch()
-        cfg.load_from = f'fishnet://{tmp_path}/a.pth'
-        assert describe_weights(cfg).endswith('/a.pth') and '://' not in describe_weights(cfg)
-
-
-class TestBackends:
-    """`--tensorboard` and `--wandb`."""
-
-    FIGURES = {'loss': 1.5, 'coco/bbox_mAP_s': -1.0, 'coco/bbox_mAP': math.nan}
-
-    def visualizer(self, folder, **flags):
-        cfg = Config(dict(work_dir=str(folder), model=dict(type='RetinaNet')))
-        switch_on_backends(cfg, **flags)
-        node = dict(cfg.visualizer, name=str(folder), save_dir=str(folder))
-        return cfg, VISUALIZERS.build(node)
-
-    def test_tensorboard(self, tmp_path):
-        pytest.importorskip('tensorboard')
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-        _, visualizer = self.visualizer(tmp_path, tensorboard=True)
-        visualizer.add_scalars(self.FIGURES, step=3)
-        visualizer.add_image('val_1', torch.zeros(4, 4, 3, dtype=torch.uint8).numpy(), step=3)
-        visualizer.close()
-        events = EventAccumulator(str(tmp_path / 'vis_data')).Reload()
-        assert [(event.step, event.value) for event in events.Scalars('loss')] == [(3, 1.5)]
-        assert set(self.FIGURES) <= set(events.Tags()['scalars']) and events.Tags()['images'] == ['val_1']
-        # The file that other tools read is written as ever.
-        assert json.loads((tmp_path / 'vis_data/scalars.json').read_text())['loss'] == 1.5
-
-    def test_wandb_offline(self, tmp_path, monkeypatch):
-        wandb = pytest.importorskip('wandb')
-        monkeypatch.setenv('WANDB_MODE', 'offline')
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / 'private.py').write_text('key = 1')
-        cfg, visualizer = self.visualizer(tmp_path, wandb=True)
-        try:
-            visualizer.add_config(cfg)
-            visualizer.add_scalars(self.FIGURES, step=3)
-            assert wandb.run.name == tmp_path.name and wandb.run.config['work_dir'] == str(tmp_path)
-        finally:
-            visualizer.close()
-            wandb.finish()
-        runs = list(tmp_path.glob('vis_data/wandb/offline-run-*/*.wandb'))
-        assert len(runs) == 1 and b'private.py' not in runs[0].read_bytes()
-
-    @pytest.mark.parametrize('flag', ['tensorboard', 'wandb'])
-    def test_a_package_that_is_not_there(self, monkeypatch, flag):
-        monkeypatch.setattr('fishnet_mmdet.training.launch.switches.find_spec', lambda name: None)
-        with pytest.raises(ConfigError, match=f'--{flag}: .* pip install {flag}'):
-            switch_on_backends(Config(dict(work_dir='w')), **{flag: True})
-
-    def test_a_backend_of_the_config_stays_the_only_one(self, monkeypatch):
-        monkeypatch.setattr('fishnet_mmdet.training.launch.switches.find_spec', lambda name: True)
-        backends = [dict(type='LocalVisBackend'), dict(type='mmengine.TensorboardVisBackend')]
-        cfg = Config(dict(work_dir='w', visualizer=dict(type='Visualizer', vis_backends=backends)))
-        switch_on_backends(cfg, tensorboard=True, wandb=True)
-        kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
-        assert kinds == ['LocalVisBackend', 'mmengine.TensorboardVisBackend', 'WandbFigures']
-        # A dumped config is read again.
-        assert cfg.custom_imports.imports == ['fishnet_mmdet.training.wandb_backend']
-
-
-def test_pictures_of_other_libraries():
-    for scope, kind in (('mmpretrain', 'VisualizationHook'), ('mmseg', 'SegVisualizationHook')):
-        cfg = Config(dict(default_scope=scope, default_hooks=dict(visualization=dict(type=kind))))
-        switch_on_val_pictures(cfg, 5)
-        assert cfg.default_hooks.visualization.type == kind and cfg.default_hooks.visualization.interval == 5
-    with pytest.raises(ConfigError, match='--draw-val 0'):
-        switch_on_val_pictures(Config(), 0)
-
-
-def test_the_flag_lists_every_mode(flags_of, capsys):
-    assert {'--console', '--tensorboard', '--wandb', '--draw-val'} <= flags_of('train')
-    assert '--console' in flags_of('test')

@@ -1,37 +1,21 @@
-"""Guards and checkpoints, hook by hook, with a runner as small as can be."""
+"""Guards, hook by hook, with a runner as small as can be."""
 
-from collections import OrderedDict
-from enum import IntEnum
-from pathlib import Path
 from types import SimpleNamespace
 
-import mmdet
-import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS
-from mmdet.registry import MODELS as DET_MODELS
-from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer
-from mmengine.model import Sequential
 from mmengine.optim import OptimWrapper
-from mmengine.registry import DefaultScope
 from seeded import NARROW
 from torch import nn
 
 from fishnet_mmdet import (
-    ClassCountGuard,
     EarlyClipping,
     FishNet,
     FixedNormGuard,
     NonFiniteGuard,
     PlainCheckpoints,
 )  # fmt: skip
-from fishnet_mmdet.training.checkpoints.complete import CompleteResume
-from fishnet_mmdet.training.checkpoints.plain import to_plain
-from fishnet_mmdet.training.guards.class_count import mismatches
-from fishnet_mmdet.weights.reading import WeightsError
 
 
 def test_hooks_are_mmengines():
@@ -218,157 +202,3 @@ class TestNonFiniteGuard:
     def test_a_bad_limit(self, value):
         with pytest.raises(ValueError, match='max_skipped'):
             NonFiniteGuard(value)
-
-
-class TestClassCountGuard:
-    """Detectors as mmdet builds them, without their backbone's weights."""
-
-    COCO = dict(classes=tuple(f'c{i}' for i in range(80)))
-
-    @staticmethod
-    def built(name, **options):
-        cfg = Config.fromfile(CONFIGS / f'{name}.py')
-        cfg.merge_from_dict({'model.backbone.init_cfg': None, **options})
-        with torch.device('meta'):
-            return DET_MODELS.build(cfg.model)
-
-    @pytest.mark.parametrize('heads', [('bbox',), ('mask',), ('bbox', 'mask')])
-    def test_every_wrong_head_is_reported_with_its_key(self, heads):
-        keys = [f'model.roi_head.{head}_head.num_classes' for head in heads]
-        model = self.built('mask_rcnn_fishnet99_fpn', **dict.fromkeys(keys, 7))
-        told = mismatches(model, self.COCO, 'train')
-        assert len(told) == len(keys)
-        for key, line in zip(keys, told, strict=True):
-            assert line.startswith(f'{key} = 7') and f'set {key}=80' in line and '80 classes (c0, c1' in line
-
-    @pytest.mark.parametrize('name', ['mask_rcnn_fishnet99_fpn', 'faster_rcnn_r50_fpn'])
-    def test_the_published_heads_fit_coco(self, name):
-        assert mismatches(self.built(name), self.COCO, 'train') == []
-
-    def test_heads_of_other_classes_are_known_by_their_bases_too(self):
-        """SCNet's counts COCO's 183 stuff classes, and is a FusedSemanticHead."""
-        cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs/scnet/scnet_r50_fpn_1x_coco.py')
-        cfg.model.backbone.init_cfg = None
-        with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdet'):
-            model = DET_MODELS.build(cfg.model)
-        assert mismatches(model, self.COCO, 'train') == []
-
-    def test_panoptic_heads_count_things_and_stuff(self):
-        data = dict(self.COCO, thing_classes=('t',) * 80, stuff_classes=('s',) * 53)
-        assert mismatches(self.built('panoptic_fpn_fishnet150'), data, 'train') == []
-        told = mismatches(self.built('panoptic_fpn_fishnet150', stuff=5), dict(data, stuff_classes=('s',) * 5), 'train')
-        assert [line.split(' = ')[0] for line in told] == [
-            f'model.{head}.num_stuff_classes' for head in ('semantic_head', 'panoptic_fusion_head')
-        ]
-
-    def runner(self, train, val):
-        loaders = {
-            f'{split}_dataloader': SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=classes)))
-            for split, classes in (('train', train), ('val', val))
-        }
-        model = nn.ModuleDict({'bbox_head': nn.Identity()})
-        model['bbox_head'].num_classes = 2
-        return SimpleNamespace(model=model, val_loop=object(), **loaders)
-
-    def test_validation_data_are_looked_at_before_training(self):
-        guard = ClassCountGuard()
-        guard.before_train(self.runner(('a', 'b'), ('a', 'b')))
-        with pytest.raises(ValueError, match='bbox_head.num_classes = 2, but the val.*3 classes') as error:
-            guard.before_train(self.runner(('a', 'b'), ('a', 'b', 'c')))
-        assert 'set the classes of val_dataloader.dataset.metainfo' in str(error.value)
-        assert 'train' not in str(error.value)
-
-    def test_both_splits_are_reported_at_once(self):
-        with pytest.raises(ValueError, match='(?s)the train data.*the val data'):
-            ClassCountGuard().before_train(self.runner(('a',), ('a',)))
-
-    def test_a_single_class_without_its_comma(self):
-        with pytest.raises(ValueError, match=r"classes=\('fish',\)"):
-            ClassCountGuard().before_val(self.runner(('a', 'b'), 'fish'))
-
-
-class TestCompleteResume:
-    """Which modules still read their pretrained file on a resume."""
-
-    FROM_FILE = dict(type='Pretrained', checkpoint='/nowhere.pth')
-
-    def model(self):
-        model = Sequential(Sequential(nn.Linear(2, 3)), Sequential(nn.BatchNorm1d(3)))
-        model[0].init_cfg = [dict(type='Normal', layer='Linear', std=0.1), self.FROM_FILE]
-        model[1].init_cfg = self.FROM_FILE
-        # As mmdet keeps the teacher of a distillation out of its student's checkpoints.
-        model.__dict__['teacher'] = Sequential(nn.Linear(2, 3), init_cfg=self.FROM_FILE)
-        return model
-
-    def marked(self, lacking=()):
-        model = self.model()
-        shapes = {key: value.shape for key, value in model.state_dict().items() if key not in lacking}
-        hook = CompleteResume(shapes)
-        hook.before_run(SimpleNamespace(model=model))
-        return hook, model, [module.is_init for module in (model, model[0], model[1], model.teacher)]
-
-    def test_none_of_a_complete_checkpoint(self):
-        hook, model, marked = self.marked()
-        assert marked == [False, True, True, False]
-        # It would fail on a file that is read.
-        model.init_weights()
-        hook.after_load_checkpoint(SimpleNamespace(model=model), {'state_dict': {**model.state_dict(), 'more': 1}})
-
-    def test_those_whose_weights_are_lacking(self):
-        lacking = ('1.0.running_mean',)
-        hook, model, marked = self.marked(lacking)
-        assert marked == [False, True, False, False]
-        state = {key: value for key, value in model.state_dict().items() if key not in lacking}
-        hook.after_load_checkpoint(SimpleNamespace(model=model), {'state_dict': state})
-        with pytest.raises(WeightsError, match='(?s)would stay random.*0.0.weight'):
-            hook.after_load_checkpoint(SimpleNamespace(model=model), {'state_dict': {'0.0.bias': state['0.0.bias']}})
-
-
-class TestPlainCheckpoints:
-    def checkpoint(self):
-        class Epoch(IntEnum):
-            FIRST = 1
-
-        history = HistoryBuffer([1.0, 2.5], [1, 4], 1000)
-        return {
-            'state_dict': OrderedDict(w=torch.ones(2)),
-            'message_hub': {
-                'log_scalars': OrderedDict({'train/loss': history}),
-                'runtime_info': OrderedDict(best=np.float64(0.5), count=np.int64(3), curve=np.arange(3.0)),
-                'resumed_keys': OrderedDict({'train/loss': True}),
-            },
-            'meta': {'epoch': Epoch.FIRST, 'dataset_meta': {'classes': ('a', 'b'), 'palette': [(1, 2, 3)]}},
-            'param_schedulers': [{'last_step': 3, 'base_values': [0.02]}],
-        }
-
-    def test_the_file_is_safe_and_says_the_same(self, tmp_path):
-        checkpoint = self.checkpoint()
-        PlainCheckpoints().before_save_checkpoint(SimpleNamespace(), checkpoint)
-        torch.save(checkpoint, tmp_path / 'c.pth')
-        assert torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / 'c.pth') == []
-        loaded = torch.load(tmp_path / 'c.pth', weights_only=True)
-        PlainCheckpoints().after_load_checkpoint(SimpleNamespace(), loaded)
-        history = loaded['message_hub']['log_scalars']['train/loss']
-        assert isinstance(history, HistoryBuffer) and history.max_length == 1000
-        assert [list(part) for part in history.data] == [[1.0, 2.5], [1, 4]]
-        assert history.mean() == self.checkpoint()['message_hub']['log_scalars']['train/loss'].mean()
-        info = loaded['message_hub']['runtime_info']
-        assert info['best'] == 0.5 and info['count'] == 3 and info['curve'].tolist() == [0, 1, 2]
-        assert loaded['meta'] == {'epoch': 1, 'dataset_meta': {'classes': ('a', 'b'), 'palette': [(1, 2, 3)]}}
-
-    def test_what_has_no_plain_form_is_named(self):
-        told = []
-        runner = SimpleNamespace(logger=SimpleNamespace(warning=told.append))
-        checkpoint = {'state_dict': {}, 'meta': {'made_by': object(), 'epoch': 1}}
-        PlainCheckpoints().before_save_checkpoint(runner, checkpoint)
-        assert checkpoint['meta'] == {'made_by': None, 'epoch': 1}
-        assert 'meta.made_by (object)' in told[0]
-
-    def test_a_weights_file_of_others_passes_untouched(self):
-        checkpoint = {'state_dict': {'w': torch.ones(1)}}
-        PlainCheckpoints().after_load_checkpoint(SimpleNamespace(), checkpoint)
-        assert list(checkpoint) == ['state_dict']
-
-    def test_plain_values_are_kept_as_they_are(self):
-        value = {'a': [1, (2.5, 'x', None, True)], 3: torch.ones(1)}
-        assert to_plain(value, '', []) == value
