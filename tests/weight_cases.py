@@ -40,3 +40,9 @@ class Call:
 
     def __reduce__(self):
         return self.call
+
+
+def readable(error):
+    """Whether an error is lines of printable text."""
+    text = str(error)
+    return text.isprintable() or all(line.isprintable() for line in text.splitlines())

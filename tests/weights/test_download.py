@@ -1,14 +1,13 @@
 """Downloads against a server of our own: cut, redirected, wrong, not there; no incomplete file stays in the cache."""
 
 import hashlib
-import re
 import threading
 import time
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from data_server import Handler, serving
 from seeded import seeded_classifier
 
 from fishnet_mmdet.weights import download
@@ -17,60 +16,22 @@ from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.load import load
 
 
-class Server(ThreadingHTTPServer):
-    """Serves `content`; attributes say how it misbehaves.
+class OtherAnswers(Handler):
+    """Answers some addresses with something else than a file."""
 
-    Attributes:
-        cuts: How many connections are cut half-way through what is left.
-        honours_range: Whether it serves the range that a request asks for.
-        etag: The version that it states.
-        seen: The Range header of every request.
-    """
-
-    def __init__(self, content):
-        super().__init__(('127.0.0.1', 0), Handler)
-        self.content, self.cuts, self.honours_range, self.etag = content, 0, True, '"1"'
-        self.length = True
-        self.seen = []
-        self.url = f'http://127.0.0.1:{self.server_port}'
-
-
-class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        server = self.server
-        server.seen.append((self.path, self.headers.get('Range')))
-        if self.path.startswith('/moved'):
-            return self._answer(302, Location=f'{server.url}/fish.pth')
-        if self.path.startswith('/insecure'):
-            return self._answer(302, Location='http://example.com/fish.pth')
-        if self.path.startswith('/gone'):
-            return self._answer(404)
-        if self.path.startswith('/page'):
-            return self._answer(200, b'<html>Sign in</html>', **{'Content-Type': 'text/html; charset=utf-8'})
-        if self.path.startswith('/secretpage'):
-            return self._answer(200, b'<html>Too many downloads</html>')
-        if self.path.startswith('/bomb'):
-            return self._answer(200, b'', **{'Content-Length': str(2**40)})
-        start = 0
-        match = re.fullmatch(r'bytes=(\d+)-', self.headers.get('Range') or '')
-        if match and server.honours_range and self.headers.get('If-Range', server.etag) == server.etag:
-            start = int(match[1])
-        body = server.content[start:]
-        headers = {'Content-Length': str(len(body)), 'ETag': server.etag} if server.length else {}
-        if server.cuts:
-            server.cuts -= 1
-            body = body[: len(body) // 2]
-        return self._answer(206 if start else 200, body, **headers)
-
-    def _answer(self, status, body=b'', **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        moved = {'/moved': f'{self.server.url}/fish.pth', '/insecure': 'http://example.com/fish.pth'}
+        pages = {'/page': b'<html>Sign in</html>', '/secretpage': b'<html>Too many downloads</html>'}
+        place = f'/{self.path.split("/")[1]}'
+        if place in moved:
+            self.answer(302, Location=moved[place])
+        elif place in pages:
+            headers = {'Content-Type': 'text/html; charset=utf-8'} if place == '/page' else {}
+            self.answer(200, pages[place], **headers)
+        elif place == '/bomb':
+            self.answer(200, **{'Content-Length': str(2**40)})
+        else:
+            super().do_GET()
 
 
 @pytest.fixture(scope='module')
@@ -83,11 +44,9 @@ def content(tmp_path_factory):
 @pytest.fixture
 def server(content, tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
-    server = Server(content)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving({'/fish.pth': content}, OtherAnswers) as server:
+        server.content, server.etag = content, '"1"'
+        yield server
 
 
 def named(server, path='/fish.pth', checksum='right', more=()):
@@ -122,9 +81,8 @@ def test_an_address_is_a_source_too(server):
     assert weights.renamed.state.keys() == seeded_classifier().state_dict().keys()
 
 
-@pytest.mark.parametrize('cuts', [1, 3])
-def test_an_interrupted_download_continues(server, cuts):
-    server.cuts = cuts
+def test_an_interrupted_download_continues(server):
+    server.cuts = cuts = 3
     assert download.obtain(named(server)).read_bytes() == server.content
     asked = [int(r.removeprefix('bytes=').removesuffix('-')) for _, r in server.seen if r]
     assert len(server.seen) == cuts + 1 and asked == sorted(asked) and asked[0] == len(server.content) // 2
@@ -144,11 +102,6 @@ def test_without_a_checksum_no_old_part_is_used(server):
     part.write_bytes(b'of another file')
     assert download.obtain(named(server, checksum=None)).read_bytes() == server.content
     assert server.seen == [('/fish.pth', None)]
-
-
-def test_a_server_that_ignores_ranges(server):
-    server.cuts, server.honours_range = 2, False
-    assert download.obtain(named(server)).read_bytes() == server.content
 
 
 def test_a_file_that_changes_on_the_way(server, monkeypatch):
@@ -235,7 +188,7 @@ def test_what_is_not_the_file(server, path, message):
 
 def test_a_file_without_length_that_never_ends(server, monkeypatch):
     monkeypatch.setattr(download, 'MAX_BYTES', 1000)
-    server.length = False
+    server.states_length = False
     with pytest.raises(WeightsError, match='more than 1,000 bytes'):
         download.obtain(named(server))
     assert cached() == []
@@ -288,7 +241,7 @@ def test_a_zip_is_unpacked_and_its_content_checked(server, content, tmp_path):
     with zipfile.ZipFile(tmp_path / 'fish.pth.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr('fish.pth', content)
     checksum = f'sha1:{hashlib.sha1(content).hexdigest()}'
-    server.content = (tmp_path / 'fish.pth.zip').read_bytes()
+    server.files['/fish.pth.zip'] = (tmp_path / 'fish.pth.zip').read_bytes()
     weights = named(server, '/fish.pth.zip', checksum)
     assert download.obtain(weights).read_bytes() == content
     assert cached() == ['fish.pth']
