@@ -73,7 +73,7 @@ def spread(table: Classes, c: Comparison) -> Panel:
         column = [value for value in table.values[c.runs.index(run)] if value is not None]
         return places, [float(sum(value > x for value in column)) for x in places], None, None
 
-    title = f'{table.kind} AP: number of classes above it, of {len(table.names):,}'.strip()
+    title = f'{table.kind} classes above each AP, of {len(table.names):,}'.strip()
     slug = '_'.join(filter(None, ['classes', table.kind, 'spread']))
     return Panel(slug, 'Classes', title, 'AP, %', lines_of(c, points), from_zero=True)
 

@@ -84,6 +84,9 @@ class Run:
         interval = median([b - a for a, b in pairwise(steps)] or [0])
         # The last iterations of an epoch may not be logged.
         whole = length is not None and self.log.last + interval > begun * length
+        # A run that validates does so after its last epoch, too.
+        if self.log.validations and validated < begun == self.planned:
+            whole = False
         return max(validated, begun if whole else begun - 1)
 
     @property

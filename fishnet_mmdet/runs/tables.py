@@ -160,8 +160,8 @@ def explained(c: Comparison) -> list[str]:
     if kind and others:
         lines.append('AP50 and the like: at the same validation as the best AP.')
     lines += [f'No {names}: {why}.' for names, why in _missing(c, others)]
-    lines += [text for title, text in OF_TIMES.items() if title in titles]
-    return lines
+    lines.append(' '.join(text for title, text in OF_TIMES.items() if title in titles))
+    return list(filter(None, lines))
 
 
 def _missing(c: Comparison, keys: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -119,7 +119,7 @@ class TestManyClasses:
         (table,) = classes(c)
         drawn = spread(table, c)
         (line,) = drawn.lines
-        assert drawn.title == 'AP: number of classes above it, of 1,203' and drawn.section == 'Classes'
+        assert drawn.title == 'classes above each AP, of 1,203' and drawn.section == 'Classes'
         with_objects = [n for n in range(MANY) if n % 10]
         assert dict(zip(line.x, line.y, strict=True))[50] == sum(n / MANY > 0.5 for n in with_objects)
         assert line.y[0] == len(with_objects) and line.y[-1] == 0

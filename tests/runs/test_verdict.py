@@ -53,16 +53,13 @@ class TestAnswer:
         assert '; 10.0 at epoch 3, the last; the run is at 3 of 4 epochs' in verdict.standings[0].where
 
     def test_a_run_that_was_best_at_its_end_may_gain(self, given):
-        def where(*values, config=CONFIG):
-            lines = [
-                x
-                for n, ap in enumerate(values)
-                for x in [*epochs(n + 1, n + 1)[:-1], {'coco/bbox_mAP': ap, 'step': n + 1}]
-            ]
-            name = f'run{len(made)}'
-            made.append(name)
-            lines = [line for line in lines if line.get('coco/bbox_mAP', 0) is not None]
-            return judge(given(**{name: (lines, config)})).standings[0].where
+        def where(*values):
+            """Of a run with these figures; None stands for a validation that still runs."""
+            lines = []
+            for epoch, ap in enumerate(values, start=1):
+                lines += epochs(epoch, epoch)[:-1] + ([validation(epoch, ap)] if ap is not None else [])
+            made.append(f'run{len(made)}')
+            return judge(given(**{made[-1]: (lines, CONFIG)})).standings[0].where
 
         made = []
         assert 'still improving (by 2.0): a longer run may gain' in where(0.1, 0.2, 0.15, 0.22)
@@ -76,6 +73,11 @@ class TestAnswer:
             (0.1, 0.2, 0.3, None),
         ):
             assert 'gain' not in where(*values)
+
+    def test_a_run_whose_last_validation_is_to_come_goes_on(self, given):
+        verdict = judge(given(run=(epochs(1, 4)[:-1], CONFIG)))
+        assert verdict.answer.startswith('So far, run reaches')
+        assert verdict.standings[0].where.endswith('the run is at 3 of 4 epochs')
 
     def test_seeds_that_were_best_at_their_end(self, given):
         falling = [*epochs(1, 3), *epochs(4, 4)[:-1], validation(4, 0.1)]
