@@ -64,11 +64,12 @@ def _draw_ends(rows: Sequence[ClassRow], means: Mapping[str, float], title: str)
     left_out = len(rows) - len(best) - len(worst)
     note = (
         f'{len(rows):,} classes: the best {len(best)} and the worst {len(worst)} by {names[0]}; {left_out:,} classes '
-        f'are left out of these two columns, the table has all\nin brackets: number of objects'
+        f'are left out of these two columns, the table has all\nin brackets: number of objects; of equal classes those '
+        'with the most objects come first'
     )
     figure = _figure(3, ENDS, len(means), f'{title}\n{note}')
     grid = figure.add_gridspec(2, 3)
-    for place, part, which in ((0, best, 'best'), (1, worst, 'worst, most objects first where equal')):
+    for place, part, which in ((0, best, 'best'), (1, worst, 'worst')):
         axes = figure.add_subplot(grid[:, place])
         _draw_column(axes, part, means)
         axes.set(ylim=(ENDS - 0.4, -0.6))

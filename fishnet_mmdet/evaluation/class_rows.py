@@ -27,11 +27,11 @@ class ClassRow(NamedTuple):
 
 
 def best_first(rows: Iterable[ClassRow]) -> list[ClassRow]:
-    """Sorts classes by their first figure; those without one come last."""
+    """Sorts classes by their first figure, equal ones by the number of objects; those without a figure come last."""
 
-    def order(row: ClassRow) -> tuple[bool, float]:
+    def order(row: ClassRow) -> tuple[bool, float, int]:
         first = next(iter(row.figures.values()), None)
-        return first is None, -(first or 0)
+        return first is None, -(first or 0), -(row.objects or 0)
 
     return sorted(rows, key=order)
 

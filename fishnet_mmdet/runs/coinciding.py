@@ -37,7 +37,9 @@ def note(panel: Panel, sets: Sequence[Sequence[Line]]) -> str:
         parts.append(f'{len(found)} runs of {" and ".join(groups)}')
     text = f'coincide: {"; ".join(parts)}'
     hidden = sum(len(found) for found in several)
-    return text if len(text) <= LONGEST_NOTE else f'{hidden} of {len(panel.lines)} runs coincide with others'
+    return (
+        text if len(text) <= LONGEST_NOTE else f'{hidden} of {len(panel.lines)} runs coincide in {len(several)} curves'
+    )
 
 
 def _coincide(one: Line, other: Line, log: bool, near: float) -> bool:

@@ -55,9 +55,12 @@ def rows(names, figures=('bbox AP', 'segm AP')):
 class TestTable:
     def test_best_first_and_absent_last(self):
         drawn = [ClassRow('none', 0, {'AP': None}), ClassRow('bad', 4, {'AP': 0.0}), ClassRow('good', 1200, {'AP': 1})]
+        drawn.append(ClassRow('rare', 2, {'AP': 1}))
+        drawn.reverse()
         table = class_table(best_first(drawn), 'T')
         grid = [line.split(' | ') for line in table.markdown_grid().splitlines()[2:]]
-        assert grid == [['| good', '1,200', '100.0 |'], ['| bad', '4', '0.0 |'], ['| none', '0', '- |']]
+        good = [['| good', '1,200', '100.0 |'], ['| rare', '2', '100.0 |']]
+        assert grid == [*good, ['| bad', '4', '0.0 |'], ['| none', '0', '- |']]
 
 
 class TestPicture:

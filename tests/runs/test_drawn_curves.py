@@ -59,7 +59,7 @@ class TestCoinciding:
 
     def test_many_sets_are_counted(self):
         lines = [(n // 2, [0.0, n // 2]) for n in range(20)]
-        assert sets_and_note(panel(*lines))[1] == '20 of 20 runs coincide with others'
+        assert sets_and_note(panel(*lines))[1] == '20 of 20 runs coincide in 10 curves'
 
     def test_groups_share_a_line_in_stripes(self):
         svg = draw_panel(panel((0, [0, 1, 2]), (1, [0, 1, 2])))[0]
