@@ -27,11 +27,11 @@ class ClassRow(NamedTuple):
 
 
 def best_first(rows: Iterable[ClassRow]) -> list[ClassRow]:
-    """Sorts classes by their first figure; those without one come last."""
+    """Sorts classes by their first figure, equal ones by the number of objects; those without a figure come last."""
 
-    def order(row: ClassRow) -> tuple[bool, float]:
+    def order(row: ClassRow) -> tuple[bool, float, int]:
         first = next(iter(row.figures.values()), None)
-        return first is None, -(first or 0)
+        return first is None, -(first or 0), -(row.objects or 0)
 
     return sorted(rows, key=order)
 
@@ -108,3 +108,40 @@ def mean_of(rows: Iterable[ClassRow], figure: str) -> float:
     """The mean of a figure over the classes that have it; NaN if none has."""
     values = [value for row in rows if (value := row.figures.get(figure)) is not None]
     return sum(values) / len(values) if values else math.nan
+
+
+def worst_of(rows: Sequence[ClassRow], figure: str, count: int) -> list[ClassRow]:
+    """The classes with the lowest figure, the worst first; of equal ones those with the most objects."""
+    return sorted(rows, key=lambda row: (row.figures[figure], -(row.objects or 0)))[:count]
+
+
+def distribution(rows: Sequence[ClassRow], figures: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """How many classes have a figure of 90 to 100 %, 80 to 90 %, ..., 0, and none; for each of the figures."""
+    ranges: dict[str, list[int]] = {f'{10 * tens} to {10 * tens + 10}': [] for tens in range(9, 0, -1)}
+    ranges |= {'above 0 to 10': [], 'exactly 0': [], 'no object': []}
+    for figure in figures:
+        found = Counter(_range_of(row.figures.get(figure)) for row in rows)
+        for name, counts in ranges.items():
+            counts.append(found[name])
+    return list(ranges.items())
+
+
+def _range_of(value: float | None) -> str:
+    if value is None:
+        return 'no object'
+    tens = min(int(10 * value), 9)
+    return f'{10 * tens} to {10 * tens + 10}' if tens else 'above 0 to 10' if value > 0 else 'exactly 0'
+
+
+def by_objects(rows: Sequence[ClassRow], figures: Sequence[str]) -> list[tuple[str, list[float | None]]]:
+    """Mean figures of the classes with 1 to 9 objects, 10 to 99, and so on; empty if the numbers are not known."""
+    digits: dict[int, list[ClassRow]] = {}
+    for row in rows:
+        if row.objects:
+            digits.setdefault(len(str(row.objects)), []).append(row)
+    means = []
+    for n, found in sorted(digits.items()):
+        classes = 'class' if len(found) == 1 else 'classes'
+        name = f'{10 ** (n - 1):,} to {10**n - 1:,} objects ({len(found):,} {classes})'
+        means.append((name, [or_none(mean_of(found, figure)) for figure in figures]))
+    return means

@@ -2,15 +2,16 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from fishnet_mmdet.runs.metrics import Metric, describe, main_metrics
 from fishnet_mmdet.runs.run import Best, Run, RunsError, without_shared_words
-from fishnet_mmdet.runs.settings import Difference, at, differences, same_but_for_the_seed
+from fishnet_mmdet.runs.settings import SEED, Difference, at, differences, same_but_for_the_seed
 
 DATA = ('ann_file', 'data_root', 'data_prefix', 'metainfo', 'indices')
 """Settings of a data set that say which images and classes it has."""
@@ -27,6 +28,15 @@ class Group:
 
     name: str
     runs: tuple[Run, ...]
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The config of the runs; of several, with all their seeds."""
+        settings = self.runs[0].settings
+        if len(self.runs) == 1 or not settings:
+            return settings
+        seeds = sorted((at(run.settings, SEED) for run in self.runs), key=str)
+        return {**settings, 'randomness': {**at(settings, 'randomness', {}), 'seed': seeds}}
 
     def bests(self, metric: Metric, seconds: float | None = None, epoch: int | None = None) -> list[Best]:
         """The best validation of each run that has one; see `Run.best`."""
@@ -64,8 +74,9 @@ class Comparison:
 
     @cached_property
     def differences(self) -> list[Difference]:
-        """The settings that differ between the runs."""
-        return differences([run.settings for run in self.runs])
+        """The settings that differ between the groups, with a value for each; none where a config is not known."""
+        known = [group.settings for group in self.groups]
+        return differences(known) if all(known) else []
 
     @cached_property
     def validation_data(self) -> list[Difference]:
@@ -148,6 +159,6 @@ def name_in_group(run: Run, group: Group) -> str:
     """What tells a run from the others of its group."""
     if len(group.runs) == 1:
         return group.name
-    seeds = [at(other.settings, 'randomness.seed') for other in group.runs]
-    seed = at(run.settings, 'randomness.seed')
+    seeds = [at(other.settings, SEED) for other in group.runs]
+    seed = at(run.settings, SEED)
     return f'{group.name}, seed {seed}' if seeds.count(seed) == 1 and seed is not None else run.name

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -11,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from fishnet_mmdet.runs.panels import Classes, Line, Panel
+from fishnet_mmdet.runs.coinciding import coinciding, note
+from fishnet_mmdet.runs.panels import Line, Panel
 
 COLOURS = ['#0a62b0', '#c2470a', '#00785c', '#8b3fa0', '#8f6500', '#b5286c', '#4b5563', '#27798f']
 """Colours of the groups of runs on white; people with colour blindness can tell the first ones apart."""
@@ -27,6 +27,9 @@ VARIABLES = {
     **{colour: f'var(--c{i})' for i, colour in enumerate(COLOURS)},
     INK: 'var(--ink)', QUIET: 'var(--quiet)', RULE: 'var(--rule)', PAPER: 'var(--card)',
 }  # fmt: skip
+
+STRIPE = 6
+"""Length of a stripe of curves that coincide, in widths of the line."""
 
 SIZE = (4.5, 3.0)
 """Width and height of a panel in inches; the page shows 72 units to the inch."""
@@ -58,53 +61,16 @@ def draw_panel(panel: Panel) -> tuple[str, bytes]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE)
         axes = figure.add_axes((0.115, 0.155, 0.86, 0.72))
-        for line in panel.lines:
-            _draw(axes, line)
+        sets = coinciding(panel)
+        for found in sets:
+            groups = list(dict.fromkeys(line.group for line in found))
+            for line in found:
+                _draw(axes, line, _stripe(groups.index(line.group), len(groups)) if len(groups) > 1 else None)
         _scales(axes, panel)
         labels = _label_ends(axes, panel)
-        _tidy(figure, axes, panel.title, panel.x_label, labels)
-        svg = _svg(figure, 'data-values', _values(axes, panel))
-        return svg, _png(figure)
-
-
-def draw_classes(table: Classes, groups: Sequence[int], shown: int) -> tuple[str, bytes]:
-    """Draws AP of each class: a row for each class, a dot for each run.
-
-    Args:
-        table: The figures.
-        groups: For each run, the number of its group.
-        shown: Number of classes.
-    """
-    with matplotlib.rc_context(STYLE):
-        height = 0.95 + 0.21 * shown
-        figure = Figure(figsize=(SIZE[0], height))
-        axes = figure.add_subplot()
-        for row in range(shown):
-            known = [column[row] for column in table.values if column[row] is not None]
-            if known:
-                axes.plot([min(known), max(known)], [row, row], color=RULE, lw=2.5, solid_capstyle='round', zorder=1)
-        for column, group in zip(table.values, groups, strict=True):
-            points = [(value, row) for row, value in enumerate(column[:shown]) if value is not None]
-            axes.plot(*zip(*points, strict=True) if points else ([], []), 'o', ms=5.5, color=colour(group), zorder=2)
-        axes.set_yticks(range(shown), [_short(name, 24) for name in table.names[:shown]], color=INK)
-        axes.set_ylim(shown - 0.4, -0.6)
-        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
-        axes.xaxis.set_major_locator(_ticks(6))
-        axes.xaxis.set_major_formatter(FuncFormatter(_number))
-        axes.tick_params(length=0)
-        axes.grid(axis='x', color=RULE, lw=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[:].set_visible(False)
-        axes.set_xlabel(f'{table.kind} AP of the class, %'.strip())
-        figure.canvas.draw()
-        left = (_widest(axes, figure) + 12) / (72 * SIZE[0])
-        axes.set_position((left, 0.42 / height, 0.965 - left, 1 - 0.77 / height))
-        figure.text(4 / (72 * SIZE[0]), 1 - 0.14 / height, _title(table), weight='bold', va='center', fontsize=10)
-        return _svg(figure), _png(figure)
-
-
-def _title(table: Classes) -> str:
-    return f'{table.kind} AP of each class, %'.strip()
+        _tidy(figure, axes, panel, '; '.join(filter(None, [panel.note, note(panel, sets)])), labels)
+        svg = svg_of(figure, 'data-values', _values(axes, panel))
+        return svg, png_of(figure)
 
 
 def dash(group: int, place: int) -> str | tuple:
@@ -112,7 +78,12 @@ def dash(group: int, place: int) -> str | tuple:
     return DASHES[(place + group // len(COLOURS)) % len(DASHES)]
 
 
-def _draw(axes: Axes, line: Line) -> None:
+def _stripe(place: int, count: int) -> tuple:
+    """The line style of one of several groups whose curves coincide: together they are a line of stripes."""
+    return (STRIPE * (count - place) % (STRIPE * count), (STRIPE, STRIPE * (count - 1)))
+
+
+def _draw(axes: Axes, line: Line, stripe: tuple | None = None) -> None:
     hue = colour(line.group)
     step = 1 + len(line.x) // MOST_POINTS
     if line.smooth and step == 1:
@@ -120,7 +91,7 @@ def _draw(axes: Axes, line: Line) -> None:
     elif line.smooth:
         parts = [line.y[begin : begin + step] for begin in range(0, len(line.y), step)]
         axes.fill_between(line.x[::step], list(map(min, parts)), list(map(max, parts)), color=hue, alpha=0.18, lw=0)
-    style = dict(color=hue, linestyle=dash(line.group, line.place), solid_capstyle='round')
+    style = dict(color=hue, linestyle=stripe or dash(line.group, line.place), solid_capstyle='round')
     axes.plot(line.x[::step], (line.smooth or line.y)[::step], lw=1.7, zorder=2, **style)
     if len(line.x) < 30 and not line.smooth:
         axes.plot(line.x, line.y, 'o', ms=2.8, color=hue, zorder=3, clip_on=False)
@@ -141,19 +112,20 @@ def _scales(axes: Axes, panel: Panel) -> None:
     else:
         margin = 0.1 * (max(strong) - min(strong)) or 0.1 * abs(strong[0]) or 1
         axes.set_ylim(0 if panel.from_zero else min(strong) - margin, max(strong) + margin)
-        axes.yaxis.set_major_locator(_ticks(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(_number))
-    axes.xaxis.set_major_formatter(FuncFormatter(_number))
+        axes.yaxis.set_major_locator(ticks(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(number))
+    axes.xaxis.set_major_formatter(FuncFormatter(number))
     counts = panel.x_label in ('epoch', 'iteration')
-    axes.xaxis.set_major_locator(_ticks(6, integer=counts))
-    axes.set_xlim(0, max(x for line in panel.lines for x in line.x) or 1)
+    axes.xaxis.set_major_locator(ticks(6, integer=counts))
+    axes.set_xlim(0, panel.x_end or max(x for line in panel.lines for x in line.x) or 1)
 
 
-def _ticks(most: int, **options) -> MaxNLocator:
+def ticks(most: int, **options) -> MaxNLocator:
+    """Ticks at round numbers."""
     return MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], **options)
 
 
-def _number(value: float, _=None) -> str:
+def number(value: float, _: object = None) -> str:
     """A tick as text: 1500 as '1.5k', 0.0002 as '2e-4'."""
     size = abs(value)
     if size >= 1e6:
@@ -170,7 +142,8 @@ def _scientific(value: float) -> str:
     return f'{float(digits):g}e{int(power)}'
 
 
-def _short(name: str, length: int = LABEL_LENGTH) -> str:
+def short(name: str, length: int = LABEL_LENGTH) -> str:
+    """A name, cut off if it is longer."""
     return name if len(name) <= length else f'{name[: length - 1]}\u2026'
 
 
@@ -187,10 +160,8 @@ def _label_ends(axes: Axes, panel: Panel) -> int:
         places[line.group] = sum(heights) / len(heights)
     for group, height in _spread(places, gap=0.085).items():
         name = next(line.label for line in ends if line.group == group)
-        axes.text(
-            1.035, height, _short(name), color=colour(group), transform=axes.transAxes, va='center', weight='bold'
-        )
-    return max(len(_short(line.label)) for line in ends)
+        axes.text(1.035, height, short(name), color=colour(group), transform=axes.transAxes, va='center', weight='bold')
+    return max(len(short(line.label)) for line in ends)
 
 
 def _spread(places: dict[int, float], gap: float) -> dict[int, float]:
@@ -208,22 +179,23 @@ def _spread(places: dict[int, float], gap: float) -> dict[int, float]:
     return moved
 
 
-def _tidy(figure: Figure, axes: Axes, title: str, x_label: str, letters: int) -> None:
+def _tidy(figure: Figure, axes: Axes, panel: Panel, note: str, letters: int) -> None:
     axes.grid(axis='y', color=RULE, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right', 'left']].set_visible(False)
     axes.tick_params(axis='y', length=0)
     axes.tick_params(axis='x', length=3)
-    axes.set_xlabel(x_label)
+    axes.set_xlabel(panel.x_label)
     width = 72 * SIZE[0]
     right = 1 - (14 + 6.3 * letters) / width if letters else 0.965
     figure.canvas.draw()
-    left = (_widest(axes, figure) + 10) / width
-    axes.set_position((left, 0.155, right - left, 0.715))
-    figure.text(4 / width, 0.955, title, weight='bold', va='center', ha='left', fontsize=10)
+    left = (widest(axes, figure) + 10) / width
+    axes.set_position((left, 0.155, right - left, 0.68 if note else 0.715))
+    figure.text(4 / width, 0.955, panel.title, weight='bold', va='center', ha='left', fontsize=10)
+    figure.text(4 / width, 0.885, note, color=QUIET, va='center', ha='left', fontsize=8)
 
 
-def _widest(axes: Axes, figure: Figure) -> float:
+def widest(axes: Axes, figure: Figure) -> float:
     """Width of the widest title of a tick of the y axis, in points."""
     low, high = sorted(axes.get_ylim())
     shown = [t for t, y in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True) if low <= y <= high]
@@ -252,7 +224,8 @@ def _rounded(value: float) -> float:
     return float(f'{value:.5g}')
 
 
-def _svg(figure: Figure, attribute: str = '', values: dict | None = None) -> str:
+def svg_of(figure: Figure, attribute: str = '', values: dict | None = None) -> str:
+    """A figure as SVG with the colours of the page, and values as JSON in an attribute."""
     buffer = io.StringIO()
     figure.savefig(buffer, format='svg', metadata=NO_METADATA)
     svg = buffer.getvalue()
@@ -272,7 +245,8 @@ def _attribute(values: dict) -> str:
     return text.replace('&', '&amp;').replace("'", '&#39;').replace('<', '&lt;')
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """A figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=200)
     return buffer.getvalue()

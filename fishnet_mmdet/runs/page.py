@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
+from fishnet_mmdet.runs.classes import Classes
 from fishnet_mmdet.runs.comparison import Comparison, Group, name_in_group
 from fishnet_mmdet.runs.drawing import COLOURS, ON_DARK, dash
-from fishnet_mmdet.runs.panels import Classes, Panel
+from fishnet_mmdet.runs.panels import Panel
 from fishnet_mmdet.runs.pictures import Shown, inlined
 from fishnet_mmdet.runs.run import Run
-from fishnet_mmdet.runs.settings import Difference
-from fishnet_mmdet.runs.tables import notes, overview, tests
+from fishnet_mmdet.runs.settings import SEED, at
+from fishnet_mmdet.runs.tables import explained, notes, overview, tests
 from fishnet_mmdet.runs.verdict import Standing, Verdict
 
 SECTIONS = {
@@ -20,10 +21,6 @@ SECTIONS = {
     'Training': 'Strong: a running mean, of times a running median.',
 }
 """Sections of charts, with what to know to read them."""
-
-TIME_NOTE = (
-    'Training time is the sum of the logged times of iterations: without validations, starts, and work that was lost.'
-)
 
 
 def page(
@@ -51,7 +48,7 @@ def page(
         _legend(c) if len(c.runs) > 1 else '',
         *(_charts(section, note, charts) for section, note in list(SECTIONS.items())[:1]),
         _runs(c),
-        _classes(per_class, c),
+        _classes(per_class, charts, c),
         *(_charts(section, note, charts) for section, note in list(SECTIONS.items())[1:]),
         _settings(c),
         _pictures(pictures, c),
@@ -120,9 +117,10 @@ def _standing(s: Standing, c: Comparison) -> str:
         if c.metric and s.value != '-'
         else ''
     )
+    where = escape(s.where).replace('; ', '<br>')
     return (
         f'<li style="{_hue(s.group, c)}"><div class="name">{escape(s.group.name)}</div>'
-        f'<div class="value">{escape(s.value)}{unit}</div><div class="where">{escape(s.where)}</div></li>'
+        f'<div class="value">{escape(s.value)}{unit}</div><div class="where">{where}</div></li>'
     )
 
 
@@ -138,16 +136,22 @@ def _legend(c: Comparison) -> str:
 
 
 def _charts(section: str, note: str, charts: Sequence[tuple[Panel, str]]) -> str:
-    shown = [(panel, svg) for panel, svg in charts if panel.section == section]
-    if not shown:
+    figures = _figures(charts, section)
+    if not figures:
         return ''
-    if section != 'Quality' and not any(line.smooth for panel, _ in shown for line in panel.lines):
-        note = ''
-    figures = ''.join(
-        f'<figure role="img" aria-label="{escape(panel.title)} over {escape(panel.x_label)}">{svg}</figure>'
-        for panel, svg in shown
+    smooth = any(line.smooth for panel, _ in charts if panel.section == section for line in panel.lines)
+    return (
+        f'<h2>{section}</h2>{_caption(note if smooth or section == "Quality" else "")}'
+        f'<div class="charts">{figures}</div>'
     )
-    return f'<h2>{section}</h2>{_caption(note)}<div class="charts">{figures}</div>'
+
+
+def _figures(charts: Sequence[tuple[Panel, str]], section: str) -> str:
+    return ''.join(
+        f'<figure role="img" aria-label="{escape(panel.title)} over {escape(panel.x_label)}">{svg}</figure>'
+        for panel, svg in charts
+        if panel.section == section
+    )
 
 
 def _caption(text: str) -> str:
@@ -175,7 +179,7 @@ def _runs(c: Comparison) -> str:
         ['', *titles],
         [(_key(run, c, True), [escape(x) for x in row]) for run, row in zip(c.runs, rows, strict=True)],
     )
-    html += _caption(TIME_NOTE if 'training' in titles else '')
+    html += ''.join(map(_caption, explained(c)))
     titles, rows = tests(c)
     if rows:
         tested = [(_key(run, c), row) for run, row in zip(c.runs, rows, strict=True) if run.tested]
@@ -185,14 +189,25 @@ def _runs(c: Comparison) -> str:
     return html
 
 
-def _classes(per_class: Sequence[tuple[Classes, str]], c: Comparison) -> str:
+def _classes(per_class: Sequence[tuple[Classes, str]], charts: Sequence[tuple[Panel, str]], c: Comparison) -> str:
     if not per_class:
         return ''
-    order = 'Largest difference first. ' if len(c.runs) > 1 else ''
+    order = 'Largest difference first.' if len(c.groups) > 1 else 'Best first.'
+    seeds = ' A large dot is the mean of the runs of a group.' if len(c.runs) > len(c.groups) else ''
+    absent = any(set(row) == {None} for table, _ in per_class for row in zip(*table.values, strict=True))
+    none = ' "-": the validation data have no objects of the class.' if absent else ''
+    places = set(per_class[0][0].at)
+    where = f'At the best validation by {c.metric.title} ({places.pop()}).' if len(places) == 1 else ''
+    where = where or f'At the best validation of each run by {c.metric.title}, which the table of the runs names.'
+    order = 'Largest difference first.' if len(c.groups) > 1 else 'Best first.'
+    seeds = ' A large dot is the mean of the runs of a group.' if len(c.runs) > len(c.groups) else ''
+    absent = any(set(row) == {None} for table, _ in per_class for row in zip(*table.values, strict=True))
+    none = ' "-": the validation data have no objects of the class.' if absent else ''
     at = list(zip(c.runs, per_class[0][0].at, strict=True))
     places = at[0][1] if len({place for _, place in at}) == 1 else '; '.join(f'{_name(r, c)}: {p}' for r, p in at)
-    note = f'{order}At the best validation by {c.metric.title} ({places}).'
+    note = f'{order} {where}{seeds}{none}'
     figures = ''.join(f'<figure role="img" aria-label="AP of each class">{svg}</figure>' for _, svg in per_class)
+    figures += _figures(charts, 'Classes')
     tables = ''.join(_class_table(table, c) for table, _ in per_class)
     return (
         f'<h2>Classes</h2>{_caption(note)}<div class="charts">{figures}</div>'
@@ -211,24 +226,21 @@ def _class_table(table: Classes, c: Comparison) -> str:
 def _settings(c: Comparison) -> str:
     if len(c.runs) < 2 or not all(run.settings for run in c.runs):
         return ''
-    head = ['setting', *(group.name for group in c.groups)]
-    rows = [(f'<code>{_breakable(d.key)}</code>', _values(d, c)) for d in c.differences]
-    if not rows:
-        return '<h2>Settings that differ</h2><p>None: the configs are the same.</p>'
-    return '<h2>Settings that differ</h2>' + _table('settings', head, rows)
+    seeds = ', '.join(dict.fromkeys(str(at(run.settings, SEED, 'none')) for run in c.runs))
+    same = not any(d.key == SEED for d in c.differences)
+    note = f'Each with the seeds {seeds}.' if same and len(c.runs) > len(c.groups) else ''
+    html = f'<h2>Settings that differ</h2>{_caption(note)}'
+    if not c.differences:
+        return f'{html}<p>None: the configs are the same{" but for the seeds" if note else ""}.</p>'
+    rows = [
+        (f'<code>{_breakable(d.key)}</code>', [f'<code>{escape(text)}</code>' for text in d.texts(wrap=True)])
+        for d in c.differences
+    ]
+    return html + _table('settings', ['setting', *(group.name for group in c.groups)], rows)
 
 
 def _breakable(key: str) -> str:
     return re.sub(r'([.\[])', r'<wbr>\1', escape(key))
-
-
-def _values(d: Difference, c: Comparison) -> list[str]:
-    """A cell for each group: its value, or those of its runs."""
-    cells, values = [], iter(d.texts(wrap=True))
-    for group in c.groups:
-        shown = dict.fromkeys(next(values) for _ in group.runs)
-        cells.append(f'<code>{escape(", ".join(shown))}</code>')
-    return cells
 
 
 def _pictures(pictures: Sequence[Shown], c: Comparison) -> str:

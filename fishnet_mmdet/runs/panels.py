@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from fishnet_mmdet.runs.comparison import Comparison, name_in_group
-from fishnet_mmdet.runs.metrics import class_figures, describe
 from fishnet_mmdet.runs.run import Run
 
 MOST_LOSSES = 8
@@ -55,6 +54,8 @@ class Panel:
         lines: The curves.
         log: Whether the y axis is logarithmic.
         from_zero: Whether the y axis begins at 0.
+        x_end: Where the x axis ends; None for the end of the longest curve.
+        note: What to know about the curves.
     """
 
     slug: str
@@ -64,23 +65,8 @@ class Panel:
     lines: tuple[Line, ...]
     log: bool = False
     from_zero: bool = False
-
-
-@dataclass(frozen=True)
-class Classes:
-    """AP of each class at the best validation of each run.
-
-    Attributes:
-        kind: 'bbox', 'segm' or ''.
-        names: The classes; those with the largest difference between runs first, else by AP.
-        values: For each run, by class, in percent; None if there are no objects.
-        at: For each run, which validation that is.
-    """
-
-    kind: str
-    names: tuple[str, ...]
-    values: tuple[tuple[float | None, ...], ...]
-    at: tuple[str, ...]
+    x_end: float | None = None
+    note: str = ''
 
 
 def panels(c: Comparison) -> list[Panel]:
@@ -114,10 +100,10 @@ def _quality(c: Comparison) -> Iterator[Panel]:
 
         over = 'epoch' if by_epoch else 'iteration'
         where = (lambda run, v: v.epoch) if by_epoch else (lambda run, v: v.iteration)
-        yield Panel(slug, 'Quality', title, over, _lines(c, lambda run, f=line, w=where: f(run, w)))
+        yield Panel(slug, 'Quality', title, over, lines_of(c, lambda run, f=line, w=where: f(run, w)))
         if metric == c.metric and all(run.seconds for run in c.runs):
             unit_of_time, scale = _time_unit(max(run.seconds for run in c.runs))
-            lines = _lines(c, lambda run, f=line, s=scale: f(run, lambda r, v: r.seconds_at(v) / s))
+            lines = lines_of(c, lambda run, f=line, s=scale: f(run, lambda r, v: r.seconds_at(v) / s))
             yield Panel(f'{slug}_time', 'Quality', f'{title}, over time', f'training time, {unit_of_time}', lines)
 
 
@@ -134,9 +120,10 @@ def _training(c: Comparison) -> Iterator[Panel]:
     lengths = [run.log.epoch_length if run.by_epoch else None for run in c.runs]
     by_epoch = all(lengths)
     length_of = {run.name: length if by_epoch else 1 for run, length in zip(c.runs, lengths, strict=True)}
+    end = max(run.log.last / length_of[run.name] for run in c.runs)
 
     def panel(
-        key: str, section: str, title: str, factor: float = 1, average: Callable | None = np.mean, **style: bool
+        key: str, section: str, title: str, factor: float = 1, average: Callable | None = np.mean, **style: bool | str
     ) -> Panel:
         def line(run: Run) -> tuple:
             points = [(s / length_of[run.name], factor * v) for s, v in zip(*run.log.curve(key), strict=True)]
@@ -144,9 +131,9 @@ def _training(c: Comparison) -> Iterator[Panel]:
             values = [y for _, y in points]
             return [x for x, _ in points], values, smoothed(values, average) if average else None, None
 
-        lines = _lines(c, line)
+        lines = lines_of(c, line)
         style.setdefault('log', _wide(lines))
-        return Panel(_slug(key), section, title, 'epoch' if by_epoch else 'iteration', lines, **style)
+        return Panel(_slug(key), section, title, 'epoch' if by_epoch else 'iteration', lines, x_end=end, **style)
 
     keys = list(dict.fromkeys(key for run in c.runs for row in run.log.training for key in row))
     for key in _losses(keys):
@@ -155,7 +142,9 @@ def _training(c: Comparison) -> Iterator[Panel]:
     if rate:
         yield panel(rate, 'Training', 'learning rate', average=None, log=False, from_zero=True)
     if 'grad_norm' in keys:
-        yield panel('grad_norm', 'Training', 'gradient norm, before clipping')
+        ended = any((steps := run.log.curve('grad_norm')[0]) and steps[-1] < 0.9 * run.log.last for run in c.runs)
+        note = 'logged only while gradients are clipped' if ended else ''
+        yield panel('grad_norm', 'Training', 'gradient norm, before clipping', note=note)
     if 'time' in keys:
         yield panel('time', 'Training', 'time of an iteration, ms', 1000, np.median, log=False, from_zero=True)
     if 'memory' in keys:
@@ -175,7 +164,13 @@ def _wide(lines: tuple[Line, ...]) -> bool:
     return bool(values) and values[0] > 0 and values[-1] > 8 * values[len(values) // 4]
 
 
-def _lines(c: Comparison, points: Callable[[Run], tuple]) -> tuple[Line, ...]:
+def lines_of(c: Comparison, points: Callable[[Run], tuple]) -> tuple[Line, ...]:
+    """The curves of all runs that have points.
+
+    Args:
+        c: The runs.
+        points: Gives the x, y, smoothed y and index of the best point of a run.
+    """
     lines = []
     for number, group in enumerate(c.groups):
         for place, run in enumerate(group.runs):
@@ -184,28 +179,3 @@ def _lines(c: Comparison, points: Callable[[Run], tuple]) -> tuple[Line, ...]:
                 label = '' if any(line.group == number for line in lines) else group.name
                 lines.append(Line(name_in_group(run, group), number, place, label, x, y, smooth, best))
     return tuple(lines)
-
-
-def classes(c: Comparison) -> list[Classes]:
-    """AP of each class, of bbox and segm, where the runs logged it."""
-    keys = dict.fromkeys(key for run in c.runs for v in run.log.validations for key in v.figures)
-    return [_of_kind(c, kind, of_class) for kind, of_class in class_figures(keys).items()]
-
-
-def _of_kind(c: Comparison, kind: str, of_class: dict[str, str]) -> Classes:
-    bests = [run.best(c.metric) if c.metric else None for run in c.runs]
-    columns = [
-        [describe(key).shown(best.validation.figures.get(key)) if best else None for key in of_class.values()]
-        for best in bests
-    ]
-    rows = [(name, [column[i] for column in columns]) for i, name in enumerate(of_class)]
-
-    def order(row: tuple) -> tuple:
-        known = [value for value in row[1] if value is not None]
-        spread = max(known) - min(known) if known else -1.0
-        return (-spread, -max(known, default=0)) if len(c.runs) > 1 else (-max(known, default=-1),)
-
-    rows.sort(key=order)
-    at = tuple(run.where(best.validation) if best else '-' for run, best in zip(c.runs, bests, strict=True))
-    values = tuple(tuple(values[i] for _, values in rows) for i in range(len(c.runs)))
-    return Classes(kind, tuple(name for name, _ in rows), values, at)

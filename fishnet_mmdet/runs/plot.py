@@ -11,17 +11,16 @@ from rich.progress import track
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.folders import why_not_writable
-from fishnet_mmdet.runs.comparison import Comparison, compare
-from fishnet_mmdet.runs.drawing import draw_classes, draw_panel
+from fishnet_mmdet.runs.class_drawing import draw_classes
+from fishnet_mmdet.runs.classes import classes, spread
+from fishnet_mmdet.runs.comparison import compare
+from fishnet_mmdet.runs.drawing import draw_panel
 from fishnet_mmdet.runs.page import page
-from fishnet_mmdet.runs.panels import Classes, classes, panels
+from fishnet_mmdet.runs.panels import panels
 from fishnet_mmdet.runs.pictures import find_pictures
 from fishnet_mmdet.runs.run import RunsError, read_runs
 from fishnet_mmdet.runs.tables import csv_files
 from fishnet_mmdet.runs.verdict import Verdict, judge
-
-MOST_CLASSES = 100
-"""Classes that are drawn; the table and the CSV file have all."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,14 @@ def plot(
     with warnings.catch_warnings():
         # Matplotlib's font lacks the letters of some names; the page shows them in the fonts of the browser.
         warnings.filterwarnings('ignore', message='Glyph', category=UserWarning)
-        progress = track(panels(c), 'drawing', console=Console(stderr=True))
+        tables = classes(c)
+        shown = [*panels(c), *(spread(table, c) for table in tables if table.left_out)]
+        progress = track(shown, 'drawing', console=Console(stderr=True))
         charts = [(panel, *draw_panel(panel)) for panel in progress]
-        per_class = [(table, *_draw(table, c)) for table in classes(c)]
+        per_class = [(table, *draw_classes(table)) for table in tables]
     content = {f'{panel.slug}.png': png for panel, _, png in charts}
     content |= {f'classes{f"_{table.kind}" if table.kind else ""}.png': png for table, _, png in per_class}
-    content |= {name: text.encode() for name, text in csv_files(c, [table for table, _, _ in per_class]).items()}
+    content |= {name: text.encode() for name, text in csv_files(c, tables).items()}
     content['index.html'] = page(
         c,
         verdict,
@@ -93,8 +94,3 @@ def plot(
     for name, data in content.items():
         write_atomically(out / name, data)
     return Written(verdict, out / 'index.html', tuple(out / name for name in content))
-
-
-def _draw(table: Classes, c: Comparison) -> tuple[str, bytes]:
-    groups = [number for number, group in enumerate(c.groups) for _ in group.runs]
-    return draw_classes(table, groups, min(len(table.names), MOST_CLASSES))

@@ -84,6 +84,9 @@ class Run:
         interval = median([b - a for a, b in pairwise(steps)] or [0])
         # The last iterations of an epoch may not be logged.
         whole = length is not None and self.log.last + interval > begun * length
+        # A run that validates does so after its last epoch, too.
+        if self.log.validations and validated < begun == self.planned:
+            whole = False
         return max(validated, begun if whole else begun - 1)
 
     @property
@@ -143,6 +146,20 @@ class Run:
             return None
         validation, value = (max if metric.rises else min)(points, key=lambda point: point[1])
         return Best(value, validation, self.seconds_at(validation))
+
+    def gain(self, metric: Metric) -> float | None:
+        """By how much the validation at the end of the run is better than all before; None if it is not, or not yet."""
+        points = self.points(metric)
+        values = [value for _, value in points]
+        if (
+            self.unfinished
+            or len(values) < 2
+            or (self.planned and self.by_epoch and points[-1][0].epoch != self.planned)
+        ):
+            return None
+        difference = values[-1] - max(values[:-1]) if metric.rises else min(values[:-1]) - values[-1]
+        # What rounds to nothing is not a gain.
+        return difference if difference > 0 and float(metric.text(difference)) else None
 
 
 def read_runs(folders: Sequence[Path], names: Sequence[str] | None = None) -> list[Run]:

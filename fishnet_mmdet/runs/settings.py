@@ -79,9 +79,7 @@ def at(settings: Mapping, key: str, default: Any = None) -> Any:
 
 
 def differences(runs: Sequence[Mapping]) -> list[Difference]:
-    """The settings that differ between runs, in the order of the configs.
-
-    Where the `type` differs, such as FishNet and ResNet, the two are shown whole.
+    """The settings that differ between runs, in the order of the configs; a type comes before what belongs to it.
 
     Args:
         runs: Settings of each run.
@@ -98,8 +96,8 @@ def same_but_for_the_seed(one: Mapping, other: Mapping) -> bool:
 def _compare(key: str, values: list[Any]):
     if all(value == values[0] for value in values):
         return
-    if all(isinstance(value, Mapping) for value in values) and _same([value.get('type') for value in values]):
-        for name in dict.fromkeys(name for value in values for name in value):
+    if all(isinstance(value, Mapping) for value in values):
+        for name in sorted(dict.fromkeys(name for value in values for name in value), key=lambda name: name != 'type'):
             yield from _compare(f'{key}.{name}' if key else str(name), [value.get(name, MISSING) for value in values])
     elif all(isinstance(value, list) for value in values) and _same([_types(value) for value in values]):
         for index, elements in enumerate(zip(*values, strict=True)):

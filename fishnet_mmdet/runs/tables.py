@@ -4,13 +4,14 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
+from fishnet_mmdet.runs.classes import Classes
 from fishnet_mmdet.runs.comparison import Comparison, name_in_group
 from fishnet_mmdet.runs.metrics import describe
-from fishnet_mmdet.runs.panels import Classes
 from fishnet_mmdet.runs.run import Run
+from fishnet_mmdet.runs.settings import differences
 from fishnet_mmdet.runs.verdict import duration
 
 Cell = float | int | str | None
@@ -41,7 +42,8 @@ def csv_files(c: Comparison, per_class: Sequence[Classes]) -> dict[str, str]:
             for v in run.log.validations
         ),
         'settings.csv': _csv(
-            {'setting': d.key, **dict(zip((run.name for run in c.runs), d.texts(), strict=True))} for d in c.differences
+            {'setting': d.key, **dict(zip((run.name for run in c.runs), d.texts(), strict=True))}
+            for d in (differences([run.settings for run in c.runs]) if all(run.settings for run in c.runs) else ())
         ),
         'classes.csv': _csv(
             {'class': name, 'type': table.kind, 'run': run.name, 'at': at, 'AP_percent': column[i]}
@@ -54,6 +56,23 @@ def csv_files(c: Comparison, per_class: Sequence[Classes]) -> dict[str, str]:
 
 
 OF_LINES = ('step', 'iter')
+
+
+ITERATION, WAITING = 'time of an iteration', 'of it waiting for data'
+OF_TIMES = {
+    'training time': 'Training time: the sum of the logged times of iterations, without validations, starts, and work '
+    'that was lost.',
+    ITERATION: 'Time of an iteration: the median.',
+    WAITING: 'Waiting for data: the part of it in which the next batch was not loaded yet.',
+}
+"""What titles of columns mean."""
+
+SIZES = {
+    's': 'small objects (below 32 x 32 pixels)',
+    'm': 'medium objects (32 x 32 to 96 x 96 pixels)',
+    'l': 'large objects (above 96 x 96 pixels)',
+}
+"""COCO's sizes of objects."""
 
 
 def _known(key: str, value: float) -> Cell:
@@ -76,16 +95,21 @@ def _csv(rows: Iterable[Mapping[str, Cell]]) -> str:
 def overview(c: Comparison) -> tuple[list[str], list[list[str]]]:
     """The table of the runs: titles of the columns and a row of texts for each run, in the order of `c.runs`."""
     others = _further(c)
-    kind = c.metric.title.removesuffix('AP') if c.metric else ''
+    kind = _kind(c)
     titles = [
-        *([f'best {c.metric.title}', 'at', 'last'] if c.metric else []),
+        *([f'best {c.metric.title}', 'best at', f'{"AP" if kind else c.metric.title} at the end'] if c.metric else []),
         *(describe(key).title.removeprefix(kind) for key in others),
-        'progress', 'training', 'iteration', 'loading', 'memory', 'log written',
+        'progress', 'training time', ITERATION, WAITING, 'GPU memory', 'log written',
     ]  # fmt: skip
     rows = [[*_figures(c, run, others), *_costs(run)] for run in c.runs]
     # A column that no run fills is left out.
     kept = [i for i in range(len(titles)) if any(row[i] != '-' for row in rows)]
     return [titles[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def _kind(c: Comparison) -> str:
+    """'bbox ' or 'segm ', which need not stand in the title of each column; '' of other figures."""
+    return c.metric.title.removesuffix('AP') if c.metric and c.metric.title.endswith(' AP') else ''
 
 
 def _further(c: Comparison) -> list[str]:
@@ -108,9 +132,10 @@ def _figures(c: Comparison, run: Run, others: Sequence[str]) -> list[str]:
     if not best:
         return ['-'] * (3 + len(others))
     shown = [(m, m.shown(best.validation.figures.get(key))) for key in others if (m := describe(key))]
-    last = run.points(c.metric)[-1][1]
+    end, last = run.points(c.metric)[-1]
+    where = run.where(best.validation) + (', the last' if end == best.validation else '')
     texts = ['-' if value is None else metric.text(value) for metric, value in shown]
-    return [c.metric.text(best.value), run.where(best.validation), c.metric.text(last), *texts]
+    return [c.metric.text(best.value), where, c.metric.text(last), *texts]
 
 
 def _costs(run: Run) -> list[str]:
@@ -124,6 +149,28 @@ def _costs(run: Run) -> list[str]:
         f'{max(memory) / 1024:.1f} GiB' if memory else '-',
         run.written if run.unfinished else '-',
     ]
+
+
+def explained(c: Comparison) -> list[str]:
+    """What a reader of the table of the runs may ask: what its words mean, and why figures are missing."""
+    titles = overview(c)[0]
+    others = _further(c)
+    kind = _kind(c)
+    lines = []
+    if kind and others:
+        lines.append('AP50 and the like: at the same validation as the best AP.')
+    lines += [f'No {names}: {why}.' for names, why in _missing(c, others)]
+    lines.append(' '.join(text for title, text in OF_TIMES.items() if title in titles))
+    return list(filter(None, lines))
+
+
+def _missing(c: Comparison, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Figures that no validation has a value for, although they were logged."""
+    for size, text in SIZES.items():
+        of_size = [key for key in keys if key.endswith(f'_{size}')]
+        found = [describe(k).shown(v.figures.get(k)) for run in c.runs for v in run.log.validations for k in of_size]
+        if found and all(value is None for value in found):
+            yield f'AP_{size.upper()}', f'the validation data have no {text}, so there is nothing to measure'
 
 
 def tests(c: Comparison) -> tuple[list[str], list[list[str]]]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fishnet_mmdet.runs.comparison import Comparison, Group
+from fishnet_mmdet.runs.differing import differing
 from fishnet_mmdet.runs.run import Best, Run
-from fishnet_mmdet.runs.settings import SEED, Difference, differences
+from fishnet_mmdet.runs.settings import differences
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ def judge(c: Comparison) -> Verdict:
     details = _others(c, ranked)
     if len(ranked) > 1:
         details = [
+            _certainty(c, *ranked[:2]),
+            *_same_time(c, ranked),
+            *_same_length(c, ranked),
             *_why(c, ranked),
             *details,
-            *_same_length(c, ranked),
-            *_same_time(c, ranked),
-            _certainty(c, *ranked[:2]),
         ]
         if c.validation_data:
             details.insert(0, _data(c))
@@ -92,7 +93,7 @@ def _answer(c: Comparison, ranked: Sequence[Group]) -> str:
             f'({against}), but their seeds overlap.'
         )
     which = f'the best, {second.name} second' if len(ranked) > 2 else f'better than {second.name}'
-    return f'{begin}{first.name} is {which}: by {gap} ({against}), {_seeds(ranked)}.'
+    return f'{begin}{first.name} is {which}: by {gap} ({against}), {_seeds(ranked)}.{_but_slower(c, ranked)}'
 
 
 def _begin(c: Comparison, ranked: Sequence[Group]) -> str:
@@ -140,7 +141,7 @@ def _standing(group: Group, c: Comparison) -> Standing:
             group,
             metric.text(group.mean(metric, epoch=c.limit)),
             f'mean of {len(bests)} runs{up_to}, {metric.text(values[0])} to {metric.text(values[-1])}, '
-            f'at {_places(bests)}' + (f'; after {duration(seconds)} of training each' if seconds else ''),
+            f'at {_places(bests)}{f"; after {duration(seconds)} of training each" if seconds else ""}{_gain(c, group)}',
         )
     run, best = next(((run, best) for run in group.runs if metric and (best := run.best(metric))), (None, None))
     if run is None:
@@ -150,7 +151,20 @@ def _standing(group: Group, c: Comparison) -> Standing:
     stands = f'; the run is at {run.progress}' if run.unfinished else ''
     last, value = run.points(metric)[-1]
     later = '' if last == best.validation else f'; {metric.text(value)} at {run.where(last)}, the last'
-    return Standing(group, metric.text(best.value), f'{run.where(best.validation)}{of}{after}{later}{stands}')
+    where = f'{run.where(best.validation)}{of}{after}{later}{stands}{_gain(c, group)}'
+    return Standing(group, metric.text(best.value), where)
+
+
+def _gain(c: Comparison, group: Group) -> str:
+    """That runs were best at the end, and so might get better yet."""
+    gains = [gain for run in group.runs if (gain := run.gain(c.metric)) is not None]
+    if not gains:
+        return ''
+    by = c.metric.text(max(gains))
+    if len(group.runs) == 1:
+        return f'; best at the last {_unit(c)}, still improving (by {by}): a longer run may gain'
+    count = 'all' if len(gains) == len(group.runs) else f'{len(gains)} of {len(group.runs)}'
+    return f'; {count} were best at the last {_unit(c)}, still improving (by up to {by}): longer runs may gain'
 
 
 def _places(bests: Sequence[Best]) -> str:
@@ -176,19 +190,9 @@ def _others(c: Comparison, ranked: Sequence[Group]) -> list[str]:
 
 def _why(c: Comparison, ranked: Sequence[Group]) -> list[str]:
     """The settings in which the first two groups differ."""
-    pair = [group.runs[0].settings for group in ranked[:2]]
-    found = [d for d in differences(pair) if d.key != SEED] if all(pair) else []
-    if not found:
-        return []
-    shown = ', '.join(f'{d.key}{_short(d)}' for d in found[:4])
-    more = f', and {len(found) - 4} more' if len(found) > 4 else ''
-    return [f'{ranked[0].name} and {ranked[1].name} differ in {shown}{more}.']
-
-
-def _short(d: Difference) -> str:
-    """The two values, if they are short; of a dict, its type."""
-    texts = [text.partition('(')[0] for text in d.texts()]
-    return f' ({texts[0]}, {texts[1]})' if max(map(len, texts)) <= 16 and texts[0] != texts[1] else ''
+    pair = [group.settings for group in ranked[:2]]
+    found = differences(pair) if all(pair) else []
+    return [f'{ranked[0].name} and {ranked[1].name} differ in {differing(found)}.'] if found else []
 
 
 def _same_length(c: Comparison, ranked: Sequence[Group]) -> list[str]:
@@ -201,11 +205,26 @@ def _same_length(c: Comparison, ranked: Sequence[Group]) -> list[str]:
 
 def _same_time(c: Comparison, ranked: Sequence[Group]) -> list[str]:
     """The figures after the training time of the fastest."""
-    times = [run.seconds for group in ranked for run in group.runs]
-    if not min(times) or max(times) < 1.1 * min(times):
+    if not (shortest := _shortest(ranked)):
         return []
-    shown = _values(c, ranked, seconds=min(times))
-    return [f'After the same training time, {duration(min(times))} on the machines as they were: {shown}.']
+    shown = _values(c, ranked, seconds=shortest)
+    return [f'After the same training time, {duration(shortest)} on the machines as they were: {shown}.']
+
+
+def _shortest(ranked: Sequence[Group]) -> float | None:
+    """Seconds of training of the fastest run; None if all took about as long."""
+    times = [run.seconds for group in ranked for run in group.runs]
+    return min(times) if min(times) and max(times) >= 1.1 * min(times) else None
+
+
+def _but_slower(c: Comparison, ranked: Sequence[Group]) -> str:
+    """That the second group is ahead after the same training time."""
+    shortest = _shortest(ranked)
+    first, second = (group.mean(c.metric, seconds=shortest) if shortest else None for group in ranked[:2])
+    if first is None or second is None or c.metric.text(first) == c.metric.text(second):
+        return ''
+    ahead = second > first if c.metric.rises else second < first
+    return f' After the same training time {ranked[1].name} is ahead.' if ahead else ''
 
 
 def _values(c: Comparison, ranked: Sequence[Group], **limits: float) -> str:

@@ -55,9 +55,12 @@ def rows(names, figures=('bbox AP', 'segm AP')):
 class TestTable:
     def test_best_first_and_absent_last(self):
         drawn = [ClassRow('none', 0, {'AP': None}), ClassRow('bad', 4, {'AP': 0.0}), ClassRow('good', 1200, {'AP': 1})]
+        drawn.append(ClassRow('rare', 2, {'AP': 1}))
+        drawn.reverse()
         table = class_table(best_first(drawn), 'T')
         grid = [line.split(' | ') for line in table.markdown_grid().splitlines()[2:]]
-        assert grid == [['| good', '1,200', '100.0 |'], ['| bad', '4', '0.0 |'], ['| none', '0', '- |']]
+        good = [['| good', '1,200', '100.0 |'], ['| rare', '2', '100.0 |']]
+        assert grid == [*good, ['| bad', '4', '0.0 |'], ['| none', '0', '- |']]
 
 
 class TestPicture:
@@ -86,6 +89,30 @@ class TestPicture:
             places = [box for pair in zip(values[:half], values[half:], strict=True) for box in pair]
             assert all(upper.y0 >= lower.y1 - 1 for upper, lower in zip(places, places[1:], strict=False))
         assert imread(tmp_path / 'p.png').shape[1] < 2000
+
+    def test_a_thousand_classes_are_the_ends_and_their_distribution(self, tmp_path):
+        many = [ClassRow(f'class {n}', n + 1, {'bbox AP': max(0, (900 - n) / 1000)}) for n in range(1199)]
+        many += [ClassRow(f'absent {n}', 0, {'bbox AP': None}) for n in range(4)]
+        figure = draw_classes(many, 'T', tmp_path / 'p.png')
+        best, worst, spread, by_objects = figure.axes
+        assert '1,123 classes are left out' in figure.get_suptitle()
+        for axes, names in ((best, range(40)), (worst, range(1198, 1158, -1))):
+            shown = [label.get_text() for label in axes.get_yticklabels()]
+            assert shown == [f'class {n}  ({n + 1:,})' for n in names]
+        labels, counts = ([text.get_text() for text in of] for of in (spread.get_yticklabels(), spread.texts))
+        assert dict(zip(labels, counts, strict=True)) == {
+            '90 to 100': '1', **{f'{t}0 to {t + 1}0': '100' for t in range(1, 9)},
+            'above 0 to 10': '99', 'exactly 0': '299', 'no object': '4',
+        }  # fmt: skip
+        assert by_objects.get_yticklabels()[0].get_text() == '1 to 9 objects (9 classes)'
+        assert by_objects.texts[0].get_text() == '89.6'
+        assert max(imread(tmp_path / 'p.png').shape) < 2500
+
+    def test_a_thousand_classes_of_unknown_numbers_or_without_objects(self, tmp_path):
+        unknown = [ClassRow(f'class {n}', None, {'AP': 0.5}) for n in range(200)]
+        assert len(draw_classes(unknown, 'T', tmp_path / 'p.png').axes) == 3
+        none = [ClassRow(f'class {n}', 0, {'AP': None}) for n in range(200)]
+        assert '200 classes are left out' in draw_classes(none, 'T', tmp_path / 'p.png').get_suptitle()
 
     def test_a_class_without_objects(self, tmp_path):
         figure = draw_classes([*rows(['car']), ClassRow('tram', 0, dict.fromkeys(('bbox AP', 'segm AP')))], 'T',

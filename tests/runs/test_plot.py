@@ -17,6 +17,10 @@ from fishnet_mmdet.runs.plot import plot as plot_files
 from fishnet_mmdet.runs.run import read_runs
 
 OTHER = CONFIG.replace('lr=0.02', 'lr=0.01')
+COLUMNS = (
+    'best bbox AP', 'best at', 'AP at the end', 'AP50', 'AP75', 'AP_M', 'AP_L', 'progress', 'training time',
+    'time of an iteration', 'of it waiting for data', 'GPU memory',
+)  # fmt: skip
 VOID = {'meta', 'img', 'wbr', 'br'}
 
 
@@ -140,6 +144,21 @@ class TestPage:
         (row,) = rows(drawn.out / 'settings.csv')
         assert row == {'setting': 'optim_wrapper.optimizer.lr', 'a_run': '0.01', 'b_run': '0.02'}
 
+    def test_the_table_of_runs_explains_itself(self, drawn):
+        heads = [text for tag, text in drawn.page.texts if tag == 'th']
+        assert [text for text in heads if text in COLUMNS] == list(COLUMNS)
+        assert 'AP_S' not in heads and 'epoch 4, the last' in drawn.page.text('td')
+        notes = drawn.page.text('figcaption')
+        assert 'No AP_S: the validation data have no small objects (below 32 x 32 pixels)' in notes
+        assert 'No AP_M' not in notes and 'Waiting for data: the part of it' in notes
+        assert '"-": the validation data have no objects of the class.' in notes
+
+    def test_runs_that_coincide_are_marked(self, drawn):
+        charts = re.findall(r'<svg viewBox="0 0 3\d\d.*?</svg>', drawn.html, flags=re.DOTALL)
+        (rate,) = [chart for chart in charts if 'learning rate' in chart]
+        assert 'both runs coincide' in rate and rate.count('stroke-dasharray') == 2
+        assert 'coincide' not in next(chart for chart in charts if 'bbox AP, %' in chart)
+
     def test_names_are_text(self, plot, tmp_path):
         name = '<img src="http://x/y.png">&'
         _, page, _ = plot(
@@ -175,6 +194,8 @@ class TestPage:
         ]
         values = pointer_values(page)[0]
         assert [line[1] for line in values['lines']] == [0, 0, 1, 1]
+        assert 'Each with the seeds 0, 1.' in page.text('figcaption')
+        assert 'seed' not in page.text('code')
         _, page, printed = plot(*runs, '--no-groups')
         values = pointer_values(page)[0]
         assert [line[1] for line in values['lines']] == [0, 1, 2, 3]

@@ -4,9 +4,10 @@ import pytest
 from run_folders import CONFIG, epochs, start, training, validation
 
 from fishnet_mmdet.runs.comparison import compare
+from fishnet_mmdet.runs.differing import differing
 from fishnet_mmdet.runs.metrics import class_figures, describe, main_metrics
 from fishnet_mmdet.runs.run import RunsError, read_runs
-from fishnet_mmdet.runs.settings import differences, read_settings, same_but_for_the_seed
+from fishnet_mmdet.runs.settings import MISSING, Difference, differences, read_settings, same_but_for_the_seed
 from fishnet_mmdet.runs.verdict import duration, judge
 
 OTHER = CONFIG.replace("depth=50, frozen_stages=1, type='ResNet'", "arch='fishnet99', type='FishNet'")
@@ -32,17 +33,68 @@ class TestAnswer:
         verdict = judge(given(fish=(epochs(1, 4, 0.4), OTHER), r50=(epochs(1, 4, 0.3), CONFIG)))
         assert verdict.answer == 'fish is better than r50: by 9.8 bbox AP (39.3 against 29.5), with one seed each.'
         assert [(s.value, s.where) for s in verdict.standings] == [
-            ('39.3', 'epoch 4 of 4, after 20 s of training'),
-            ('29.5', 'epoch 4 of 4, after 20 s of training'),
+            (
+                value,
+                'epoch 4 of 4, after 20 s of training; best at the last epoch, still improving (by '
+                f'{gain}): a longer run may gain',
+            )
+            for value, gain in (('39.3', '1.3'), ('29.5', '0.9'))
         ]
-        assert verdict.details[0] == 'fish and r50 differ in model.backbone (FishNet, ResNet).'
-        assert any('the difference may be chance' in line for line in verdict.details)
+        assert 'the difference may be chance' in verdict.details[0]
+        assert verdict.details[1] == (
+            'fish and r50 differ in backbone (FishNet, ResNet) with arch (fishnet99, not set), depth (not set, 50) and '
+            'frozen_stages (not set, 1).'
+        )
 
     def test_the_best_validation_is_not_always_the_last(self, given):
         lines = [*epochs(1, 2, 0.3), *(training(s) for s in range(45, 61, 5)), validation(3, 0.1)]
         verdict = judge(given(run=(lines, CONFIG)))
         assert verdict.answer == 'So far, run reaches 25.9 bbox AP at epoch 2.'
         assert '; 10.0 at epoch 3, the last; the run is at 3 of 4 epochs' in verdict.standings[0].where
+
+    def test_a_run_that_was_best_at_its_end_may_gain(self, given):
+        def where(*values):
+            """Of a run with these figures; None stands for a validation that still runs."""
+            lines = []
+            for epoch, ap in enumerate(values, start=1):
+                lines += epochs(epoch, epoch)[:-1] + ([validation(epoch, ap)] if ap is not None else [])
+            made.append(f'run{len(made)}')
+            return judge(given(**{made[-1]: (lines, CONFIG)})).standings[0].where
+
+        made = []
+        assert 'still improving (by 2.0): a longer run may gain' in where(0.1, 0.2, 0.15, 0.22)
+        # Not the last one, no better than an earlier one, one validation only, and while the last one still runs.
+        for values in (
+            (0.1, 0.2, 0.3, 0.2),
+            (0.1, 0.2, 0.1, 0.2),
+            (0.1, 0.2, 0.1, 0.2004),
+            (0.1,),
+            (0.1, 0.2, 0.3),
+            (0.1, 0.2, 0.3, None),
+        ):
+            assert 'gain' not in where(*values)
+
+    def test_a_run_whose_last_validation_is_to_come_goes_on(self, given):
+        verdict = judge(given(run=(epochs(1, 4)[:-1], CONFIG)))
+        assert verdict.answer.startswith('So far, run reaches')
+        assert verdict.standings[0].where.endswith('the run is at 3 of 4 epochs')
+
+    def test_seeds_that_were_best_at_their_end(self, given):
+        falling = [*epochs(1, 3), *epochs(4, 4)[:-1], validation(4, 0.1)]
+        c = given(r_0=(epochs(1, 4), seed(0)), r_1=(falling, seed(1)), r_2=(epochs(1, 4), seed(2)))
+        assert (
+            judge(c)
+            .standings[0]
+            .where.endswith(
+                '; 2 of 3 were best at the last epoch, still improving (by up to 1.3): longer runs may gain'
+            )
+        )
+
+    def test_a_slower_run_may_be_behind_after_the_same_time(self, given):
+        slow = [line | {'time': 1.0} if 'iter' in line else line for line in epochs(1, 4, 0.4)]
+        verdict = judge(given(a=(slow, OTHER), b=(epochs(1, 4, 0.3), CONFIG)))
+        assert verdict.answer.endswith('with one seed each. After the same training time b is ahead.')
+        assert 'After the same training time, 20 s on the machines as they were: a 25.3, b 29.5.' in verdict.details
 
     def test_seeds_that_do_not_overlap(self, given):
         c = given(
@@ -190,7 +242,10 @@ class TestSettings:
             OTHER.replace('lr=0.02', 'lr=0.01').replace('end=500', 'end=100').replace('work_dirs/a', 'work_dirs/b')
         )
         assert {d.key: d.texts() for d in differences([a, b])} == {
-            'model.backbone': ['ResNet(depth=50, frozen_stages=1)', "FishNet(arch='fishnet99')"],
+            'model.backbone.type': ["'ResNet'", "'FishNet'"],
+            'model.backbone.depth': ['50', '-'],
+            'model.backbone.frozen_stages': ['1', '-'],
+            'model.backbone.arch': ['-', "'fishnet99'"],
             'optim_wrapper.optimizer.lr': ['0.02', '0.01'],
             'param_scheduler[0].end': ['500', '100'],
         }
@@ -199,6 +254,49 @@ class TestSettings:
         one, other = read(CONFIG), read(CONFIG.replace('frozen_stages=1, ', ''))
         (difference,) = differences([one, other])
         assert difference.key == 'model.backbone.frozen_stages' and difference.texts() == ['1', '-']
+
+    @pytest.mark.parametrize(
+        'key, values, text',
+        [
+            ('model.backbone.depth', (50, 101), 'backbone.depth (50, 101)'),
+            ('randomness.seed', ([0, 1], 0), 'randomness.seed ([0, 1], 0)'),
+            ('a.type', ('mmdet.DETR', 'FCOS'), 'a (DETR, FCOS)'),
+            ('a.b.c', ('x' * 23, 'y'), 'b.c'),
+            ('a', (None, MISSING), 'a (None, not set)'),
+        ],
+    )
+    def test_a_setting_in_short_form(self, key, values, text):
+        assert differing([Difference(key, values)]) == text
+
+    def test_settings_of_the_same_name_have_longer_names(self):
+        pair = [Difference(f'{where}.neck.width', (1, 2)) for where in ('student', 'teacher')]
+        assert differing(pair) == 'student.neck.width (1, 2); teacher.neck.width (1, 2)'
+
+    def test_all_settings_of_a_backbone_that_differ_and_the_rest_is_counted(self, read):
+        one = read("model = dict(backbone=dict(depth=50, norm_cfg=dict(type='BN'), frozen_stages=1, type='ResNet'))")
+        other = read(
+            "model = dict(backbone=dict(norm_cfg=dict(type='SyncBN'), frozen_stages=0, type='FishNet'))\nx = 1"
+        )
+        assert differing(differences([one, other])) == (
+            'backbone (ResNet, FishNet) with norm_cfg (BN, SyncBN), frozen_stages (1, 0) and depth (50, not set); '
+            'x (not set, 1)'
+        )
+        many = [Difference(f'model.head_{n}.width', (n, n + 1)) for n in range(200)]
+        text = differing(many)
+        named = text.count('.width')
+        assert text.endswith(f'; and {200 - named} more') and named > 10 and len(text) < 600
+
+    def test_seeds_that_all_groups_have_are_no_difference(self, given):
+        runs = {
+            f'{k}_{n}': (epochs(1, 1), seed(n, config)) for k, config in (('r', CONFIG), ('f', OTHER)) for n in (0, 1)
+        }
+        c = given(**runs)
+        assert 'randomness.seed' not in {d.key for d in c.differences} and 'seed' not in judge(c).details[1]
+        assert len(c.differences[0].values) == len(c.groups) == 2
+        del runs['f_1']
+        assert {d.key: d.texts() for d in given(**{f'{k}_': v for k, v in runs.items()}).differences}[
+            'randomness.seed'
+        ] == ['[0, 1]', '0']
 
     def test_seeds(self, read):
         assert same_but_for_the_seed(read(CONFIG), read(seed(1)))
