@@ -52,7 +52,7 @@ try:
             from fishnet_mmdet.evaluation.panoptic import PanopticQuality
 except Exception as error:
     # A broken environment can fail with any error. With the name, `python -m fishnet_mmdet.doctor` ends in one line.
-    doctor = Path(__file__).with_name('doctor.py')
+    doctor = Path(__file__).with_name('doctor')
     raise ImportError(
         f'fishnet_mmdet cannot be imported ({type(error).__name__}: {error}). To see what is missing or broken, run: '
         f'{sys.executable} {doctor}',
