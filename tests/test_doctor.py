@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import REPO
 
-from fishnet_mmdet.doctor import packages, tried
+from fishnet_mmdet.doctor import cores, packages, tried
 from fishnet_mmdet.doctor.report import CHECKS
 
 PACKAGES = packages.FORKS if packages.takes_forks() else packages.ORIGINALS
