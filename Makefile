@@ -28,7 +28,7 @@ setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)' --stack $(or $(STACK),auto) $(if $(ANY_PYTHON),--any-python) $(if $(LOCKED),--locked)
 
 doctor: setup
-	@$(RUN) fishnet_mmdet/doctor.py
+	@$(RUN) fishnet_mmdet/doctor
 
 demo: setup
 	$(RUN) tools/make_demo_data.py --out data/demo

@@ -4,15 +4,21 @@ In a config: `custom_imports=dict(imports=['fishnet_mmdet'], allow_failed_import
 registered where mmdet is installed; classifiers (mmpretrain) and segmentors (mmsegmentation) do without it.
 """
 
+import os
 import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+from fishnet_mmdet.base.startup import collector_paused, is_run_as_module, share_cores
+
 __version__ = '0.1.0'
 
+if is_run_as_module(__name__):
+    share_cores(os.environ)
+
 try:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), collector_paused():
         # MMEngine imports it; nobody who imports this package can change that.
         warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
         from fishnet_mmdet.base.errors import UserError
@@ -46,7 +52,7 @@ try:
             from fishnet_mmdet.evaluation.panoptic import PanopticQuality
 except Exception as error:
     # A broken environment can fail with any error. With the name, `python -m fishnet_mmdet.doctor` ends in one line.
-    doctor = Path(__file__).with_name('doctor.py')
+    doctor = Path(__file__).with_name('doctor')
     raise ImportError(
         f'fishnet_mmdet cannot be imported ({type(error).__name__}: {error}). To see what is missing or broken, run: '
         f'{sys.executable} {doctor}',

@@ -7,10 +7,11 @@ import sys
 import pytest
 from conftest import REPO
 
-from fishnet_mmdet import doctor as doctor_module
+from fishnet_mmdet.doctor import cores, packages, tried
+from fishnet_mmdet.doctor.report import CHECKS
 
-PACKAGES = doctor_module.FORKS if doctor_module.takes_forks() else doctor_module.ORIGINALS
-FILE = [str(REPO / 'fishnet_mmdet' / 'doctor.py')]
+PACKAGES = packages.FORKS if packages.takes_forks() else packages.ORIGINALS
+FILE = [str(REPO / 'fishnet_mmdet' / 'doctor')]
 MODULE = ['-m', 'fishnet_mmdet.doctor']
 
 
@@ -154,10 +155,10 @@ def test_a_combination_of_the_matrix_was_tried(monkeypatch):
 
     python = '{}.{}'.format(*sys.version_info[:2])
     for family, forks in (('openmmlab', False), ('onedl', True)):
-        monkeypatch.setattr(doctor_module, 'takes_forks', lambda forks=forks: forks)
+        monkeypatch.setattr(tried, 'takes_forks', lambda forks=forks: forks)
         monkeypatch.setattr(metadata, 'version', lambda _: '2.9.1+cpu')
-        monkeypatch.setattr(doctor_module, 'TRIED', {(python, family, '2.9.1'): '2026-01-02: 7 passed, 0 failed'})
-        result = doctor_module.CHECKS['combination']('combination')
+        monkeypatch.setattr(tried, 'TRIED', {(python, family, '2.9.1'): '2026-01-02: 7 passed, 0 failed'})
+        result = CHECKS['combination']('combination')
         assert result.state == 'ok' and result.text.endswith('tried on 2026-01-02: 7 passed, 0 failed')
 
 
@@ -171,9 +172,9 @@ def test_a_combination_of_the_matrix_was_tried(monkeypatch):
     ],
 )
 def test_advice_is_for_the_family_that_is_there_or_fits(there, version, forks, monkeypatch):
-    monkeypatch.setattr(doctor_module, 'installed', lambda: there)
+    monkeypatch.setattr(packages, 'installed', lambda: there)
     monkeypatch.setattr(sys, 'version_info', version)
-    advice = doctor_module.fixes()
+    advice = packages.fixes()
     assert ('onedl' in advice['mmdet'], 'onedl' in advice['mmcv operators']) == (forks, forks)
     # A wheel has no clone.
     assert not [text for text in advice.values() if 'tools/' in text or '-e .' in text or 'make ' in text]
@@ -186,3 +187,62 @@ def test_data_is_found_from_the_working_folder(tmp_path, demo_data):
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'demo').symlink_to(demo_data)
     assert 'demo data' in lines(doctor(tmp_path, cwd=tmp_path), 'data')[0]
+
+
+class TestCores:
+    """In this process, with the load and the threads of other machines."""
+
+    @pytest.fixture
+    def diagnose(self, monkeypatch):
+        import torch
+
+        def check(threads, cores_there, load, allowed=None, processes=None):
+            monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
+            monkeypatch.setattr(os, 'cpu_count', lambda: cores_there)
+            monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(allowed or cores_there), raising=False)
+            monkeypatch.setattr(os, 'getloadavg', lambda: (load, 0.0, 0.0), raising=False)
+            monkeypatch.setattr(cores, '_quota', lambda _: float('inf'))
+            monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+            if processes:
+                monkeypatch.setenv('LOCAL_WORLD_SIZE', str(processes))
+            return CHECKS['cores']('cores')
+
+        return check
+
+    def test_as_many_threads_as_free_cores(self, diagnose):
+        result = diagnose(threads=8, cores_there=8, load=0.3)
+        assert result.state == 'ok' and not result.fix and '8 for this process, 7.7 of them free' in result.text
+
+    @pytest.mark.parametrize(
+        'machine, fitting',
+        [
+            (dict(threads=8, cores_there=8, load=6.2), 2),
+            (dict(threads=2, cores_there=2, load=9.0), 1),
+            (dict(threads=8, cores_there=8, load=0.0, processes=4), 2),
+            # A container of a large machine: torch does not know its quota.
+            (dict(threads=64, cores_there=64, load=20.0, allowed=4), 4),
+        ],
+    )
+    def test_more_threads_are_a_note_with_the_setting(self, machine, fitting, diagnose):
+        result = diagnose(**machine)
+        assert result.state == 'note' and f'OMP_NUM_THREADS={fitting},' in result.fix
+
+    def test_one_thread_is_the_least(self, diagnose):
+        assert diagnose(threads=1, cores_there=2, load=30.0).state == 'ok'
+
+    @pytest.mark.parametrize(
+        'files, quota',
+        [
+            ({'cpu.max': '150000 100000\n'}, 1.5),
+            ({'cpu.max': 'max 100000\n'}, float('inf')),
+            ({'cpu/cpu.cfs_quota_us': '200000\n', 'cpu/cpu.cfs_period_us': '100000\n'}, 2),
+            ({'cpu/cpu.cfs_quota_us': '-1\n', 'cpu/cpu.cfs_period_us': '100000\n'}, float('inf')),
+            ({}, float('inf')),
+        ],
+    )
+    def test_quota_of_a_container(self, files, quota, tmp_path, monkeypatch):
+        (tmp_path / 'cpu').mkdir()
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(64), raising=False)
+        assert cores.allowed_cores(tmp_path) == min(64, quota)

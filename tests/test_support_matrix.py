@@ -119,11 +119,11 @@ def test_page_and_doctor_are_generated(matrix, tmp_path, monkeypatch):
     """`make matrix` writes both; `tools/try_matrix.py --table` without running a row."""
     from environment import support
 
-    from fishnet_mmdet import doctor
+    from fishnet_mmdet.doctor.tried import TRIED
 
     results = support.read_results()
     assert support.table(results) in support.PAGE.read_text()
-    assert support.tried(results) == doctor.TRIED
+    assert support.tried(results) == TRIED
     for name in ('PAGE', 'DOCTOR'):
         copy = tmp_path / name
         copy.write_text(getattr(support, name).read_text())
@@ -134,14 +134,14 @@ def test_page_and_doctor_are_generated(matrix, tmp_path, monkeypatch):
     exec(support.DOCTOR.read_text(), known | {'__name__': 'copy'}, known)
     assert known['TRIED'] == {('3.11', 'onedl', '2.11.0'): '2026-01-02: 7 passed, 1 failed'}
     support.write_generated(results)
-    assert support.DOCTOR.read_text() == (REPO / 'fishnet_mmdet' / 'doctor.py').read_text()
+    assert support.DOCTOR.read_text() == (REPO / 'fishnet_mmdet' / 'doctor' / 'tried.py').read_text()
 
 
 def test_the_doctor_installs_what_is_pinned(matrix):
     from environment.families import FAMILIES
 
-    from fishnet_mmdet import doctor
+    from fishnet_mmdet.doctor.packages import FORKS, ORIGINALS
 
-    for family, packages in (('openmmlab', doctor.ORIGINALS), ('onedl', doctor.FORKS)):
+    for family, packages in (('openmmlab', ORIGINALS), ('onedl', FORKS)):
         pins = FAMILIES[family].constraints.read_text().splitlines()
         assert {requirement.split()[0] for requirement in packages.values()} <= set(pins)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """The command `fishnet-mmdet convert`, for a clone."""
 
-from fishnet_mmdet.commands import run_tool
+from clone import run_tool
 
 if __name__ == '__main__':
     run_tool('convert')

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fishnet_mmdet.base.errors import UsageError, one_line_errors
+from fishnet_mmdet.base.startup import keep_imports
 from fishnet_mmdet.overview import COMMANDS, PROGRAM, reader_may_leave, respond
 
 __all__ = ['COMMANDS', 'PROGRAM', 'main', 'run_command', 'run_tool']
@@ -46,6 +47,7 @@ def run_command(command: str, arguments: Sequence[str], program: str | None = No
     # MMEngine imports it for each config; nobody who runs a command can change that.
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
     module = import_module(f'{__name__}.{command.replace("-", "_")}')
+    keep_imports()
     parser = argparse.ArgumentParser(
         prog=program or f'{PROGRAM} {command}',
         description=module.__doc__,

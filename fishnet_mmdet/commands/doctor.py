@@ -2,7 +2,7 @@
 
 import argparse
 
-from fishnet_mmdet import doctor
+from fishnet_mmdet.doctor.report import main
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,4 +11,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints every diagnosis; returns 1 if a training cannot run."""
-    return doctor.main()
+    return main()

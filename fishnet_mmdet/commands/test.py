@@ -3,6 +3,7 @@
 import argparse
 
 from fishnet_mmdet.base.errors import UsageError
+from fishnet_mmdet.base.startup import keep_imports
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
 from fishnet_mmdet.training.launch import (
     add_common_arguments,
@@ -47,5 +48,6 @@ def run(args: argparse.Namespace) -> None:
         switch_on_fast_eval(cfg, 'test')
     if args.classwise:
         switch_on_classwise(cfg)
+    keep_imports()
     pictures = (args.show_dir, args.show, args.wait_time)
     test(cfg, args.checkpoint, args.out, *pictures, args.tta, form, args.console)

@@ -2,6 +2,7 @@
 
 import argparse
 
+from fishnet_mmdet.base.startup import keep_imports
 from fishnet_mmdet.training.launch import (
     add_common_arguments,
     add_console_argument,
@@ -52,4 +53,5 @@ def run(args: argparse.Namespace) -> None:
     switch_on_backends(cfg, args.tensorboard, args.wandb)
     if args.draw_val is not None:
         switch_on_val_pictures(cfg, args.draw_val)
+    keep_imports()
     train(cfg, args.amp, args.auto_scale_lr, args.resume, args.skip_bad, args.console)

@@ -137,7 +137,8 @@ def _unpack(text: str) -> np.ndarray:
         raise FormatError(f'counts {brief(text)} is not a compressed RLE')
     goes_on = digits >= 32
     ends = np.flatnonzero(~goes_on)
-    lengths = np.diff(ends, prepend=-1)
+    lengths = ends + 1
+    lengths[1:] -= lengths[:-1].copy()
     if goes_on[-1] or lengths.max() > 7:
         raise FormatError(f'counts {brief(text)} ends within a number, or has one of more than 32 bits')
     starts = ends - lengths + 1

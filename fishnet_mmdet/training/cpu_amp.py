@@ -1,10 +1,14 @@
 """Mixed precision on a CPU: backbone and neck in bfloat16, all else in float32."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
@@ -14,6 +18,12 @@ from fishnet_mmdet.network.ops.memory_format import models_with_backbone
 PARTS = ('backbone', 'neck')
 """What is computed in bfloat16. Heads, losses and the operations of mmcv stay in float32."""
 
+NO_BACKBONE = (
+    'Mixed precision has no effect, everything is computed in float32: {model} has no submodule named `backbone`, at '
+    'any depth; on a CPU, a `backbone` and the `neck` beside it are computed in bfloat16'
+)
+SLOW = 'This processor has no instructions for bfloat16: in mixed precision, training may be slower than without'
+
 
 @OPTIM_WRAPPERS.register_module()
 class CpuAmpOptimWrapper(OptimWrapper):
@@ -22,6 +32,15 @@ class CpuAmpOptimWrapper(OptimWrapper):
     Weights, their gradients and the optimizer stay in float32. So checkpoints are those of a float32 run, and no loss
     scale is needed. `--amp` chooses this class where there is no accelerator. Arguments: as `OptimWrapper`.
     """
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """As that of `OptimWrapper`, which MMEngine calls before the first iteration; warns if nothing is gained."""
+        super().initialize_count_status(model, init_counts, max_counts)
+        if not models_with_backbone(model):
+            name = type(model.module if is_model_wrapper(model) else model).__name__
+            print_log(NO_BACKBONE.format(model=name), logger='current', level=logging.WARNING)
+        elif has_fast_bfloat16() is False:
+            print_log(SLOW, logger='current', level=logging.WARNING)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -69,11 +88,10 @@ def _to_float32(outputs: Any) -> Any:
     return outputs
 
 
-def has_fast_bfloat16() -> bool | None:
+def has_fast_bfloat16(processor: Path = Path('/proc/cpuinfo')) -> bool | None:
     """Whether the processor has instructions for bfloat16 (AMX, AVX512-BF16 or Arm's BF16); None if it does not say."""
     try:
-        with open('/proc/cpuinfo') as file:
-            flags = file.read().split()
+        flags = processor.read_text().split()
     except OSError:
         return None
     return not {'amx_bf16', 'avx512_bf16', 'bf16'}.isdisjoint(flags)

@@ -9,6 +9,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.optim.optimizer import AmpOptimWrapper
 from torch import nn
 
+from fishnet_mmdet.training import cpu_amp
+from fishnet_mmdet.training.console.summary import describe_device
 from fishnet_mmdet.training.cpu_amp import CpuAmpOptimWrapper, parts_in_bfloat16
 from fishnet_mmdet.training.launch import training as launch
 
@@ -52,7 +54,9 @@ class Wrapped(nn.Module):
 
 
 class TestWhatIsInBfloat16:
-    @pytest.mark.parametrize('wrap', [lambda net: net, Wrapped], ids=['plain', 'wrapped'])
+    @pytest.mark.parametrize(
+        'wrap', [lambda net: net, Wrapped, lambda net: Wrapped(Wrapped(net))], ids=['plain', 'wrapped', 'twice wrapped']
+    )
     def test_backbone_and_neck_and_no_more(self, net, wrap):
         model = wrap(net)
         with wrapper(model).optim_context(model):
@@ -100,6 +104,44 @@ class TestWhatIsInBfloat16:
             assert (not torch.equal(net.head.bias, before)) == moved
 
 
+class TestWhatItSaysBeforeTheRun:
+    @pytest.fixture
+    def warnings_of(self, monkeypatch):
+        """Returns what is logged when MMEngine hands over a model, just before the first iteration."""
+
+        def hand_over(model, fast=True):
+            lines = []
+            monkeypatch.setattr(cpu_amp, 'has_fast_bfloat16', lambda: fast)
+            monkeypatch.setattr(cpu_amp, 'print_log', lambda text, **_: lines.append(text))
+            wrapper(model).initialize_count_status(model, 0, 4)
+            return lines
+
+        return hand_over
+
+    def test_a_model_without_a_backbone(self, warnings_of, net):
+        (line,) = warnings_of(nn.Sequential(nn.Linear(2, 2)))
+        assert 'no effect' in line and 'Sequential has no submodule named `backbone`' in line
+        assert not warnings_of(net)
+
+    def test_the_summary_claims_nothing_for_it(self, net):
+        cfg = launch.Config(dict(optim_wrapper=dict(type='CpuAmpOptimWrapper')))
+        assert 'in bfloat16' in describe_device(net, cfg)
+        assert describe_device(nn.Linear(2, 2), cfg).endswith('float32')
+
+    @pytest.mark.parametrize('fast, warned', [(True, False), (None, False), (False, True)])
+    def test_a_processor_without_bfloat16(self, fast, warned, warnings_of, net):
+        assert any('has no instructions for bfloat16' in line for line in warnings_of(net, fast)) == warned
+
+    @pytest.mark.parametrize(
+        'flags, fast',
+        [('fpu avx2 avx512f', False), ('avx512f avx512_bf16', True), ('amx_tile amx_bf16', True), ('asimd bf16', True)],
+    )
+    def test_what_linux_says_of_the_processor(self, flags, fast, tmp_path):
+        (tmp_path / 'cpuinfo').write_text(f'processor\t: 0\nflags\t\t: {flags}\n')
+        assert cpu_amp.has_fast_bfloat16(tmp_path / 'cpuinfo') is fast
+        assert cpu_amp.has_fast_bfloat16(tmp_path / 'missing') is None
+
+
 class TestTheSwitch:
     @pytest.mark.parametrize('device, kind', [('cpu', CpuAmpOptimWrapper), ('cuda', AmpOptimWrapper)])
     def test_chooses_by_device(self, device, kind, monkeypatch):
@@ -107,15 +149,6 @@ class TestTheSwitch:
         cfg = launch.Config(dict(optim_wrapper=dict(type='OptimWrapper')))
         launch._use_mixed_precision(cfg)
         assert cfg.optim_wrapper.type == kind.__name__
-
-    @pytest.mark.parametrize('fast, warned', [(True, False), (None, False), (False, True)])
-    def test_a_processor_without_bfloat16_is_reported(self, fast, warned, monkeypatch, capsys):
-        monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
-        monkeypatch.setattr(launch, 'has_fast_bfloat16', lambda: fast)
-        lines = []
-        monkeypatch.setattr(launch, 'print_log', lambda text, level: lines.append(text))
-        launch._use_mixed_precision(launch.Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
-        assert any('has no instructions for bfloat16' in line for line in lines) == warned
 
     def test_a_run_resumes_exactly(self, demo_data, run_tool, tmp_path):
         options = [*demo_options(demo_data), 'train_cfg.max_epochs=2', 'default_hooks.checkpoint.max_keep_ckpts=-1']

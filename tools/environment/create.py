@@ -102,7 +102,7 @@ def set_up(
     if reason := failure(python, TRY_STACK):
         raise SetupError(
             f'the installed packages cannot be imported ({reason}); to see why, run: '
-            f'{python} {REPO}/fishnet_mmdet/doctor.py'
+            f'{python} {REPO}/fishnet_mmdet/doctor'
         )
     whole.write(folder)
     say(f'environment ready in {folder}: Python {version}, {family.title}')

@@ -13,7 +13,7 @@ from environment.families import FAMILIES, REPO
 
 RESULTS = REPO / 'docs' / 'support.json'
 PAGE = REPO / 'docs' / 'support.md'
-DOCTOR = REPO / 'fishnet_mmdet' / 'doctor.py'
+DOCTOR = REPO / 'fishnet_mmdet' / 'doctor' / 'tried.py'
 PINNED, NEWEST = 'pinned', 'newest'
 
 

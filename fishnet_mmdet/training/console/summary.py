@@ -13,6 +13,7 @@ from torch import nn
 from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.network.arch import name_of as arch_name
 from fishnet_mmdet.network.fishnet import FishNet
+from fishnet_mmdet.network.ops.memory_format import models_with_backbone
 from fishnet_mmdet.preflight.weights import pretrained_files
 from fishnet_mmdet.training.checkpoints.reader import SCHEME as RUN_SCHEME
 from fishnet_mmdet.training.console.rows import Row, listed, short_path
@@ -199,7 +200,7 @@ def describe_device(model: nn.Module, cfg: Config | None = None) -> str:
     if device.type == 'cpu':
         text += f', {torch.get_num_threads()} threads' if torch.get_num_threads() > 1 else ', 1 thread'
     wrapper = (cfg.get('optim_wrapper') or {}) if cfg else {}
-    if name_of(wrapper) == 'CpuAmpOptimWrapper':
+    if name_of(wrapper) == 'CpuAmpOptimWrapper' and models_with_backbone(model):
         return f'{text}, mixed precision (backbone and neck in bfloat16)'
     if name_of(wrapper) == 'AmpOptimWrapper':
         return f'{text}, mixed precision ({str(wrapper.get("dtype") or "float16").removeprefix("torch.")})'

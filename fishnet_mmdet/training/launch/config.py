@@ -11,6 +11,7 @@ from mmengine.config import Config, DictAction
 
 from fishnet_mmdet.base.config_files import find_config
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.base.startup import collector_paused
 from fishnet_mmdet.training.console import MODES
 
 
@@ -90,9 +91,10 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
     if options:
         _apply(cfg, options)
     if find_spec('mmdet'):
-        from mmdet.utils import register_all_modules
+        with collector_paused():
+            from mmdet.utils import register_all_modules
 
-        register_all_modules(init_default_scope=False)
+            register_all_modules(init_default_scope=False)
     return cfg
 
 

@@ -13,6 +13,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.preflight.nodes import mappings
 from fishnet_mmdet.training.console import Screen
 from fishnet_mmdet.training.distributed import prepare_cpu_processes
+from fishnet_mmdet.training.launch.formatted import FormattedOnce
 
 UNKNOWN_TYPE = re.compile(r'(\S+) is not in the \S+::(.+?) registry|Failed to get (\S+)')
 """MMEngine's messages for a `type` that nothing registers."""
@@ -40,6 +41,7 @@ def build_runner(cfg: Config, screen: Screen | None = None) -> Runner:
         ConfigError: A mistake in the config; see `config_mistakes`.
     """
     prepare_cpu_processes(cfg)
+    cfg = FormattedOnce.of(cfg)
     with config_mistakes(cfg):
         if screen is None or not screen.is_own:
             return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

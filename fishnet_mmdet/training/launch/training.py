@@ -1,10 +1,7 @@
 """Trains a model from its config."""
 
-import logging
-
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from fishnet_mmdet import preflight
@@ -14,7 +11,6 @@ from fishnet_mmdet.training.checkpoints.durable import DurableCheckpoints
 from fishnet_mmdet.training.console import Screen
 from fishnet_mmdet.training.console.hook import follow
 from fishnet_mmdet.training.console.summary import rows_of_training
-from fishnet_mmdet.training.cpu_amp import has_fast_bfloat16
 from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch.checks import run_checks, show_config
 from fishnet_mmdet.training.launch.runner import build_runner, config_mistakes
@@ -84,11 +80,6 @@ def _use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.loss_scale = 'dynamic'
         return
     cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
-    if has_fast_bfloat16() is False:
-        print_log(
-            'This processor has no instructions for bfloat16: with --amp, training may be slower than without',
-            level=logging.WARNING,
-        )
 
 
 def _switch_on_scaling(cfg: Config) -> None:

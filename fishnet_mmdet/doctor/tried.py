@@ -1,0 +1,25 @@
+"""Combinations of Python, packages and torch with which the whole test suite ran."""
+
+import platform
+from importlib import metadata
+
+from fishnet_mmdet.doctor.diagnosis import Diagnosis
+from fishnet_mmdet.doctor.packages import takes_forks
+
+TRIED: dict[tuple[str, str, str], str] = {}
+"""Python, family and torch with which the whole test suite ran -> date and result. `make matrix` writes it."""
+
+
+def check_combination(name: str) -> Diagnosis:
+    """Compares what is installed with the combinations that were tried."""
+    python = '.'.join(platform.python_version_tuple()[:2])
+    family = 'onedl' if takes_forks() else 'openmmlab'
+    try:
+        torch = metadata.version('torch').partition('+')[0]
+    except metadata.PackageNotFoundError:
+        torch = 'missing'
+    text = f'Python {python}, {family}, torch {torch}'
+    if result := TRIED.get((python, family, torch)):
+        return Diagnosis(name, 'ok', f'{text}: tried on {result}')
+    tried = ', '.join(f'Python {p} with torch {t}' for p, f, t in TRIED if f == family)
+    return Diagnosis(name, 'note', f'{text}: not tried' + (f'; with this family: {tried}' if tried else ''))
