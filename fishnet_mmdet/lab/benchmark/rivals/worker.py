@@ -4,6 +4,7 @@ The thread pools of torch, onnxruntime and OpenVINO would disturb each other in 
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -64,7 +65,7 @@ class Worker:
     def __init__(self, work: Callable[..., None], *given: object) -> None:
         start = context()
         self.pipe, theirs = start.Pipe()
-        self.process = start.Process(target=work, args=(theirs, *given), daemon=True)
+        self.process = start.Process(target=_work, args=(work, theirs, *given))
         self.process.start()
         theirs.close()
 
@@ -113,7 +114,10 @@ def serve(pipe: Connection, contender: Contender, folder: Path, threads: int) ->
     opener = Opener(contender, folder, threads)
     run, calls, short = None, 1, False
     while True:
-        request, *given = pipe.recv()
+        try:
+            request, *given = pipe.recv()
+        except EOFError:  # the caller has ended
+            return
         try:
             if request == 'load':
                 run = None  # the former cell's memory is released first
@@ -128,6 +132,11 @@ def serve(pipe: Connection, contender: Contender, folder: Path, threads: int) ->
             pipe.send(answer)
         except Exception as error:
             pipe.send(_refused(error))
+
+
+def _work(work: Callable[..., None], *given: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the caller ends this one
+    work(*given)
 
 
 class Opener:
