@@ -17,7 +17,7 @@ HOW = (
 
 
 def column_of(contender: Contender) -> str:
-    """The heading of a contender: its form, with pytorchcv's network told apart."""
+    """The heading of a contender: its form, after the package's name if the network is pytorchcv's."""
     return contender.form if contender.network == own_network(contender) else f'pytorchcv {contender.form}'
 
 
