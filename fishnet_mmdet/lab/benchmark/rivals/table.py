@@ -6,6 +6,7 @@ from fishnet_mmdet.base.tables import Column, Table
 from fishnet_mmdet.lab.benchmark.contenders import Contender, baseline
 from fishnet_mmdet.lab.benchmark.rivals.grid import own_network
 from fishnet_mmdet.lab.benchmark.rivals.lines import Cells, Line
+from fishnet_mmdet.lab.benchmark.rivals.runtimes import RUNTIMES
 from fishnet_mmdet.lab.benchmark.timing import quartiles, speed_ratio
 from fishnet_mmdet.lab.machine import sentence
 
@@ -27,13 +28,14 @@ def tables(cells: Cells) -> list[Table]:
     Args:
         cells: From `lines.read`.
     """
+    cells = _in_order(cells)
     names = list(dict.fromkeys(column_of(line.contender) for lines in cells.values() for line in lines))
-    names.sort(key=lambda name: not name.startswith('pytorchcv'))
+    names.sort(key=lambda name: (not name.startswith('pytorchcv'), name in RUNTIMES))
     times = Table(
         name='rivals',
         title='FishNet in torch against runtimes of ONNX files',
         columns=[Column('network, images'), *map(Column, names)],
-        rows=[_in_columns(str(cell), names, _times(lines)) for cell, lines in sorted(cells.items())],
+        rows=[_in_columns(str(cell), names, _times(lines)) for cell, lines in cells.items()],
         notes=[HOW, *_notes(cells)],
     )
     worst: dict[str, dict[str, float]] = {}
@@ -45,10 +47,16 @@ def tables(cells: Cells) -> list[Table]:
         name='differences',
         title='Largest difference of a level from our eager float32, as a share of its largest value',
         columns=[Column('network'), *(Column(name, '.1e') for name in names)],
-        rows=[[network, *(found.get(name) for name in names)] for network, found in sorted(worst.items())],
+        rows=[[network, *(found.get(name) for name in names)] for network, found in worst.items()],
         notes=['The largest one over batches and sizes. Weights are random.'],
     )
     return [times, differences]
+
+
+def _in_order(cells: Cells) -> Cells:
+    """Networks in the order in which they were measured, each with its cells by batch and size."""
+    networks = list(dict.fromkeys(cell.network for cell in cells))
+    return dict(sorted(cells.items(), key=lambda item: (networks.index(item[0].network), *item[0][1:])))
 
 
 def _in_columns(first: str, names: list[str], cells: dict[str, str]) -> list[str | None]:
