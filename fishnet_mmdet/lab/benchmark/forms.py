@@ -91,7 +91,6 @@ FORMS: dict[str, Form] = {
         what='weights in channels_last, and therefore features too',
         prepare=lambda network: network.to(memory_format=torch.channels_last),
     ),
-    'channels_last_images': Form(what='images in channels_last', prepare=ChannelsLastImages),
     'bfloat16': Form(
         what='weights and features in bfloat16',
         prepare=partial(InDtype, dtype=torch.bfloat16),
