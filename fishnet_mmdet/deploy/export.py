@@ -123,7 +123,7 @@ def export(network: nn.Module, target: Path, tolerance: float = TOLERANCE) -> di
     network = copy.deepcopy(network).eval().requires_grad_(False)
     with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix='.export-') as folder:
         draft = Path(folder) / target.name
-        _write(network, draft)
+        write_onnx(network, draft)
         differences = _differences(network, draft)
         # A difference of NaN is wrong too.
         wrong = {size: off for size, off in differences.items() if not off <= tolerance}
@@ -145,7 +145,13 @@ def difference_table(differences: Mapping[tuple[int, int, int], float]) -> Table
     return table
 
 
-def _write(network: nn.Module, path: Path) -> None:
+def write_onnx(network: nn.Module, path: Path) -> None:
+    """Writes a network as ONNX, as `export` does, but neither copies it nor checks the file.
+
+    Args:
+        network: In eval mode, without gradients.
+        path: The file to write; it is replaced if it exists.
+    """
     image = _images(network, EXAMPLE)
     with torch.no_grad(), warnings.catch_warnings():
         levels = network(image)

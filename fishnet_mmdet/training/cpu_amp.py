@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.logging import print_log
@@ -53,6 +53,8 @@ class CpuAmpOptimWrapper(OptimWrapper):
 def parts_in_bfloat16(model: nn.Module) -> Iterator[None]:
     """Runs backbone and neck of a model, or of every model that it wraps, under bfloat16 autocast; they return float32.
 
+    Backward keeps maps in bfloat16, and no copies of weights: those are converted again.
+
     Args:
         model: A detector, classifier or segmentor, wrapped or not.
     """
@@ -68,16 +70,56 @@ def _in_bfloat16(part: nn.Module) -> tuple[torch.utils.hooks.RemovableHandle, ..
     contexts = []
 
     def enter(*_: Any) -> None:
-        contexts.append(torch.autocast('cpu', torch.bfloat16))
-        contexts[-1].__enter__()
+        contexts.append(ExitStack())
+        contexts[-1].enter_context(torch.autocast('cpu', torch.bfloat16))
+        contexts[-1].enter_context(torch.autograd.graph.saved_tensors_hooks(_without_copy, _with_copy))
 
     def leave(_: nn.Module, __: Any, outputs: Any) -> Any:
         if contexts:  # else a hook before `enter` failed
-            contexts.pop().__exit__(None, None, None)
+            contexts.pop().close()
         return _to_float32(outputs)
 
     # Also after an error, so that no later part runs in bfloat16.
     return part.register_forward_pre_hook(enter), part.register_forward_hook(leave, always_call=True)
+
+
+class WeightCopy(NamedTuple):
+    """A weight in another number format, kept as the weight itself.
+
+    Attributes:
+        weight: The parameter.
+        dtype: The number format of the copy.
+        version: Count of changes of the parameter when the copy was made.
+    """
+
+    weight: Tensor
+    dtype: torch.dtype
+    version: int
+
+
+def _without_copy(kept: Tensor) -> Tensor | WeightCopy:
+    """Keeps the parameter that autocast copied `kept` from, if it did; a copy for backward takes half its bytes."""
+    step = kept.grad_fn
+    if step is None or not step.name().startswith('ToCopyBackward'):
+        return kept
+    weight = getattr(step.next_functions[0][0], 'variable', None)  # of the node that accumulates its gradient
+    return kept if weight is None else WeightCopy(weight, kept.dtype, weight._version)
+
+
+def _with_copy(kept: Tensor | WeightCopy) -> Tensor:
+    """The tensor that backward needs.
+
+    Raises:
+        RuntimeError: A weight changed between forward and backward, as in torch without autocast.
+    """
+    if isinstance(kept, Tensor):
+        return kept
+    if kept.weight._version != kept.version:
+        raise RuntimeError(
+            f'a weight of shape {tuple(kept.weight.shape)} was changed in place between forward and backward: '
+            'call backward before the step of the optimizer'
+        )
+    return kept.weight.detach().to(kept.dtype)
 
 
 def _to_float32(outputs: Any) -> Any:

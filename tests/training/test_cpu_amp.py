@@ -9,6 +9,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.optim.optimizer import AmpOptimWrapper
 from torch import nn
 
+from fishnet_mmdet.lab.benchmark.contenders import Contender, build
+from fishnet_mmdet.lab.benchmark.measure import BackboneStep
+from fishnet_mmdet.lab.benchmark.memory import memory_of
+from fishnet_mmdet.lab.benchmark.tasks import TASKS
 from fishnet_mmdet.training import cpu_amp
 from fishnet_mmdet.training.console.summary import describe_device
 from fishnet_mmdet.training.cpu_amp import CpuAmpOptimWrapper, parts_in_bfloat16
@@ -93,6 +97,40 @@ class TestWhatIsInBfloat16:
         for ours, exact in zip(twin.parameters(), net.parameters(), strict=True):
             assert (ours.grad - exact.grad).norm() < 0.02 * exact.grad.norm()
         assert not torch.equal(twin.backbone.weight.grad, net.backbone.weight.grad)
+
+    def test_backward_keeps_no_copies_of_weights(self, net):
+        """The gradients are those of torch's autocast bit for bit."""
+        twin, x = copy.deepcopy(net).requires_grad_(True), torch.randn(2, 3, 16, 16)
+        with torch.autocast('cpu', torch.bfloat16):
+            level = twin.neck(twin.backbone(x))
+        twin.head(level.float()).square().mean().backward()
+
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+            with parts_in_bfloat16(net):
+                loss = net(x).square().mean()
+        loss.backward()
+        assert net.backbone.weight.shape not in kept and net.head.weight.shape in kept
+        assert all(torch.equal(a.grad, b.grad) for a, b in zip(net.parameters(), twin.parameters(), strict=True))
+
+    def test_bytes_of_a_backbone(self):
+        """Maps of half the size, and nothing of the weights, which are most of what a small image needs."""
+        task, image = TASKS['fixed'], torch.randn(1, 3, 64, 64)
+        full, mixed = (
+            BackboneStep(build(Contender('fishnet99', form), task, 'cpu'), task, image) for form in ('eager', 'amp')
+        )
+        for step in (full, mixed):
+            step()
+        assert memory_of(mixed.graph).kept < 0.55 * memory_of(full.graph).kept
+
+    def test_a_weight_changed_before_backward_is_an_error(self, net):
+        """As in float32: its value of the forward pass is gone."""
+        with parts_in_bfloat16(net):
+            loss = net(torch.randn(1, 3, 8, 8)).sum()
+        with torch.no_grad():
+            net.neck.weight.mul_(2)
+        with pytest.raises(RuntimeError, match='changed in place between forward and backward'):
+            loss.backward()
 
     def test_accumulates_like_its_base(self, net):
         optim, before = wrapper(net, accumulative_counts=2), net.head.bias.detach().clone()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fishnet_mmdet.deploy.inference import optimize_for_inference
 from fishnet_mmdet.lab.benchmark.tasks import TASKS, TRAINING
+from fishnet_mmdet.training.cpu_amp import parts_in_bfloat16
 
 
 class InDtype(nn.Module):
@@ -44,22 +45,21 @@ class ChannelsLastImages(nn.Module):
         return self.network(image.contiguous(memory_format=torch.channels_last))
 
 
-class Autocast(nn.Module):
-    """A network under torch's automatic mixed precision; its weights stay float32.
+class MixedPrecision(nn.Module):
+    """A network in bfloat16 as `--amp` trains it; its weights stay float32.
 
     Args:
         network: The network.
-        dtype: The lower precision.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.dtype = network, dtype
+        self.backbone = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Computes the levels in mixed precision."""
-        with torch.autocast(image.device.type, self.dtype):
-            return self.network(image)
+        """Computes the levels in mixed precision; on a CPU they are float32, as `CpuAmpOptimWrapper` hands them on."""
+        with torch.autocast('cuda', torch.bfloat16) if image.is_cuda else parts_in_bfloat16(self):
+            return self.backbone(image)
 
 
 def _unchanged(network: nn.Module) -> nn.Module:
@@ -98,8 +98,8 @@ FORMS: dict[str, Form] = {
         tasks=('inference',),
     ),
     'amp': Form(
-        what='automatic mixed precision, bfloat16',
-        prepare=partial(Autocast, dtype=torch.bfloat16),
+        what='mixed precision as --amp trains: float32 weights, maps in bfloat16',
+        prepare=MixedPrecision,
         dtype=torch.bfloat16,
     ),
     'compiled': Form(

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fishnet_mmdet.lab.counting import count
 from fishnet_mmdet.network.arch import ARCHS
 from fishnet_mmdet.network.fishnet import FishNet
+from fishnet_mmdet.weights.namings import PYTORCHCV
 
 INSTALL_PYTORCHCV = 'pip install pytorchcv==0.0.74'
 
@@ -113,11 +114,23 @@ def gmacs(network: str, side: int) -> float:
 
 @cache
 def random_weights(network: str) -> dict[str, Tensor]:
-    """The state dict that every form of a network starts from: weights of seed 0, and statistics of BN."""
+    """The state dict that every form of a network starts from: weights of seed 0, and statistics of BN.
+
+    pytorchcv's FishNet gets those of ours, so that its features are ours.
+    """
+    if network.startswith('pytorchcv-'):
+        own = random_weights(network.removeprefix('pytorchcv-'))
+        return {_pytorchcv_key(key): value for key, value in own.items()}
     torch.manual_seed(0)
     built = NETWORKS[network].build(fixed=False)
     take_statistics(built, torch.randn(2, 3, 96, 96))
     return built.state_dict()
+
+
+def _pytorchcv_key(key: str) -> str:
+    """The key of `PytorchcvFishNet` for one of our backbone's."""
+    theirs = PYTORCHCV.from_own(f'backbone.{key}').removeprefix('features.')
+    return f'hourglass.{theirs[3:]}' if theirs.startswith('hg.') else theirs
 
 
 def take_statistics(network: nn.Module, image: Tensor) -> None:

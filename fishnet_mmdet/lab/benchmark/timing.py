@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
 from typing import NamedTuple, TypeVar
 
@@ -89,7 +90,12 @@ def warm_up(work: Work, device: str) -> int:
         The number of calls that make up one timing.
     """
     work()
-    return max(1, round(MIN_SECONDS / time_once(work, 1, device)))
+    return calls_for(time_once(work, 1, device))
+
+
+def calls_for(seconds: float) -> int:
+    """The number of calls that make up one timing, of work that takes so many seconds."""
+    return max(1, round(MIN_SECONDS / seconds))
 
 
 def take_turns(
@@ -111,13 +117,31 @@ def take_turns(
     Returns:
         For each work, seconds of one call in every round.
     """
-    seconds: dict[Name, list[float]] = {name: [] for name in works}
+    return go_round(
+        {name: partial(time_once, work, calls[name], device) for name, work in works.items()}, budget, on_round
+    )
+
+
+def go_round(
+    timers: Mapping[Name, Callable[[], float]], budget: Budget, on_round: Callable[[float], None] = lambda done: None
+) -> dict[Name, list[float]]:
+    """Asks each timer once per round, in the given order, until the budget is spent.
+
+    Args:
+        timers: Each times one call and returns its seconds.
+        budget: When to stop.
+        on_round: Called after each round with the spent fraction of the budget, 0 to 1.
+
+    Returns:
+        For each timer, its seconds in every round.
+    """
+    seconds: dict[Name, list[float]] = {name: [] for name in timers}
     start, done, rounds = time.perf_counter(), 0.0, 0
     while done < 1:
-        for name, work in works.items():
-            seconds[name].append(time_once(work, calls[name], device))
+        for name, timer in timers.items():
+            seconds[name].append(timer())
         rounds += 1
-        spent = (time.perf_counter() - start) / max(budget.seconds * len(works), 1e-9)
+        spent = (time.perf_counter() - start) / max(budget.seconds * len(timers), 1e-9)
         done = min(1, spent, rounds / budget.rounds)
         on_round(done)
     return seconds

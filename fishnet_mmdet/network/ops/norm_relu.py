@@ -65,5 +65,15 @@ class FixedNormReLU(torch.autograd.Function):
         """ReLU's mask, from the output, times BN's scale."""
         y, scale = ctx.saved_tensors
         # Not in place: others may read the gradient, and double backward needs both steps.
-        passed = torch.ops.aten.threshold_backward(grad, y, 0) * scale[:, None, None]
-        return passed.to(grad.dtype), None, None, None, None, None  # the scale is float32 under AMP too
+        passed = torch.ops.aten.threshold_backward(grad, y, 0)
+        return _scaled(passed, scale), None, None, None, None, None
+
+
+def _scaled(x: Tensor, scale: Tensor) -> Tensor:
+    """`x` times one number for each channel, in the dtype of `x`."""
+    if x.dtype == scale.dtype:
+        return x * scale[:, None, None]
+    # Under AMP the scale is float32. A product would make a float32 map and convert it; a BatchNorm of known
+    # statistics gives the same bits in one pass.
+    half = torch.full_like(scale, 0.5)  # var + eps = 1
+    return F.batch_norm(x, torch.zeros_like(scale), half, scale, training=False, eps=0.5)
