@@ -19,9 +19,10 @@ CLASSIFIERS = {
     'imagenet_fishnet201': ('fishnet201', 1000), 'imagenet_fishnet201_cosine': ('fishnet201', 1000),
     'imagenet_fishnext150': ('fishnext150', 1000),
     'tiny_imagenet_fishnet99': ('fishnet99', 200), 'tiny_imagenet_fishnet150': ('fishnet150', 200),
+    'tiny_imagenet_fishnet_small': (None, 200), 'tiny_imagenet_resnet_small': (None, 200),
     'classifier_fishnet_demo': (None, 9),
 }  # fmt: skip
-"""Architecture and number of classes of each classifier."""
+"""Architecture, None where it has no name, and number of classes of each classifier."""
 
 PIXEL_LEVEL = {
     'semantic_fpn_fishnet150_ade20k': ('EncoderDecoder', 'FPNHead'),
