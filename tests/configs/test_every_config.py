@@ -59,7 +59,7 @@ def take_step(run_tool, tmp_path):
 
 def check_losses(done):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    losses = re.findall(r'Epoch\(train\).* loss: ([\d.]+)', done.stdout + done.stderr)
+    losses = re.findall(r'epoch 1/1 .* loss ([\d.]+)', done.stdout + done.stderr)
     assert losses and all(float(loss) > 0 for loss in losses)
 
 
