@@ -43,6 +43,7 @@ try:
         from fishnet_mmdet.training.guards.non_finite import NonFiniteGuard
         from fishnet_mmdet.training.guards.scratch_norm import ScratchNormGuard
         from fishnet_mmdet.training.loops import ResumableEpochLoop, ResumableIterLoop, SeededBatches
+        from fishnet_mmdet.training.progressive_size import ProgressiveSize
         from fishnet_mmdet.training.safety import SafetyHooks
         from fishnet_mmdet.weights.initializer import FishNetPretrained
 
@@ -82,6 +83,7 @@ __all__ = [
     'NonFiniteGuard',
     'PQReport',
     'PlainCheckpoints',
+    'ProgressiveSize',
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'SafetyHooks',

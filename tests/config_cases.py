@@ -19,9 +19,10 @@ CLASSIFIERS = {
     'imagenet_fishnet201': ('fishnet201', 1000), 'imagenet_fishnet201_cosine': ('fishnet201', 1000),
     'imagenet_fishnext150': ('fishnext150', 1000),
     'tiny_imagenet_fishnet99': ('fishnet99', 200), 'tiny_imagenet_fishnet150': ('fishnet150', 200),
+    'tiny_imagenet_fishnet_small': (None, 200), 'tiny_imagenet_resnet_small': (None, 200),
     'classifier_fishnet_demo': (None, 9),
 }  # fmt: skip
-"""Architecture and number of classes of each classifier."""
+"""Architecture, None where it has no name, and number of classes of each classifier."""
 
 PIXEL_LEVEL = {
     'semantic_fpn_fishnet150_ade20k': ('EncoderDecoder', 'FPNHead'),
@@ -45,5 +46,7 @@ def load(name):
 def build(name):
     """The model of a config, on the meta device; nobody changes it but `train` and `eval`."""
     cfg = load(name)
-    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build({**cfg.model, 'type': f'{cfg.default_scope}.{cfg.model.type}'})
+    # mmpretrain's ResNet calls `Tensor.item` while it is built.
+    device = 'cpu' if cfg.model.backbone.type == 'ResNet_CIFAR' else 'meta'
+    with torch.device(device), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build({**cfg.model, 'type': f'{cfg.default_scope}.{cfg.model.type}'}).to('meta')

@@ -118,8 +118,8 @@ def test_classifiers_build_as_named(name):
     model = build(name)
     with torch.device('meta'), DefaultScope.overwrite_default_scope('mmpretrain'):
         logits = model(torch.zeros(2, 3, 64, 64), mode='tensor')
-    assert logits[0].shape == (2, model.neck.out_channels) or logits.shape == (2, classes)
-    assert model.head.fc.weight.shape == (classes, model.neck.out_channels)
+    assert logits[0].shape == (2, model.head.in_channels) or logits.shape == (2, classes)
+    assert model.head.fc.weight.shape == (classes, model.head.in_channels)
     assert load(name).data_preprocessor.num_classes == classes
     if arch:
         assert replace(model.backbone.arch, stem_stride=4) == ARCHS[arch]
