@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import torch
 from conftest import CONFIGS, REPO
+from fork_server import free_port
 from in_process import run_here
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -47,13 +48,21 @@ SHORT = [
     'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
     'val_dataloader.persistent_workers=False',
 ]  # fmt: skip
-"""Settings added to `train`."""
+"""One epoch, logged."""
 
 NO_VALIDATION = ['train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=-1']
-DEMO = ['model.roi_head.bbox_head.fc_out_channels=64']
-COCO = ['train_dataloader.dataset.pipeline.2.scale=(128,128)', 'val_dataloader.dataset.pipeline.1.scale=(128,128)',
-        'train_dataloader.dataset.indices=1', 'val_dataloader.dataset.indices=1',
-        'val_evaluator.ann_file=data/coco/annotations/one.json']  # fmt: skip
+SETTINGS = {
+    ('train', False): [*SHORT, 'model.roi_head.bbox_head.fc_out_channels=64'],
+    ('train', True): [
+        *SHORT,
+        'train_dataloader.dataset.pipeline.2.scale=(128,128)',
+        'val_dataloader.dataset.pipeline.1.scale=(128,128)',
+        'train_dataloader.dataset.indices=1',
+    ],
+    ('test', False): [],
+    ('test', True): ['test_dataloader.dataset.pipeline.1.scale=(128,128)'],
+}
+"""By command, and whether the config is one of the paper's, for COCO."""
 
 BASE = "_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\n"
 """Above lines for a config that name no config to build on."""
@@ -114,7 +123,7 @@ class PageRunner:
             command, *arguments = arguments
         if command in ('train', 'test'):
             # In a process of its own: MMEngine keeps one visualizer for each, which writes the log.
-            arguments = self.shortened(arguments) if command == 'train' else arguments
+            arguments = self.shortened(command, arguments)
             return self.keep(self.run_tool(f'tools/{command}.py', *arguments, cwd=Path.cwd(), timeout=900))
         if program == 'tools/benchmark.py':
             # In a process of its own, because it sets the threads of torch; each point is timed twice.
@@ -123,7 +132,7 @@ class PageRunner:
         if program.startswith('tools/') and program.endswith('.py'):
             return self.keep(run_here(program, *arguments, cwd=Path.cwd()))
         if program.endswith('.sh'):
-            command = [program, *self.shortened(arguments)]
+            command = [program, *self.shortened('train', arguments)]
             return self.keep(subprocess.run(command, capture_output=True, text=True, env=environment()))
         if program == 'mkdir':
             return self.keep(subprocess.run([program, *arguments], capture_output=True, text=True))
@@ -147,10 +156,13 @@ class PageRunner:
         self.printed += text.getvalue()
         return status or 0
 
-    def shortened(self, arguments):
-        """The arguments of a training that takes seconds; what the page sets itself stays as it is."""
-        settings = [*SHORT, *(COCO if '150' in arguments[0] else DEMO), *([] if self.long else NO_VALIDATION)]
-        arguments = [*arguments]
+    def shortened(self, command, arguments):
+        """The arguments of a training or a test that takes seconds; what the page sets itself stays as it is."""
+        settings, arguments = SETTINGS[command, '150' in arguments[0]], [*arguments]
+        if command == 'train' and not self.long:
+            settings = [*settings, *NO_VALIDATION]
+        if not settings:
+            return arguments
         if '--cfg-options' in arguments:
             place = arguments.index('--cfg-options') + 1
             return [*arguments[:place], *settings, *arguments[place:]]
@@ -164,7 +176,8 @@ class PageRunner:
         for name, line in {'python': sys.executable, 'fishnet-mmdet': f'{sys.executable} -c "{code}"'}.items():
             (programs / name).write_text(f'#!/bin/sh\nexec {line} "$@"\n')
             (programs / name).chmod(0o755)
-        settings = {**environment(), 'PATH': f'{programs.resolve()}:{os.environ["PATH"]}'}
+        settings = environment()
+        settings['PATH'] = f'{programs.resolve()}:{settings["PATH"]}'
         command = ['bash', '-e', '-c', f'{text}\ncomplete -p 2>/dev/null || true']
         done = subprocess.run(command, capture_output=True, text=True, env=settings)
         assert self.keep(done) == 0, f'{self.page}: {done.stderr}'
@@ -186,7 +199,10 @@ def config_keys(text):
 
 
 def environment():
-    return {**os.environ, 'PYTHONPATH': f'{REPO}', 'OMP_NUM_THREADS': '1'}
+    """The variables of a process in which `python` is this one."""
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    more = {'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1', 'PATH': path, 'PORT': str(free_port())}
+    return {**os.environ, **more}
 
 
 def run_python(arguments):

@@ -8,6 +8,7 @@ import sys
 from unittest.mock import patch
 
 import pytest
+import torch
 from conftest import REPO
 from page_blocks import FENCE, LANGUAGES, MARK, OUTPUT, blocks_of
 from page_runner import PageRunner
@@ -18,8 +19,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.commands import COMMANDS
 from fishnet_mmdet.network.arch import ARCHS
 
-FILES = [*REPO.glob('*.md'), *REPO.glob('docs/**/*.md')]
-PAGES = sorted(str(path.relative_to(REPO)) for path in FILES)
+PAGES = sorted(str(path.relative_to(REPO)) for path in [*REPO.glob('*.md'), *REPO.glob('docs/**/*.md')])
 TEXTS = {page: (REPO / page).read_text() for page in PAGES}
 BLOCKS = {page: list(blocks_of(text)) for page, text in TEXTS.items()}
 
@@ -44,8 +44,6 @@ def run_page(stand_ins, tmp_path, run_tool, monkeypatch):
         lines = [line for block in BLOCKS[page] if block.language not in OUTPUT for line in block.lines(long)]
         stand_ins.write('\n'.join(lines), tmp_path)
         monkeypatch.chdir(tmp_path)
-        for name, arch in ARCHS.copy().items():
-            monkeypatch.setitem(ARCHS, name, arch)
         runner = PageRunner(page, run_tool, long)
         runner.run(BLOCKS[page])
         AFTER.get(page, lambda *_: None)(runner, tmp_path)
@@ -58,6 +56,11 @@ def run_page(stand_ins, tmp_path, run_tool, monkeypatch):
 
 
 # What is seen when a page has run
+
+
+def after_contributing(runner, folder):
+    with torch.device('meta'):
+        assert FishNet('fishnet75').arch.tail == (1, 2, 4)
 
 
 def after_inference(runner, folder):
@@ -114,6 +117,7 @@ def after_port_report(runner, folder):
 
 
 AFTER = {
+    'CONTRIBUTING.md': after_contributing,
     'docs/data-checks.md': after_data_checks,
     'docs/inference.md': after_inference,
     'docs/own-data.md': after_own_data,
@@ -177,20 +181,20 @@ def test_what_commands_print_is_compared_or_says_where_it_is_from(page):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('page', PAGES)
-def test_lines_of_pytest_choose_tests(page, tmp_path):
+@pytest.mark.parametrize(
+    'line', sorted({line for page in PAGES for line in re.findall(r'python -m pytest ([^\n`#]+)', TEXTS[page])})
+)
+def test_lines_of_pytest_choose_tests(line):
     """They are not run here, because `make test-long` runs these tests anyway."""
-    lines = re.findall(r'(?:python|bin/python) -m pytest ([^\n`#]+)', TEXTS[page])
-    for line in lines:
-        command = [sys.executable, '-m', 'pytest', '-n0', '-q', '--collect-only', '-p', 'no:cacheprovider']
-        done = subprocess.run([*command, *shlex.split(line)], cwd=REPO, capture_output=True, text=True)
-        assert done.returncode == 0 and '::' in done.stdout, f'{page}: {line}: {done.stdout[-500:]}'
+    command = [sys.executable, '-m', 'pytest', '-n0', '-q', '--collect-only', '-p', 'no:cacheprovider']
+    done = subprocess.run([*command, *shlex.split(line)], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0 and '::' in done.stdout, done.stdout[-500:] + done.stderr
 
 
 def test_a_wrong_block_is_noticed(tmp_path, run_tool, monkeypatch):
     """The runner itself: a command that fails, one that it does not know, lines that build nothing."""
     monkeypatch.chdir(tmp_path)
-    for text in ('fishnet-mmdet eval a.json b.json', 'rm -r /', 'fishnet-mmdet plot nowhere'):
+    for text in ('fishnet-mmdet eval a.json b.json', 'git status', 'fishnet-mmdet plot nowhere'):
         with pytest.raises(AssertionError):
             PageRunner('README.md', run_tool).run(blocks_of(f'```sh\n{text}\n```\n'))
     wrong = "backbone = dict(type='FishNet', arch='fishnet1')"
