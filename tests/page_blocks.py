@@ -1,17 +1,47 @@
-"""The blocks of code on a page of the documentation, and what the page says of those that no test runs.
+"""The blocks of code on a page of the documentation, and what the page says of those that `make test` does not run.
 
-The last line above a block may hold a comment, which readers do not see, with the reason:
+The lines right above a block may hold comments, which readers do not see:
 
-    <!-- not run: it trains for hours -->        the whole block
-    <!-- not run, pip make: they install -->     the lines with one of these words
+    <!-- not run: it needs a cluster -->           the whole block
+    <!-- not run, pip make: they install -->       the lines with one of these words
+    <!-- long, train: two minutes -->              run by `make test-long` only
+    <!-- run by tests/test_x.py: in two parts -->  run by another test, which names the page
+
+Blocks without a language, and those of `text`, are what a command prints.
 """
 
 import re
 import shlex
 from dataclasses import dataclass
 
-BLOCK = re.compile(r'([^\n]*)\n+```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-MARK = re.compile(r'<!-- not run(?:, ([^:]+))?: (.+?) -->')
+FENCE = re.compile(r'^( *)```(\w*)$')
+MARK = re.compile(
+    r'<!-- (?P<kind>not run|long|run by (?P<file>tests/\S+\.py))(?:, (?P<words>[^:]+))?: (?P<reason>.+?) -->'
+)
+SHELL = ('sh', 'bash', 'console')
+OUTPUT = ('', 'text')
+LANGUAGES = {*SHELL, *OUTPUT, 'python'}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a comment above a block says.
+
+    Attributes:
+        kind: 'not run', 'long' or 'run by'.
+        words: Those that a line must have for the mark to be about it; none for all lines.
+        reason: Why.
+        file: The test that runs the block; empty if there is no other.
+    """
+
+    kind: str
+    words: frozenset[str]
+    reason: str
+    file: str
+
+    def covers(self, line):
+        """Whether the mark is about a line."""
+        return not self.words or not self.words.isdisjoint(line.split())
 
 
 @dataclass(frozen=True)
@@ -19,34 +49,69 @@ class Block:
     """A block of code.
 
     Attributes:
-        language: 'sh' or 'python'. What a command prints has no language, and is not listed here.
+        language: One of `LANGUAGES`.
         text: The code.
-        left_out: Words of the lines that are not run; None for no line, () for all.
-        reason: Why.
+        marks: What the page says about it.
     """
 
     language: str
     text: str
-    left_out: tuple[str, ...] | None
-    reason: str
+    marks: tuple[Mark, ...]
 
-    def commands(self):
-        """The words of each command that is run; comments are removed, and lines that end in a backslash joined."""
-        for line in self.text.replace('\\\n', ' ').splitlines():
-            words = shlex.split(line, comments=True)
-            if words and not set(words) & set(self.left_out or ()):
-                yield words
+    def left_out(self, line, long):
+        """Whether a line is not run: in `make test`, or (`long`) in `make test-long` either."""
+        return any(mark.covers(line) for mark in self.marks if not (long and mark.kind == 'long'))
+
+    def lines(self, long):
+        """The lines that are run; in a shell, those that end in a backslash are joined with the next one."""
+        text = self.text.replace('\\\n', ' ') if self.language in SHELL else self.text
+        lines = text.splitlines()
+        if self.language == 'console':
+            lines = [line[2:] for line in lines if line.startswith('$ ')]
+        return [line for line in lines if not self.left_out(line, long)]
+
+    def commands(self, long):
+        """The words of each command of a shell that is run, without comments."""
+        found = (shlex.split(line, comments=True) for line in self.lines(long))
+        return [words for words in found if words]
 
     @property
-    def runs(self):
-        """Whether any of it is run."""
-        return self.left_out != ()
+    def has_long_lines(self):
+        """Whether `make test-long` runs more of it than `make test`."""
+        return self.lines(long=True) != self.lines(long=False)
 
 
 def blocks_of(text):
     """The blocks of a page, in order."""
-    for above, language, code in BLOCK.findall(text):
-        if language:
-            mark = MARK.search(above)
-            left_out = tuple((mark[1] or '').split()) if mark else None
-            yield Block(language, code, left_out, mark[2] if mark else '')
+    lines, above = text.splitlines(), []
+    numbers = iter(range(len(lines)))
+    for number in numbers:
+        if not (opened := FENCE.match(lines[number])):
+            above.append(lines[number])
+            continue
+        code = []
+        for inner in numbers:
+            if lines[inner] == f'{opened[1]}```':
+                break
+            code.append(lines[inner].removeprefix(opened[1]))
+        yield Block(opened[2], '\n'.join(code) + '\n', tuple(marks_at_the_end(above)))
+        above = []
+
+
+def marks_at_the_end(lines):
+    """The marks in the last lines above a block; blank lines between them do not count."""
+    found = []
+    for line in reversed([line for line in lines if line.strip()]):
+        marks = [
+            Mark(
+                'run by' if mark['file'] else mark['kind'],
+                frozenset((mark['words'] or '').split()),
+                mark['reason'],
+                mark['file'] or '',
+            )
+            for mark in MARK.finditer(line)
+        ]
+        if not marks:
+            break
+        found = marks + found
+    return found

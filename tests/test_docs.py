@@ -11,7 +11,7 @@ from conftest import CONFIGS, REPO
 from fishnet_mmdet.commands import COMMANDS
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 
-PAGES = sorted([*REPO.glob('*.md'), *REPO.glob('docs/*.md')])
+PAGES = sorted([*REPO.glob('*.md'), *REPO.glob('docs/**/*.md')])
 TEXTS = {str(path.relative_to(REPO)): path.read_text() for path in PAGES}
 FILES = [path for folder in ('fishnet_mmdet', 'tools', 'configs', 'tests') for path in (REPO / folder).rglob('*.py')]
 FILES.append(REPO / 'fishnet_mmdet_console.py')
@@ -66,7 +66,7 @@ def test_links_and_pictures_exist(page):
 
 def test_every_page_is_in_the_index():
     linked = set(re.findall(r'\]\(([^)#]+)\)', TEXTS['docs/README.md']))
-    assert {Path(page).name for page in TEXTS if page.startswith('docs/')} - {'README.md'} <= linked
+    assert {page.removeprefix('docs/') for page in TEXTS if page.startswith('docs/')} - {'README.md'} <= linked
     assert {'../CONTRIBUTING.md', '../CHANGELOG.md', '../SECURITY.md'} <= linked
     assert 'docs/README.md' in TEXTS['README.md']
 

@@ -1,130 +1,202 @@
-"""The code on the pages that a user reads first runs as it is written; what does not says why, in a comment."""
+"""Every block of code on every page runs as it is written; what does not says why, in a comment above it."""
 
 import json
 import re
-import runpy
-import shutil
+import shlex
+import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 from unittest.mock import patch
 
-import cv2
-import infer_case
 import pytest
 import torch
 from conftest import REPO
-from infer_case import picture, write_video
-from mmdet.registry import MODELS
-from mmdet.utils import register_all_modules
-from mmengine.config import Config
-from own_data import coco
-from page_blocks import MARK, blocks_of
+from page_blocks import FENCE, LANGUAGES, MARK, OUTPUT, blocks_of
+from page_runner import PageRunner
+from page_stand_ins import StandIns, spoilt
 
-from fishnet_mmdet.commands import run_command
+from fishnet_mmdet import FishNet
+from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.commands import COMMANDS
+from fishnet_mmdet.network.arch import ARCHS
 
-PAGES = ['README.md', 'docs/getting-started.md', 'docs/own-data.md', 'docs/port.md', 'docs/inference.md']
-BLOCKS = {page: list(blocks_of((REPO / page).read_text())) for page in PAGES}
+PAGES = sorted(str(path.relative_to(REPO)) for path in [*REPO.glob('*.md'), *REPO.glob('docs/**/*.md')])
+TEXTS = {page: (REPO / page).read_text() for page in PAGES}
+BLOCKS = {page: list(blocks_of(text)) for page, text in TEXTS.items()}
 
-WORDS = {'CONFIG': 'mask_rcnn_fishnet_demo', 'CHECKPOINT': 'epoch_10.pth', 'DIR': 'data/demo'}
-"""What stands here for the words in capitals, which a reader replaces."""
 
-SHORT = [
-    '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=-1',
-    'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
-    'model.roi_head.bbox_head.fc_out_channels=64', 'default_hooks.logger.interval=1',
-]  # fmt: skip
-"""Added to `train`: one epoch, and nothing after it."""
+def runs(page, long):
+    """Whether a page has lines to run."""
+    blocks = [block for block in BLOCKS[page] if block.language not in OUTPUT]
+    return any(block.has_long_lines if long else block.lines(long) for block in blocks)
 
-BASE = "_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\n"
-"""Above lines for a config that name no config to build on."""
+
+@pytest.fixture(scope='session')
+def stand_ins(tmp_path_factory, demo_data):
+    return StandIns(tmp_path_factory.mktemp('stand_ins'), demo_data, REPO)
 
 
 @pytest.fixture
-def folder(request, tmp_path, demo_data, monkeypatch):
-    """An empty folder with the files that the pages name."""
-    infer_case.write_checkpoint(tmp_path / 'epoch_10.pth')
-    names = ['1.jpg', '2.jpg']
-    (tmp_path / 'photos').mkdir()
-    for path in (tmp_path / 'photo.jpg', *(tmp_path / 'photos' / name for name in names)):
-        cv2.imwrite(str(path), picture())
-    if 'own-data' in request.node.name:
-        (tmp_path / 'photos/annotations.json').write_text(json.dumps(coco(names, size=(120, 96))))
-    write_video(tmp_path / 'clip.mp4', [picture(0), picture(1)])
-    shutil.copytree(demo_data, tmp_path / 'data/demo')
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def run_page(stand_ins, tmp_path, run_tool, monkeypatch):
+    """Runs the blocks of a page in an empty folder with the files that it names; returns the runner."""
+
+    def run(page, long=False):
+        monkeypatch.setenv('TORCH_HOME', str(stand_ins.store / 'torch'))
+        lines = [line for block in BLOCKS[page] if block.language not in OUTPUT for line in block.lines(long)]
+        stand_ins.write('\n'.join(lines), tmp_path)
+        monkeypatch.chdir(tmp_path)
+        runner = PageRunner(page, run_tool, long)
+        runner.run(BLOCKS[page])
+        AFTER.get(page, lambda *_: None)(runner, tmp_path)
+        return runner
+
+    before = set(ARCHS)
+    yield run
+    for name in set(ARCHS) - before:
+        del ARCHS[name]
 
 
-def run_line(words, page, run_tool):
-    """Runs a line of a shell."""
-    words = [WORDS.get(word, word) for word in words]
-    if page == 'docs/port.md':
-        words = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py' if w == WORDS['CONFIG'] else w for w in words]
-    if words[:2] == ['python', '-m']:
-        with patch.object(sys, 'argv', words[2:]), pytest.raises(SystemExit) as end:
-            runpy.run_module(words[2], run_name='__main__')
-        assert not end.value.code, f'{page}: {" ".join(words)}'
-        return
-    program, command, *arguments = words
-    assert program == 'fishnet-mmdet', f'{page}: {" ".join(words)} is not run here: say why in a comment'
-    if command == 'train':
-        # In a process of its own: MMEngine keeps one visualizer for each, which writes the log.
-        done = run_tool('tools/train.py', *arguments, *SHORT, cwd=Path.cwd())
-        assert done.returncode == 0, done.stdout + done.stderr
-    else:
-        assert run_command(command, arguments) == 0, f'{page}: {" ".join(words)}'
+# What is seen when a page has run
 
 
-def build_config(text, folder):
-    """Builds the model of lines for a config."""
-    path = folder / 'lines.py'
-    path.write_text(text if '_base_' in text else BASE + text)
-    register_all_modules()
+def after_contributing(runner, folder):
     with torch.device('meta'):
-        model = MODELS.build(Config.fromfile(path).model)
-    assert type(model.backbone).__name__ == 'FishNet'
+        assert FishNet('fishnet75').arch.tail == (1, 2, 4)
 
 
-def check_inference(session, folder):
+def after_inference(runner, folder):
+    session = runner.session
     found = session['found']
     assert found.boxes.shape == (len(found), 4) and found.masks.shape == (len(found), 96, 120)
     assert session['outcome'].images == 4 and session['outcome'].passed_over == []
     assert session['result']['predictions'][0]['bboxes']
 
 
-def check_loss(session, folder):
+def after_own_data(runner, folder):
     (log,) = folder.glob('work_dirs/my/*/vis_data/scalars.json')
     row = json.loads(log.read_text().splitlines()[0])
     assert 0 < row['loss'] < 100 and row['loss_mask'] > 0
+    # The page shows what `new` printed about other data.
+    assert labels(runner.printed) >= labels(output('docs/own-data.md', 'train: nuclei')) - {'anchors', 'image size'}
 
 
-AFTER = {'docs/inference.md': check_inference, 'docs/own-data.md': check_loss}
-"""What is seen when a page has run."""
+def after_data_checks(runner, folder):
+    """The page shows the report of a set with two defects."""
+    spoilt(folder / 'data/mine')
+    config = folder / 'mine.py'
+    data = "dict(dataset=dict(data_root='data/mine/'))"
+    evaluator = "dict(ann_file='data/mine/annotations/instances_val.json')"
+    lines = [f"_base_ = '{REPO}/configs/mask_rcnn_fishnet_demo.py'"]
+    lines += [f'{split}_dataloader = {data}' for split in ('train', 'val', 'test')]
+    lines += [f'{split}_evaluator = {evaluator}' for split in ('val', 'test')]
+    config.write_text('\n'.join(lines))
+    shown = PageRunner(runner.page, runner.run_tool)
+    assert shown.start('fishnet-mmdet', 'check', str(config)) == 1
+    assert output(runner.page, 'preflight: 2 errors').strip() in shown.printed.replace(str(folder), '/home/me')
 
 
-@pytest.mark.parametrize('page', PAGES)
-def test_runs_as_it_is_written(page, folder, run_tool):
+def after_weights(runner, folder):
+    """The page shows the line of a backbone that was loaded."""
+    init_cfg = dict(type='Pretrained', checkpoint='fishnet150_ckpt.tar')
+    with patch('fishnet_mmdet.weights.load.print_log') as log:
+        FishNet('fishnet150', init_cfg=init_cfg).init_weights()
+    assert output(runner.page, '892 tensors').strip() in [call.args[0] for call in log.call_args_list]
+
+
+def after_tools(runner, folder):
+    (names,) = re.findall(r"-W '(.*)' fishnet-mmdet", runner.printed.replace('$', ''), re.DOTALL)
+    assert set(COMMANDS) == set(names.replace('\\n', ' ').split())
+
+
+def after_plots(runner, folder):
+    assert (folder / 'work_dirs/plot/index.html').is_file() and (folder / 'work_dirs/fishnet/plot/index.html').is_file()
+
+
+def after_port_report(runner, folder):
+    """All lines are there, so the command writes the page alone."""
+    assert (folder / 'docs/port-report.md').read_text() == TEXTS[runner.page]
+
+
+AFTER = {
+    'CONTRIBUTING.md': after_contributing,
+    'docs/data-checks.md': after_data_checks,
+    'docs/inference.md': after_inference,
+    'docs/own-data.md': after_own_data,
+    'docs/plots.md': after_plots,
+    'docs/port-report.md': after_port_report,
+    'docs/tools.md': after_tools,
+    'docs/weights.md': after_weights,
+}
+
+
+def output(page, words):
+    """The only block of a page that shows what a command prints, and holds these words."""
+    (text,) = [block.text for block in BLOCKS[page] if block.language in OUTPUT and words in block.text]
+    return text
+
+
+def labels(text):
+    """What stands before the colons at the beginning of lines."""
+    return set(re.findall(r'^([a-z ]+): ', text, re.MULTILINE))
+
+
+# The tests
+
+
+@pytest.mark.parametrize('page', [page for page in PAGES if runs(page, long=False)])
+def test_runs_as_it_is_written(page, run_page):
     """All blocks in order; those of Python as in one session."""
-    session = {}
-    for block in filter(lambda block: block.runs, BLOCKS[page]):
-        if block.language == 'sh':
-            for words in block.commands():
-                run_line(words, page, run_tool)
-        elif re.search(r'^model = dict', block.text, re.MULTILINE):
-            build_config(block.text, folder)
-        elif find_spec('supervision') or 'to_supervision' not in block.text:
-            exec(compile(block.text, page, 'exec'), session)
-    AFTER.get(page, lambda *_: None)(session, folder)
+    run_page(page)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('page', [page for page in PAGES if runs(page, long=True)])
+def test_what_takes_minutes_runs_too(page, run_page):
+    run_page(page, long=True)
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_every_mark_belongs_to_a_block_that_is_code(page):
-    marks = MARK.findall((REPO / page).read_text())
-    assert [(words, reason) for words, reason in marks] == [
-        (' '.join(block.left_out), block.reason) for block in BLOCKS[page] if block.left_out is not None
-    ]
-    assert {block.language for block in BLOCKS[page]} <= {'sh', 'python'}
+def test_blocks_and_marks(page):
+    """All blocks are found, in languages that are known; each mark belongs to a block with such a line."""
+    fences = [line for line in TEXTS[page].splitlines() if line.lstrip().startswith('```')]
+    assert len(fences) == 2 * len(BLOCKS[page]) and sum(bool(FENCE.match(line)) for line in fences) == len(fences)
+    assert {block.language for block in BLOCKS[page]} <= LANGUAGES
+    marks = [mark for block in BLOCKS[page] for mark in block.marks]
+    assert len(marks) == len(MARK.findall(re.sub(r'`<!--.*?-->`', '', TEXTS[page])))
     for block in BLOCKS[page]:
-        lines = block.text.split()
-        assert all(word in lines for word in block.left_out or ()), f'{page}: {block.reason}'
+        for mark in block.marks:
+            for word in mark.words:
+                assert word in block.text.split(), f'{page}: {word}: {mark.reason}'
+            if mark.file:
+                assert page in (REPO / mark.file).read_text(), f'{mark.file} does not name {page}'
+
+
+COMPARED = {('docs/own-data.md', 'train: nuclei'), ('docs/data-checks.md', 'preflight:'), ('docs/weights.md', '892')}
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_what_commands_print_is_compared_or_says_where_it_is_from(page):
+    shown = [block for block in BLOCKS[page] if block.language in OUTPUT]
+    for block in shown:
+        assert block.marks or any(of == page and words in block.text for of, words in COMPARED), block.text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    'line', sorted({line for page in PAGES for line in re.findall(r'python -m pytest ([^\n`#]+)', TEXTS[page])})
+)
+def test_lines_of_pytest_choose_tests(line):
+    """They are not run here, because `make test-long` runs these tests anyway."""
+    command = [sys.executable, '-m', 'pytest', '-n0', '-q', '--collect-only', '-p', 'no:cacheprovider']
+    done = subprocess.run([*command, *shlex.split(line)], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0 and '::' in done.stdout, done.stdout[-500:] + done.stderr
+
+
+def test_a_wrong_block_is_noticed(tmp_path, run_tool, monkeypatch):
+    """The runner itself: a command that fails, one that it does not know, lines that build nothing."""
+    monkeypatch.chdir(tmp_path)
+    for text in ('fishnet-mmdet eval a.json b.json', 'git status', 'fishnet-mmdet plot nowhere'):
+        with pytest.raises(AssertionError):
+            PageRunner('README.md', run_tool).run(blocks_of(f'```sh\n{text}\n```\n'))
+    wrong = "backbone = dict(type='FishNet', arch='fishnet1')"
+    with pytest.raises(ConfigError, match='is not a FishNet'):
+        PageRunner('README.md', run_tool).run(blocks_of(f'```python\n{wrong}\n```\n'))

@@ -8,6 +8,7 @@ from rich.console import Console
 from fishnet_mmdet.base.tables import write_tables
 from fishnet_mmdet.lab.paper.figure4 import draw_figure4
 from fishnet_mmdet.lab.paper.metafile import metafile
+from fishnet_mmdet.lab.paper.model_cards import imagenet_card
 from fishnet_mmdet.lab.paper.own_runs import read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 from fishnet_mmdet.lab.paper.tables import all_tables, check_arguments
@@ -23,6 +24,9 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.metafile:
         print(metafile(), end='')
+        return
+    if args.model_card:
+        print(imagenet_card(), end='')
         return
     check_arguments(args.parts, args.out)
     tables = all_tables(read_runs(args.work_dirs), args.parts)
@@ -50,4 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--readme', action='store_true', help='print only the two tables of README.md, as Markdown')
     parser.add_argument(
         '--metafile', action='store_true', help='print only configs/metafile.yml, for MIM and model hubs'
+    )
+    parser.add_argument(
+        '--model-card', action='store_true', help='print only docs/model-cards/imagenet.md, about the released weights'
     )

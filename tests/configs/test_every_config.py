@@ -1,4 +1,7 @@
-"""Every config takes a training step through tools/train.py, at its real depth and width. Minutes, so marked long."""
+"""Every config takes a training step through tools/train.py, at its real depth and width. Minutes, so marked long.
+
+For docs/results.md, which shows the whole command.
+"""
 
 import re
 

@@ -1,6 +1,7 @@
 """Semantic and panoptic segmentation, with data of two images in the real formats.
 
-tests/configs/test_without_mmdet.py trains and tests a segmentor through the tools.
+For docs/training.md, which shows the whole commands. tests/configs/test_without_mmdet.py trains and tests a segmentor
+through the tools.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""get-coco against a server of our own with a small stand-in: interrupted, wrong, hostile, complete, no space."""
+"""get-coco against a server of our own with a small stand-in: interrupted, wrong, hostile, complete, no space.
+
+For docs/training.md, which shows the whole command.
+"""
 
 import hashlib
 import io

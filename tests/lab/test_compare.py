@@ -1,4 +1,7 @@
-"""Backbone against backbone: what is run, in which order, alike but for the backbone; real runs that stop and go on."""
+"""Backbone against backbone: what is run, in which order, alike but for the backbone; real runs that stop and go on.
+
+For docs/compare.md, which shows the whole command.
+"""
 
 import json
 from itertools import islice

@@ -1,4 +1,7 @@
-"""The grid of warm-ups and learning rates: outcomes, table, and a second call that continues."""
+"""The grid of warm-ups and learning rates: outcomes, table, and a second call that continues.
+
+For docs/results.md, which shows the whole command.
+"""
 
 import json
 

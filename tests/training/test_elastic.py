@@ -1,4 +1,7 @@
-"""Two nodes, each with an agent of torchrun, on one machine; one of them dies and comes back."""
+"""Two nodes, each with an agent of torchrun, on one machine; one of them dies and comes back.
+
+For docs/large-jobs.md, which shows the whole command.
+"""
 
 import os
 import re

@@ -1,4 +1,7 @@
-"""Checkpoints of stock MMEngine: made plain without executing what is in them, and resumed."""
+"""Checkpoints of stock MMEngine: made plain without executing what is in them, and resumed.
+
+For docs/reliability.md, which shows the whole command.
+"""
 
 import os
 import pickle

@@ -28,6 +28,7 @@ fail.
 
 Written by these commands; the second goes on where it stopped:
 
+<!-- not run, pip: it installs -->
 ```sh
 pip install scikit-learn scikit-image motmetrics fairscale
 python -m fishnet_mmdet.lab.port_report --lines docs/port-report.jsonl --page docs/port-report.md
