@@ -19,6 +19,9 @@ PACKAGE = REPO / 'fishnet_mmdet'
 INTERNAL = {'commands', 'console', 'lab'}
 """Folders whose names are for the package itself."""
 
+ORDER = ('network', 'data', 'weights', 'evaluation', 'preflight', 'project', 'training', 'deploy', 'base')
+"""The rooms as the index lists them."""
+
 IMPORT = re.compile(r'^from (fishnet_mmdet[\w.]*) import (\w[\w, ]*)', re.MULTILINE)
 
 
@@ -102,8 +105,11 @@ def pages() -> dict[str, str]:
         rooms.setdefault(name.room, []).append(name)
     docs = {room: ast.get_docstring(sources.trees[PACKAGE / room / '__init__.py']) for room in rooms}
     found = {f'reference/{room}.md': _page(room, docs[room], names) for room, names in rooms.items()}
-    index = [f'| [{room}]({room}.md) | {_first(docs[room])} | {_links(room, names)} |' for room, names in rooms.items()]
-    return {'reference/index.md': INDEX + '\n'.join(sorted(index)), **found}
+    index = [
+        f'- **[{room}]({room}.md)**: {_first(docs[room])}<br>\n    {_links(room, rooms[room])}'
+        for room in sorted(rooms, key=_floor)
+    ]
+    return {'reference/index.md': INDEX + '\n'.join(index), **found}
 
 
 INDEX = """\
@@ -112,15 +118,17 @@ INDEX = """\
 What users import, or name in configs by `type`. It is grouped by the rooms of the package
 ([contributing](../contributing.md#how-to-read-the-code)), and written from the docstrings.
 
-| room | | |
-|---|---|---|
 """
+
+
+def _floor(room: str) -> int:
+    return [*ORDER, room].index(room)
 
 
 def _page(room: str, doc: str, names: list[Name]) -> str:
     rows = ''.join(f'| [`{n.name}`][{n.module}.{n.name}] | {_use(n)} | {_first(n.doc)} |\n' for n in names)
     objects = ''.join(f'::: {n.module}.{n.name}\n\n' for n in names)
-    return f'# {room}\n\n{doc}\n\n| name | use | |\n|---|---|---|\n{rows}\n{objects}'
+    return f'# fishnet_mmdet.{room}\n\n{doc}\n\n| name | use | |\n|---|---|---|\n{rows}\n{objects}'
 
 
 def _use(name: Name) -> str:
