@@ -13,6 +13,9 @@ ANY_PYTHON ?=
 # Not empty: only files whose SHA-256 is in constraints/*.lock are installed.
 LOCKED ?=
 
+# Environment of `make docs`.
+DOCS_VENV ?= .venv-docs
+
 RUN = $(VENV)/bin/python
 DEMO_CONFIG = configs/mask_rcnn_fishnet_demo.py
 DEMO_DIR = work_dirs/demo
@@ -22,7 +25,7 @@ CHAIN_DIR = work_dirs/demo_chain
 # faster.
 TWO = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per_node=2
 
-.PHONY: setup doctor demo demo-chain lint format test test-long pins matrix
+.PHONY: setup doctor demo demo-chain lint format test test-long docs pins matrix
 
 setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)' --stack $(or $(STACK),auto) $(if $(ANY_PYTHON),--any-python) $(if $(LOCKED),--locked)
@@ -60,6 +63,18 @@ test: lint
 
 test-long: lint
 	$(RUN) -m pytest -m 'long or not long'
+
+# The documentation as a site, in an environment without torch: what constraints/docs.lock names, with its SHA-256.
+docs: $(DOCS_VENV)/ready
+	@PATH=$(abspath $(DOCS_VENV))/bin:$$PATH NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo 'open $(CURDIR)/site/index.html'
+
+$(DOCS_VENV)/ready: constraints/docs.lock
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("make docs needs Python 3.10 or newer: make docs PYTHON=python3.12")'
+	@echo '-- creating $(DOCS_VENV): about 200 MB'
+	@$(PYTHON) -m venv --clear $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r $<
+	@touch $@
 
 # Writes constraints/*.txt from pyproject.toml; UPGRADE=1 takes the newest versions.
 pins:

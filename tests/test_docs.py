@@ -9,6 +9,7 @@ import words
 from conftest import CONFIGS, REPO
 
 from fishnet_mmdet.commands import COMMANDS
+from fishnet_mmdet.lab.paper.network_page import NETWORK_TABLES
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 
 PAGES = sorted([*REPO.glob('*.md'), *REPO.glob('docs/**/*.md')])
@@ -51,6 +52,13 @@ class TestReadme:
     def test_published_figures_are_labelled(self):
         results = self.text[self.text.index('## Results') : self.text.index('<!-- results -->')]
         assert 'as published in the paper' in results and 'Nobody has measured them with this code' in results
+
+
+@pytest.mark.parametrize('name', NETWORK_TABLES)
+def test_tables_of_the_network_page_are_those_of_the_code(name):
+    """If this fails, paste what tools/paper_tables.py --network prints between the markers."""
+    (shown,) = re.findall(rf'<!-- {name} -->\n(.*)<!-- /{name} -->', TEXTS['docs/network.md'], flags=re.DOTALL)
+    assert shown == NETWORK_TABLES[name]()
 
 
 @per_page

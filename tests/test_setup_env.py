@@ -146,6 +146,21 @@ class TestFamily:
             for version in re.split(r'^(?=\S)', text, flags=re.MULTILINE)[1:]:
                 assert re.search(r'--hash=sha256:[0-9a-f]{64}', version), version
 
+    def test_the_lock_of_the_documentation_has_all_of_its_extra(self):
+        """After a change of pyproject.toml: make pins."""
+        from environment.locked import entries
+        from environment.pins import DOCS_LOCK
+
+        (extra,) = re.findall(r'^docs = (.*)$', (REPO / 'pyproject.toml').read_text(), re.MULTILINE)
+        locked = entries(DOCS_LOCK.read_text())
+        for requirement in map(Requirement, ast.literal_eval(extra)):
+            versions = re.findall(r'^\S+==(\S+)', locked[requirement.name], re.MULTILINE)
+            # A requirement with a marker is for some Pythons, and the lock has a version for each.
+            fits = any if requirement.marker else all
+            assert versions and fits(version in requirement.specifier for version in versions), requirement
+        assert 'torch' not in locked
+        assert all('--hash=sha256:' in text for text in locked.values())
+
     def test_packages_that_torch_brings_are_not_pinned(self):
         from environment.pins import names, render
 

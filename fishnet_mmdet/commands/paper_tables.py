@@ -9,6 +9,7 @@ from fishnet_mmdet.base.tables import write_tables
 from fishnet_mmdet.lab.paper.figure4 import draw_figure4
 from fishnet_mmdet.lab.paper.metafile import metafile
 from fishnet_mmdet.lab.paper.model_cards import imagenet_card
+from fishnet_mmdet.lab.paper.network_page import NETWORK_TABLES
 from fishnet_mmdet.lab.paper.own_runs import read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 from fishnet_mmdet.lab.paper.tables import all_tables, check_arguments
@@ -21,6 +22,9 @@ def run(args: argparse.Namespace) -> None:
     """Prints the tables and writes them."""
     if args.readme:
         print(variants_markdown(), results_markdown(), sep='\n', end='')
+        return
+    if args.network:
+        print(*(markdown() for markdown in NETWORK_TABLES.values()), sep='\n', end='')
         return
     if args.metafile:
         print(metafile(), end='')
@@ -52,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--out', type=Path, metavar='DIR', help='write the tables (.md, .json) and Figure 4 (.png, .svg) to this folder'
     )
     parser.add_argument('--readme', action='store_true', help='print only the two tables of README.md, as Markdown')
+    parser.add_argument('--network', action='store_true', help='print only the tables of docs/network.md, as Markdown')
     parser.add_argument(
         '--metafile', action='store_true', help='print only configs/metafile.yml, for MIM and model hubs'
     )

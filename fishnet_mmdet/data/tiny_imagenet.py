@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
@@ -26,14 +27,14 @@ class TinyImageNet(BaseDataset):
         data_root: The unpacked folder `tiny-imagenet-200`.
         split: 'train' or 'val'. The archive's test images have no labels.
         pipeline: Transforms, as in any data set of MMEngine.
-        more: Arguments of MMEngine's `BaseDataset`.
+        **more: Arguments of MMEngine's `BaseDataset`.
 
     Raises:
         DataNotFoundError: Files of the archive are missing; the message shows what is expected.
         ConfigError: The split is neither 'train' nor 'val'.
     """
 
-    def __init__(self, data_root: str, split: str, pipeline: Sequence = (), **more) -> None:
+    def __init__(self, data_root: str, split: str, pipeline: Sequence = (), **more: Any) -> None:
         if split not in ('train', 'val'):
             raise ConfigError(f"split = {split!r} must be 'train' or 'val'")
         self.split = split

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -24,7 +25,7 @@ class PanopticQuality(BaseMetric):
     Args:
         ann_file: COCO's panoptic annotations (JSON).
         seg_prefix: Folder of their PNG maps.
-        kwargs: Arguments of MMEngine's `BaseMetric`.
+        **kwargs: Arguments of MMEngine's `BaseMetric`.
 
     Raises:
         FormatError: The annotations cannot be read as JSON.
@@ -32,7 +33,7 @@ class PanopticQuality(BaseMetric):
 
     default_prefix = 'coco_panoptic'
 
-    def __init__(self, ann_file: str, seg_prefix: str, **kwargs) -> None:
+    def __init__(self, ann_file: str, seg_prefix: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         content = read_json(ann_file)
         self.maps = Path(seg_prefix)

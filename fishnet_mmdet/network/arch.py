@@ -118,6 +118,7 @@ ARCHS: dict[str, FishNetArch] = {
         head=(2, 3, 10), head_transfer=(2, 2, 9),
     ),
 }  # fmt: skip
+"""Every architecture with a name: fishnet99, -150 and -201 as released, and their grouped forms, fishnext..."""
 
 # FishNeXt (paper 4.2): the same wiring, grouped. "4d" in the paper: groups are 4 wide at 1/4.
 ARCHS |= {f'fishnext{n}': replace(ARCHS[f'fishnet{n}'], group_width=4) for n in (99, 150, 201)}

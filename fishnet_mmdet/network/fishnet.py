@@ -76,7 +76,7 @@ class FishNet(BaseModule):
     Raises:
         ConfigError: An argument that cannot be built; the message names it and lists what is allowed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from fishnet_mmdet import FishNet
         >>> fish = FishNet('fishnet150').eval()

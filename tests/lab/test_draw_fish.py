@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +15,9 @@ from seeded import NARROW
 
 from fishnet_mmdet import ARCHS, FishNet, UserError
 from fishnet_mmdet.lab.figures.backbones import read_arch
-from fishnet_mmdet.lab.figures.fish import draw, save
+from fishnet_mmdet.lab.figures.canvas import save
+from fishnet_mmdet.lab.figures.fish import draw
+from fishnet_mmdet.lab.figures.stage import draw_stage
 
 DRAWN = {**ARCHS, 'narrow': NARROW}
 
@@ -96,7 +98,10 @@ def test_the_same_architecture_gives_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize('name', DRAWN)
 def test_no_text_covers_another_or_leaves_the_picture(name):
-    figure = draw(DRAWN[name], name)
+    check_texts(draw(DRAWN[name], name))
+
+
+def check_texts(figure):
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = {i: (t.get_text(), t.get_window_extent(renderer)) for i, t in enumerate(figure.axes[0].texts)}
     for (one, a), (two, b) in combinations(boxes.values(), 2):
@@ -104,6 +109,78 @@ def test_no_text_covers_another_or_leaves_the_picture(name):
     for text, box in boxes.values():
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
         assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
+
+
+class TestStage:
+    """The inside of a stage, against what its modules took in and gave out."""
+
+    PICTURES = ['tail 1', 'bridge', 'body 2', 'head 2']
+    """Those of docs/network.md."""
+
+    STAGES = [row.name for row in NARROW.rows]
+
+    @staticmethod
+    def ran(arch, stage):
+        """Texts that follow from the shapes of features in a forward pass: (channels, side) of all that ran."""
+        with torch.device('meta'):
+            net = FishNet(arch).eval()
+            module = dict((row.name, part) for row, part in net.stages)[stage]
+            convs, ends = [], {}
+            for conv in (m for m in module.modules() if isinstance(m, torch.nn.Conv2d)):
+                conv.register_forward_hook(lambda conv, _, out: convs.append((conv, out.shape[1])))
+            module.register_forward_hook(
+                lambda _, args, kwargs, out: ends.update(
+                    input=args[0], joined=kwargs.get('skip'), output=out[-1] if isinstance(out, tuple) else out
+                ),
+                with_kwargs=True,
+            )
+            net(torch.empty(1, 3, 128, 128))
+        sizes = {name: f'{x.shape[1]} @ 1/{128 // x.shape[2]}' for name, x in ends.items() if x is not None}
+        return module, convs, sizes
+
+    @pytest.mark.parametrize(
+        'name, stage', [*product(['narrow'], STAGES), ('fishnext150', 'bridge'), ('fishnext150', 'body 2')]
+    )
+    def test_says_what_the_network_does(self, name, stage):
+        module, convs, sizes = self.ran(DRAWN[name], stage)
+        figure = draw_stage(DRAWN[name], name, stage)
+        check_texts(figure)
+        said = Counter(text.get_text() for text in figure.axes[0].texts)
+        joined = sizes.pop('joined', None)
+        assert all(said[size] for size in sizes.values())
+        assert joined is None or any(text.endswith(joined) for text in said)
+        # The first bottleneck and one for the others, and what stands on the trunk; not T and the attention.
+        trunk = [getattr(module, name) for name in ('squeeze', 'expand') if stage == 'bridge']
+        shown = [conv for part in (*module.refine[:2], *trunk) for conv in part.modules()]
+        widths = Counter(str(width) for conv, width in convs if any(conv is m for m in shown))
+        assert all(said[width] >= count for width, count in widths.items()), (widths, said)
+        shortcuts = [block.shortcut for block in module.refine[:2]]
+        for kind, text in (('Identity', 'identity'), ('PreActConv', 'I-conv')):
+            assert said[text] == sum(type(shortcut).__name__ == kind for shortcut in shortcuts)
+        for shortcut in shortcuts:
+            if type(shortcut).__name__ == 'ChannelReduction':
+                assert said[f'sum of {shortcut.k} channels'] == 1
+
+    @pytest.mark.parametrize('down, text', [('conv', 'strided'), ('avg2', '2x2 mean')])
+    def test_other_down_sampling(self, down, text):
+        figure = draw_stage(replace(NARROW, down=down), 'narrow', 'head 1')
+        check_texts(figure)
+        said = Counter(text.get_text() for text in figure.axes[0].texts)
+        assert said[text] == 1 and said['a weight on the trunk'] == (down == 'conv')
+
+    @pytest.mark.parametrize('stage', PICTURES)
+    def test_the_committed_pictures_are_up_to_date(self, stage):
+        """If this fails: tools/draw_fish.py fishnet150 --stage STAGE --out docs/fishnet150-STAGE."""
+        figure = draw_stage(ARCHS['fishnet150'], 'fishnet150', stage)
+        said = Counter(text.get_text() for text in figure.axes[0].texts)
+        assert said == texts(REPO / 'docs' / f'fishnet150-{stage.replace(" ", "-")}.svg')
+
+    def test_the_tool(self, call_tool, tmp_path):
+        done = call_tool('tools/draw_fish.py', '99', '--stage', 'body 2', cwd=tmp_path)
+        assert done.returncode == 0
+        assert {f.name for f in tmp_path.iterdir()} == {'fishnet99-body-2.svg', 'fishnet99-body-2.png'}
+        done = call_tool('tools/draw_fish.py', '99', '--stage', 'fin 1')
+        assert re.match("error: --stage 'fin 1'.*tail 1, .*head 3", done.stderr) and done.stderr.count('\n') == 1
 
 
 def test_architectures_by_name_and_by_config():

@@ -23,6 +23,7 @@ from fishnet_mmdet.evaluation.published import (
 from fishnet_mmdet.lab.counting import count, count_model, count_parts
 from fishnet_mmdet.lab.paper import figure4
 from fishnet_mmdet.lab.paper import tables as paper
+from fishnet_mmdet.lab.paper.network_page import NETWORK_TABLES
 from fishnet_mmdet.lab.paper.own_runs import TablesError, read_runs
 from fishnet_mmdet.lab.paper.readme import results_markdown, variants_markdown
 from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch
@@ -334,6 +335,10 @@ class TestTool:
         assert all((REPO / model['Config']).is_file() for model in content['Models'])
         metrics = [name for model in content['Models'] for row in model.get('Results', ()) for name in row['Metrics']]
         assert len(metrics) > 10 and all('not measured here' in name for name in metrics)
+
+    def test_the_tables_of_the_network_page_alone(self, call_tool):
+        shown = call_tool(self.TOOL, '--network').stdout
+        assert shown == '\n'.join(markdown() for markdown in NETWORK_TABLES.values())
 
     def test_the_tables_of_the_readme_alone(self, call_tool):
         assert call_tool(self.TOOL, '--readme').stdout == f'{variants_markdown()}\n{results_markdown()}'

@@ -1,8 +1,9 @@
-"""Writes the pins and the locks of both families to `constraints/`, for all Pythons at once, with uv's resolver."""
+"""Writes the pins and locks of both families and of the documentation to `constraints/`, for all Pythons, with uv."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import sys
@@ -19,6 +20,12 @@ BUILD_TOOLS = ('setuptools>=77,<81', 'wheel', 'ninja', 'psutil')
 HEADER = """\
 # Written by `make pins`. Every package of the environment of `make setup STACK={family}`, but for torch, torchvision
 # (TORCH_SPEC) and what torch brings.
+"""
+
+DOCS_LOCK = REPO / 'constraints' / 'docs.lock'
+DOCS_HEADER = """\
+# Written by `make pins`. Every package of the environment of `make docs`, the extra `docs` of pyproject.toml, with the
+# SHA-256 of each file of the package index that may be installed.
 """
 
 LOCK_HEADER = """\
@@ -88,6 +95,31 @@ def write_pins(torch: list[str], upgrade: bool, folder: Path) -> None:
         run_logged('locking', [*compile_, *inputs, folder / 'torch.txt', *pinned, '-o', locked], log, environment)
         family.lock.write_text(LOCK_HEADER.format(family=family.name) + locked.read_text())
         say(f'{family.constraints}: {len(names(family.constraints.read_text()))} packages, and {family.lock}')
+    lock_docs(compile_, folder, log, environment)
+
+
+def lock_docs(compile_: list[str | Path], folder: Path, log: Path, environment: dict[str, str]) -> None:
+    """Resolves and writes the lock of the documentation's environment, which holds neither torch nor the package.
+
+    Args:
+        compile_: The command of the resolver.
+        folder: An empty folder.
+        log: Log to append to.
+        environment: Variables for the resolver.
+
+    Raises:
+        SetupError: The requirements cannot be resolved.
+    """
+    say('resolving the documentation')
+    (listed,) = re.findall(r'^docs = (\[.*\])$', (REPO / 'pyproject.toml').read_text(), re.MULTILINE)
+    (folder / 'docs.in').write_text('\n'.join(ast.literal_eval(listed)))
+    resolved = folder / 'docs.txt'
+    if DOCS_LOCK.exists():
+        resolved.write_text(DOCS_LOCK.read_text())
+    command = [*compile_, folder / 'docs.in', '--generate-hashes', '-o', resolved]
+    run_logged('resolving the documentation', command, log, environment)
+    DOCS_LOCK.write_text(DOCS_HEADER + resolved.read_text())
+    say(f'{DOCS_LOCK}: {len(names(DOCS_LOCK.read_text()))} packages')
 
 
 def render(family: Family, resolved: str, brought: str) -> str:

@@ -37,7 +37,7 @@ def memory_of(work: Callable[[], object], device: str = 'cpu') -> Memory:
         work: Takes no arguments; its return value is held while the bytes are counted.
         device: Where it allocates, 'cpu' or 'cuda'.
 
-    Example:
+    Examples:
         >>> import torch
         >>> layer = torch.nn.Conv2d(3, 8, 1)
         >>> image = torch.rand(1, 3, 32, 32)
