@@ -143,7 +143,9 @@ class TestSite:
     def test_a_page_shows_what_a_code_host_shows(self, page, site, links):
         """Lists, tables and blocks of code: Markdown is not the same everywhere."""
         _, pages = site
-        shown = in_html(pages[links.place(page).replace('.md', '.html')])
+        # In a folder, README.md is the page that the folder's address shows.
+        place = re.sub(r'(?<=/)README\.md$', 'index.md', links.place(page))
+        shown = in_html(pages[place.replace('.md', '.html')])
         assert shown == in_markdown((REPO / page).read_text())
 
     def test_public_names_have_a_page(self, site, public):
