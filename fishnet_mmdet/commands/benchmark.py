@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     if args.rivals:
         run_rivals(args, console)
         return
+    if args.minutes is not None or args.resume:
+        raise BenchmarkError('--minutes, --resume: they need --rivals; without it a call measures all or nothing')
     contenders, remarks = installed(read_contenders(args.contenders))
     if not contenders:
         raise BenchmarkError(f'--contenders {" ".join(args.contenders)}: none can be timed; {remarks[0]}')

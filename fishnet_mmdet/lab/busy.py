@@ -21,7 +21,7 @@ from mmengine.registry import MODELS
 from fishnet_mmdet.base.errors import UserError, one_line_errors
 from fishnet_mmdet.base.startup import OF_THE_USER, SPINS
 from fishnet_mmdet.base.tables import Column, Table
-from fishnet_mmdet.lab.generated import write_between
+from fishnet_mmdet.lab.generated import publish, split_page
 from fishnet_mmdet.lab.machine import describe, sentence
 
 DEFAULT = 'default'
@@ -129,12 +129,10 @@ def main() -> None:
     parser.add_argument('--page', type=Path, help='page to write the table to, between two markers, <!-- busy -->')
     args = parser.parse_args()
     with one_line_errors():
-        times = time_in_turns(args.spins, args.rounds, args.arch, args.side, args.passes, args.busy)
-        result = table(times, args.arch, args.side, args.busy)
-        text = f'{result.markdown_grid()}\n{result.notes[0]}\n'
-        print(f'\n{text}')
         if args.page:
-            write_between(args.page, 'busy', text)
+            split_page(args.page, 'busy')  # before the work, so that a wrong page is reported at once
+        times = time_in_turns(args.spins, args.rounds, args.arch, args.side, args.passes, args.busy)
+        publish(table(times, args.arch, args.side, args.busy), args.page)
 
 
 if __name__ == '__main__':

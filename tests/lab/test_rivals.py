@@ -269,8 +269,12 @@ class TestTool:
 
     @pytest.mark.parametrize(
         'flags, named',
-        [(['--detector'], '--device and --detector'), (['--minutes', -1], '--minutes -1: must be at least 0')],
+        [
+            (['--rivals', '--detector'], '--device and --detector'),
+            (['--rivals', '--minutes', -1], '--minutes -1: must be at least 0'),
+            (['--resume'], '--minutes, --resume: they need --rivals'),
+        ],
     )
     def test_bad_input_is_refused_before_any_work(self, flags, named, call_tool, tmp_path):
-        done = call_tool('tools/benchmark.py', '--rivals', '--out', tmp_path, *flags)
+        done = call_tool('tools/benchmark.py', '--out', tmp_path, *flags)
         assert done.returncode == 1 and re.match(f'error: .*{named}', done.stderr) and done.stderr.count('\n') == 1

@@ -22,6 +22,18 @@ class TestPage:
         assert page.read_text() == 'a\n<!-- busy -->\n| \\1 |\n<!-- /busy -->\nz\n'
         with pytest.raises(UserError, match='<!-- startup -->'):
             write_between(page, 'startup', '')
+        with pytest.raises(UserError, match='cannot be read'):
+            write_between(tmp_path / 'none.md', 'busy', '')
+
+    @pytest.mark.parametrize('tool', ['busy', 'startup'])
+    def test_a_page_without_the_markers_is_reported_before_the_work(self, tool, tmp_path, monkeypatch):
+        page = tmp_path / 'page.md'
+        page.write_text('no markers\n')
+        module, arguments = (busy, []) if tool == 'busy' else (startup, ['train', 'mask_rcnn_fishnet_demo'])
+        monkeypatch.setattr(subprocess, 'run', None)  # nothing is started
+        monkeypatch.setattr(sys, 'argv', [tool, *arguments, '--page', str(page)])
+        with pytest.raises(SystemExit, match=f'<!-- {tool} -->'):
+            module.main()
 
     def test_the_documentation_has_the_markers(self, tmp_path):
         page = tmp_path / 'page.md'

@@ -46,7 +46,7 @@ class ChannelsLastImages(nn.Module):
 
 
 class MixedPrecision(nn.Module):
-    """A network in bfloat16 as `--amp` trains it; its weights stay float32.
+    """A network in bfloat16, on a CPU as `--amp` trains it; its weights stay float32.
 
     Args:
         network: The network.
@@ -98,7 +98,7 @@ FORMS: dict[str, Form] = {
         tasks=('inference',),
     ),
     'amp': Form(
-        what='mixed precision as --amp trains: float32 weights, maps in bfloat16',
+        what='mixed precision, float32 weights and maps in bfloat16; on a CPU as --amp trains',
         prepare=MixedPrecision,
         dtype=torch.bfloat16,
     ),

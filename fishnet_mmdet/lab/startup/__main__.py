@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fishnet_mmdet.base.errors import UserError, one_line_errors
 from fishnet_mmdet.base.tables import Column, Table
-from fishnet_mmdet.lab.generated import write_between
+from fishnet_mmdet.lab.generated import publish, split_page
 from fishnet_mmdet.lab.machine import describe, sentence
 
 PROBE = Path(__file__).with_name('probe.py')
@@ -68,17 +68,15 @@ def main() -> None:
     checkouts['now'] = HERE
     starts = {who: [] for who in checkouts}
     with one_line_errors():
+        if args.page:
+            split_page(args.page, 'startup')  # before the work, so that a wrong page is reported at once
         for number in range(args.rounds):
             for who, checkout in checkouts.items():
                 starts[who].append(start_once(checkout, [args.command, *args.arguments, *rest]))
                 used = sum(processor for _, processor in starts[who][-1].values())
                 print(f'round {number + 1} of {args.rounds}, {who}: {used:.2f} s of processor time', flush=True)
         title = f'`{args.command} {Path(args.arguments[0]).stem}`'
-        result = table({who: fastest(each) for who, each in starts.items()}, title, args.rounds)
-        text = f'{result.markdown_grid()}\n{result.notes[0]}\n'
-        print(f'\n{text}')
-        if args.page:
-            write_between(args.page, 'startup', text)
+        publish(table({who: fastest(each) for who, each in starts.items()}, title, args.rounds), args.page)
 
 
 if __name__ == '__main__':
