@@ -1,8 +1,8 @@
 """A FishNet of 1.6 million parameters on Tiny ImageNet, trained on two CPU cores in about two hours.
 
-The bottlenecks are 16 channels wide inside or a multiple of it, because bfloat16 is slow on other widths. Images have
-half of their size at first, three quarters later, and their whole size at the end. For another length, set
-`train_cfg.max_epochs` and `param_scheduler.1.end`; docs/results.md has the commands.
+The bottlenecks are 16 channels wide inside, or a multiple of it, in the hope that bfloat16 is faster so; that was not
+measured by itself. Images have half of their size at first, three quarters later, and their whole size at the end. For
+another length, set `train_cfg.max_epochs` and `param_scheduler.1.end`; docs/results.md has the commands.
 """
 
 _base_ = './tiny_imagenet_fishnet99.py'

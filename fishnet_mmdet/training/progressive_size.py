@@ -44,7 +44,7 @@ class ProgressiveSize(Hook):
         models = models_with_backbone(runner.model)
         if not models or any(getattr(model, 'head', None) is None for model in models):
             kind = type(runner.model).__name__
-            raise ConfigError(f'ProgressiveSize is for classifiers: remove it from the custom_hooks of this {kind}')
+            raise ConfigError(f'ProgressiveSize is for classifiers: remove it from the hooks of this {kind}')
         self._handles = [model.backbone.register_forward_pre_hook(self._resize) for model in models]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
