@@ -16,6 +16,9 @@ from fishnet_mmdet.base.errors import UsageError, one_line_errors
 from fishnet_mmdet.base.startup import keep_imports
 from fishnet_mmdet.overview import COMMANDS, PROGRAM, reader_may_leave, respond
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as of a shell."""
+
 __all__ = ['COMMANDS', 'PROGRAM', 'main', 'run_command', 'run_tool']
 
 
@@ -39,7 +42,7 @@ def run_command(command: str, arguments: Sequence[str], program: str | None = No
         program: Name for the usage line. Default: `fishnet-mmdet COMMAND`.
 
     Returns:
-        The exit status.
+        The exit status; after Ctrl-C 130, if the command does not stop in a way of its own.
 
     Raises:
         SystemExit: With status 2 and the usage for wrong arguments, with one line and status 1 for a `UserError`.
@@ -60,6 +63,9 @@ def run_command(command: str, arguments: Sequence[str], program: str | None = No
             return module.run(args) or 0
         except UsageError as error:
             parser.error(str(error))
+        except KeyboardInterrupt:
+            print(f'{command}: stopped by Ctrl-C', file=sys.stderr)
+            return INTERRUPTED
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

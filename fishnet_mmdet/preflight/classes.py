@@ -17,6 +17,9 @@ SERVER_FIX = (
     "set format_only=True and outfile_prefix='...' in the evaluator"
 )
 
+MOST_LISTED = 40
+"""Names of classes, of file and config together, up to which a finding about a missing class lists all of them."""
+
 
 def check_classes(contents: Contents, classes: Sequence[str], where: str, ignored: Sequence[str]) -> Iterator[Finding]:
     """Checks that an annotation file has every class of a config, in the same order.
@@ -41,7 +44,9 @@ def check_classes(contents: Contents, classes: Sequence[str], where: str, ignore
     missing = [name for name in classes if name not in names]
     lists = f'\n  annotations: {names}\n  config:      {list(classes)}'
     if missing:
-        yield Finding('classes-differ', where, file, f'{_differences(classes, [*unknown], missing)}{lists}')
+        # Of many names, the ones that differ say more than all of them.
+        shown = lists if len(names) + len(classes) <= MOST_LISTED else ''
+        yield Finding('classes-differ', where, file, f'{_differences(classes, [*unknown], missing)}{shown}')
         return
     # A name that is listed twice is another finding, and which of the two counts is not known.
     is_unique = len(names) == len(contents.categories)

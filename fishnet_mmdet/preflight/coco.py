@@ -1,5 +1,7 @@
 """The COCO data of a config: which files its loaders and evaluators name, and every check of them."""
 
+import difflib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,10 +44,9 @@ PANOPTIC_TREE = """\
 COCO_FILE = re.compile(r'(instances|panoptic|image_info|person_keypoints)_\w+20\d\d\.json')
 """Names of COCO's own annotation files."""
 
-COCO_ELSEWHERE = (
-    'If the data are elsewhere: COCO_ROOT=/path/to/coco moves every path of our COCO configs; in others, set data_root '
-    'of each loader and ann_file of each evaluator.\nWithout COCO: `make demo` in a clone, or `fishnet-mmdet demo-data`'
-    ' and `fishnet-mmdet train mask_rcnn_fishnet_demo`, trains on drawn images.'
+DEMO = (
+    'Without COCO: `make demo` in a clone, or `fishnet-mmdet demo-data` and `fishnet-mmdet train '
+    'mask_rcnn_fishnet_demo`, trains on drawn images.'
 )
 ELSEWHERE = (
     'Correct data_root, ann_file or data_prefix of the loader, of which this path is made, and ann_file of each '
@@ -223,25 +224,35 @@ def _check_loader_paths(cfg: Config, loaders: Sequence[Loader]) -> Iterator[Find
     for loader in loaders:
         advice = _where_data_may_be(cfg, loader)
         for path in _missing(loader):
-            text = f'{path.resolve()} does not exist'
+            text = f'{path.resolve()} does not exist{_meant(path)}'
             if advice not in shown:
                 text += f'. {advice}'
             shown.add(advice)
             yield Finding('data-missing', loader.where, '', text)
 
 
+def _meant(path: Path) -> str:
+    """Asks whether something of a similar name beside a path is meant; empty if there is nothing."""
+    try:
+        near = difflib.get_close_matches(path.name, os.listdir(path.parent), 1)
+    # There is no such folder, or it cannot be read.
+    except OSError:
+        near = []
+    return f'; is {near[0]!r} beside it meant?' if near else ''
+
+
 def _where_data_may_be(cfg: Config, loader: Loader) -> str:
     """What to do about missing data."""
-    if COCO_FILE.fullmatch(loader.file.name):
-        tree = (PANOPTIC_TREE if loader.maps else COCO_TREE).format(root=loader.root or '.')
-        return f'Expected under data_root:\n{tree}\n{COCO_ELSEWHERE}'
-    if moved := moving_variable(cfg, loader.file):
+    moved = moving_variable(cfg, loader.file)
+    if moved:
         name, value = moved
-        return (
-            f'If the data are elsewhere: {name}=/path/to/{Path(value).name} takes the place of {value}. Otherwise: '
-            f'{ELSEWHERE[0].lower()}{ELSEWHERE[1:]}'
-        )
-    return ELSEWHERE
+        how = f'If the data are elsewhere: {name}=/path/to/{Path(value).name} takes the place of {value}'
+    if not COCO_FILE.fullmatch(loader.file.name) or not (moved or loader.root):
+        return f'{how}. Otherwise: {ELSEWHERE[0].lower()}{ELSEWHERE[1:]}' if moved else ELSEWHERE
+    tree = (PANOPTIC_TREE if loader.maps else COCO_TREE).format(root=loader.root or '.')
+    if not moved:
+        how = 'If the data are elsewhere: set data_root of each loader, and ann_file of each evaluator'
+    return f'Expected under data_root:\n{tree}\n{how}.' + f'\n{DEMO}' * bool(moved)
 
 
 def _check_evaluator_paths(evaluators: Sequence[Evaluator], loaders: Sequence[Loader]) -> Iterator[Finding]:

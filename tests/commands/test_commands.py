@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,15 @@ class TestConfigs:
         status, _ = call('configs', '--copy', 'mask_rcnn_r50_fpn', '--out', str(tmp_path))
         assert f'{copy} exists and is another file' in status
         assert copy.read_text() == 'mine = 1\n'
+
+
+@pytest.mark.parametrize('command', ['test', 'check'])
+def test_ctrl_c_ends_a_command_without_a_traceback(command, plain_signals, monkeypatch, capsys):
+    module = import_module(f'fishnet_mmdet.commands.{command}')
+    monkeypatch.setattr(module, 'run', lambda args: signal.raise_signal(signal.SIGINT))
+    checkpoint = ['any.pth'] * (command == 'test')
+    assert run_command(command, ['mask_rcnn_fishnet_demo', *checkpoint]) == 130
+    assert capsys.readouterr().err == f'{command}: stopped by Ctrl-C\n'
 
 
 class TestFindConfig:

@@ -269,7 +269,20 @@ class TestAdvice:
         text = examine(case.cfg, ['train'], weights=False).text()
         assert 'mine.json does not exist' in text and 'train2017' not in text
         case.loader().ann_file = 'annotations/instances_train2017.json'
-        assert 'train2017/*.jpg' in examine(case.cfg, ['train'], weights=False).text()
+        text = examine(case.cfg, ['train'], weights=False).text()
+        assert 'train2017/*.jpg' in text and 'COCO_ROOT' not in text, 'no variable moves the paths of this config'
+
+    def test_a_folder_of_a_similar_name_is_named(self, make_case):
+        case = make_case()
+        case.loader().data_prefix = dict(img='trian/')
+        text = examine(case.cfg, ['train'], weights=False).text()
+        assert f"{case.root / 'trian'} does not exist; is 'train' beside it meant?" in text
+
+    def test_of_many_classes_only_the_different_ones_are_listed(self, make_case):
+        case = make_case()
+        case.loader().metainfo = dict(classes=[f'class {number}' for number in range(80)])
+        text = examine(case.cfg, ['train'], weights=False).text()
+        assert "of the config that the annotations do not have: ['class 0'" in text and 'config:  ' not in text
 
 
 def test_a_subset_of_the_classes(make_case):
