@@ -224,21 +224,21 @@ def _check_loader_paths(cfg: Config, loaders: Sequence[Loader]) -> Iterator[Find
     for loader in loaders:
         advice = _where_data_may_be(cfg, loader)
         for path in _missing(loader):
-            text = f'{path.resolve()} does not exist{_meant(path)}'
+            text = f'{path.resolve()} does not exist{_near(path)}'
             if advice not in shown:
                 text += f'. {advice}'
             shown.add(advice)
             yield Finding('data-missing', loader.where, '', text)
 
 
-def _meant(path: Path) -> str:
-    """Asks whether something of a similar name beside a path is meant; empty if there is nothing."""
+def _near(path: Path) -> str:
+    """Names what has a similar name beside a path; empty if there is nothing."""
     try:
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), 1)
     # There is no such folder, or it cannot be read.
     except OSError:
         near = []
-    return f'; is {near[0]!r} beside it meant?' if near else ''
+    return f', but {near[0]!r} beside it does' if near else ''
 
 
 def _where_data_may_be(cfg: Config, loader: Loader) -> str:

@@ -276,7 +276,7 @@ class TestAdvice:
         case = make_case()
         case.loader().data_prefix = dict(img='trian/')
         text = examine(case.cfg, ['train'], weights=False).text()
-        assert f"{case.root / 'trian'} does not exist; is 'train' beside it meant?" in text
+        assert f"{case.root / 'trian'} does not exist, but 'train' beside it does" in text
 
     def test_of_many_classes_only_the_different_ones_are_listed(self, make_case):
         case = make_case()
