@@ -8,7 +8,6 @@ with its reason. YOLO and Pascal VOC folders are converted: pip install supervis
 import argparse
 from pathlib import Path
 
-from fishnet_mmdet.preflight.kinds import KINDS
 from fishnet_mmdet.project.new import new_config
 from fishnet_mmdet.project.port import parse_arch
 
@@ -44,7 +43,5 @@ def run(args: argparse.Namespace) -> int:
     for choice in made.choices:
         print(choice)
     print(made.report.text())
-    kinds = [KINDS[finding.kind] for finding in made.report.errors]
-    skip = ' --skip-bad' if kinds and all(kind.drops or kind.renumbers for kind in kinds) else ''
-    print(f'\nwrote {made.path}; next: fishnet-mmdet train {made.path}{skip}')
+    print(f'\nwritten: {made.path}. Next: {made.report.train_command(made.path)}')
     return int(bool(made.report.errors))

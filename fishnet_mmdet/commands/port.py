@@ -1,6 +1,7 @@
 """Writes a config with FishNet in place of the ResNet of another config, and says line by line what changed.
 
-The config that is written is short and builds on the other one, which stays as it is.
+The config that is written is short and builds on the other one, which stays as it is. With --data, a detector reads
+your images and annotations, which are found and checked as `fishnet-mmdet new` does.
 """
 
 import argparse
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.preflight import Report, examine
+from fishnet_mmdet.project.own_data import find_data
 from fishnet_mmdet.project.port import parse_arch, port_config
 
 
@@ -24,20 +27,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--scratch', action='store_true', help='for training from random weights')
     parser.add_argument('--weights', help='pretrained weights, if not the released ones: a name, a file or an address')
-    parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
+    parser.add_argument(
+        '--data', type=Path, metavar='DIR', help="folder of your images and annotations (default: the config's data)"
+    )
+    parser.add_argument('--train', type=Path, metavar='FILE', help='COCO file to train on (default: found by its name)')
+    parser.add_argument('--val', type=Path, metavar='FILE', help='COCO file to validate on (default: likewise)')
+    parser.add_argument('--overwrite', action='store_true', help='replace the config, and annotation files made for it')
 
 
-def run(args: argparse.Namespace) -> None:
-    """Ports, writes and prints."""
+def run(args: argparse.Namespace) -> int:
+    """Ports, writes and prints; returns 1 if the data checks found errors."""
     output = Path(args.output)
     if output.suffix != '.py':
         raise ConfigError(f'--output {output} must end in .py')
     if output.exists() and not args.overwrite:
         raise ConfigError(f'{output} exists: give another --output, or --overwrite')
-    port = port_config(args.config, parse_arch(args.arch), args.scratch, args.weights)
+    if (args.train or args.val) and not args.data:
+        raise ConfigError('--train and --val need --data DIR, the folder of the images')
+    data = find_data(args.data, output, args.train, args.val, args.overwrite) if args.data else None
+    port = port_config(args.config, parse_arch(args.arch), args.scratch, args.weights, data)
     if output.resolve() == port.base.path.resolve():
         raise ConfigError(f'--output {output} is the config itself: give another file')
     write_atomically(output, port.text(output.parent).encode())
     for line in port.lines():
         print(line)
-    print(f'written: {output}, on {port.base.name}. Train: fishnet-mmdet train {output}')
+    report = examine(port.config(), ('train', 'val'), weights=False) if data else Report()
+    if data:
+        print(f'{report.text()}\n')
+    print(f'written: {output}, on {port.base.name}. Next: {report.train_command(output)}')
+    return int(bool(report.errors))

@@ -156,6 +156,12 @@ class Report:
             'findings': rows,
         }
 
+    def train_command(self, config: Path) -> str:
+        """The command that trains with a config: without bad entries, if there are no other errors."""
+        kinds = [KINDS[finding.kind] for finding in self.errors]
+        skip = ' --skip-bad' if kinds and all(kind.drops or kind.renumbers for kind in kinds) else ''
+        return f'fishnet-mmdet train {config}{skip}'
+
     def raise_errors(self) -> None:
         """Stops if there are errors.
 

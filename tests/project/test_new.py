@@ -105,7 +105,7 @@ class TestSplits:
         write_coco(here / 'data/all.json', here / 'data', coco(NAMES))
         (here / 'my_annotations').mkdir()
         (here / 'my_annotations/train.json').write_text('mine')
-        with pytest.raises(UserError, match='is not a file of `fishnet-mmdet new`'):
+        with pytest.raises(UserError, match='was not written by fishnet-mmdet'):
             make(overwrite=True)
         assert (here / 'my_annotations/train.json').read_text() == 'mine'
         assert not (here / 'my.py').exists()
@@ -136,7 +136,7 @@ class TestSplits:
         write_coco(here / 'data/all.json', here / 'data', content)
         assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
         out = capsys.readouterr().out
-        assert 'preflight: ' in out and 'wrote my.py' in out
+        assert 'preflight: ' in out and 'written: my.py' in out
 
     def test_a_class_order_that_skip_bad_cannot_fix(self, usual, capsys):
         path = usual / 'annotations/instances_val.json'
@@ -205,7 +205,7 @@ class TestRefuses:
         assert (here / 'my.py').read_text() == 'mine'
         assert run_command('new', [*arguments, '--overwrite']) == 0
         out = capsys.readouterr().out
-        assert 'next: fishnet-mmdet train my.py' in out and 'anchors: ' in out
+        assert 'Next: fishnet-mmdet train my.py' in out and 'anchors: ' in out
 
     def test_an_empty_folder(self, here):
         (here / 'data').mkdir()

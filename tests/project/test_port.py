@@ -1,10 +1,6 @@
 """`fishnet-mmdet port`: FishNet in configs of MMDetection, MMSegmentation and MMPretrain."""
 
-import re
-import shlex
-
 import pytest
-from conftest import REPO
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
@@ -247,16 +243,3 @@ class TestCommand:
             run_command('port', [str(base), '-o', str(tmp_path / 'a.py'), '--scratch', '--weights', 'a.pth'])
         with pytest.raises(SystemExit, match='must end in .py'):
             run_command('port', [str(base), '-o', str(tmp_path / 'a.yaml')])
-
-
-def test_the_page_runs(tmp_path, monkeypatch):
-    """Its Python, and its commands but `train`, which are written for any config."""
-    page = (REPO / 'docs/port.md').read_text()
-    monkeypatch.chdir(tmp_path)
-    (python,) = re.findall(r'```python\n(.*?)```', page, flags=re.DOTALL)
-    exec(python, {})
-    assert "arch='fishnet99'" in (tmp_path / 'my_config.py').read_text()
-    commands = re.findall(r'^fishnet-mmdet port (.*)$', page, flags=re.MULTILINE)
-    for arguments in commands:
-        run_command('port', [*shlex.split(arguments.replace('CONFIG', RETINA)), '--overwrite'])
-    assert len(commands) == 2

@@ -1,7 +1,7 @@
 """A config for one's own data: from a folder of images and annotations to a file that trains.
 
-`files` finds annotation files and their images, `facts` measures them, `split` divides a single file, `convert` reads
-YOLO and Pascal VOC, `machine` looks at the hardware, `choices` decides, `text` writes, `make` puts it all together.
+`own_data` finds the data, `machine` looks at the hardware, `choices` decides, `text` writes, `make` puts it all
+together.
 """
 
 from fishnet_mmdet.project.new.make import NewConfig, new_config

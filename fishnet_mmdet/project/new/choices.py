@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fishnet_mmdet.base.text import printable
-from fishnet_mmdet.project.new.facts import Facts
+from fishnet_mmdet.project.choice import Choice
 from fishnet_mmdet.project.new.machine import GIB, Machine
+from fishnet_mmdet.project.own_data.facts import Facts
 
 LARGEST = (1333, 800)
 """Longer and shorter side of images in MMDetection's and the paper's configs."""
@@ -24,19 +24,6 @@ PIXELS_ON_CPU = 4 * 320 * 320
 
 SEEN_ON_GPU, SEEN_ON_CPU = 30_000, 6_000
 """How many images a run sees, with repetitions. Large data have 12 epochs at least."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A setting with its reason: what, why."""
-
-    name: str
-    value: str
-    reason: str
-
-    def __str__(self) -> str:
-        # In one line: names of classes and files are written by others.
-        return printable(f'{self.name}: {self.value} - {self.reason}'.replace('\n', r'\n'))
 
 
 @dataclass(frozen=True)

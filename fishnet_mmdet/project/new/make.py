@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,12 @@ from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.arch import name_of, resolve_arch
 from fishnet_mmdet.preflight import Report, examine
+from fishnet_mmdet.project.choice import Choice
 from fishnet_mmdet.project.new import choices
-from fishnet_mmdet.project.new.choices import Choice
-from fishnet_mmdet.project.new.convert import converted
-from fishnet_mmdet.project.new.facts import Facts, facts_of
-from fishnet_mmdet.project.new.files import choose_files, image_folder
 from fishnet_mmdet.project.new.machine import Machine, this_machine
-from fishnet_mmdet.project.new.split import split_annotations
 from fishnet_mmdet.project.new.text import Plan, config_text
+from fishnet_mmdet.project.own_data import OwnData, find_data
+from fishnet_mmdet.project.own_data.facts import Facts
 from fishnet_mmdet.weights.catalogue import CATALOGUE, first_for, released
 from fishnet_mmdet.weights.download import cache_folder
 
@@ -67,9 +65,7 @@ def new_config(
     Raises:
         UserError: There are no data, it is not clear which, there are no weights, or a file may not be replaced.
     """
-    out, root = Path(out), Path(data)
-    if not root.is_dir():
-        raise UserError(f'--data {root}: no such folder')
+    out = Path(out)
     if out.suffix != '.py':
         raise UserError(f'-o {out}: a config is a .py file')
     if out.exists() and not overwrite:
@@ -79,13 +75,12 @@ def new_config(
     # The full name of an architecture that has one.
     arch = name_of(resolve_arch(arch)) or arch
     weights = None if from_scratch else _weights(arch)
-    splits, notes = _splits(root, train, val, out, overwrite)
-    plan, made = _plan(arch, weights, root, splits, machine or this_machine(), epochs)
-    made = (*notes, *made, *_to_come(weights))
+    own = find_data(Path(data), out, train, val, overwrite)
+    plan, made = _plan(arch, weights, own, machine or this_machine(), epochs)
     text = config_text(plan)
     report = _check(text)
     write_atomically(out, text.encode())
-    return NewConfig(out, made, report)
+    return NewConfig(out, (*own.notes, *made, *_to_come(weights)), report)
 
 
 def _weights(arch: str | Mapping) -> str:
@@ -95,64 +90,17 @@ def _weights(arch: str | Mapping) -> str:
     raise UserError(f'--arch {arch} has no released weights ({released()} have): add --from-scratch')
 
 
-def _splits(
-    root: Path, train: Path | str | None, val: Path | str | None, out: Path, overwrite: bool
-) -> tuple[list[tuple[Facts, Path]], list[Choice]]:
-    """The training and the validation data, each with its image folder, and notes on where they come from."""
-    own = out.parent / f'{out.stem}_annotations'
-    train_file, val_file = choose_files(root, train, val)
-    notes: list[Choice] = []
-    if train_file is None:
-        return _converted_splits(root, own, overwrite)
-    if val_file is None:
-        whole = facts_of(train_file)
-        images = image_folder(root, train_file, whole.names, 'train')
-        return _divided(train_file, images, own, overwrite, notes), notes
-    splits = []
-    for name, path in (('train', train_file), ('val', val_file)):
-        facts = facts_of(path)
-        splits.append((facts, image_folder(root, path, facts.names, name)))
-        notes.append(Choice(name, f'{path}', f'{len(facts.names):,} images in {splits[-1][1]}'))
-    return splits, notes
-
-
-def _converted_splits(root: Path, own: Path, overwrite: bool) -> tuple[list[tuple[Facts, Path]], list[Choice]]:
-    found = converted(root, own, overwrite)
-    notes = [Choice('annotations', f'{path}', f'converted from {kind}') for kind, path, _ in found]
-    if len(found) == 1:
-        _, path, images = found[0]
-        return _divided(path, images, own, overwrite, notes), notes
-    return [(facts_of(path), images) for _, path, images in found], notes
-
-
-def _divided(path: Path, images: Path, own: Path, overwrite: bool, notes: list[Choice]) -> list[tuple[Facts, Path]]:
-    """Divides a file, and adds a note."""
-    files = split_annotations(path, own, overwrite)
-    splits = [(facts_of(file), images) for file in files]
-    if files[0] == files[1]:
-        notes.append(Choice('validation', 'on the training images', f'{path} has too few to spare one'))
-    else:
-        counts = ' and '.join(f'{len(facts.names):,}' for facts, _ in splits)
-        notes.append(Choice('split', f'{files[0]} and {files[1]}', f'{path} alone, by image, seed 0: {counts} images'))
-    return splits
-
-
 def _plan(
-    arch: str | Mapping,
-    weights: str | None,
-    root: Path,
-    splits: Sequence[tuple[Facts, Path]],
-    machine: Machine,
-    epochs: int | None,
+    arch: str | Mapping, weights: str | None, data: OwnData, machine: Machine, epochs: int | None
 ) -> tuple[Plan, list[Choice]]:
     """Decides everything."""
-    facts = splits[0][0]
+    facts = data.train.facts
     masks = facts.masks >= 0.5
     picture, picture_choice = choices.choose_picture(facts)
     anchors, anchors_choice = choices.choose_anchors(facts, picture)
     batch, batch_choice = choices.choose_batch(facts, picture, machine)
     samples, samples_choice = choices.choose_samples(machine)
-    detections, detections_choice = choices.choose_detections([part for part, _ in splits])
+    detections, detections_choice = choices.choose_detections([facts, data.val.facts])
     schedule, schedule_choice = choices.choose_schedule(max(1, len(facts.per_image)), batch, machine, epochs)
     rate, rate_choice = choices.choose_rate(batch, weights is None)
     made = [
@@ -161,8 +109,7 @@ def _plan(
         schedule_choice, rate_choice,
     ]  # fmt: skip
     plan = Plan(
-        arch=arch, weights=weights, root=root, files=tuple((f.path, images) for f, images in splits),
-        classes=facts.classes, counts=facts.counts, masks=masks, picture=picture, anchors=anchors, batch=batch,
+        arch=arch, weights=weights, data=data, masks=masks, picture=picture, anchors=anchors, batch=batch,
         samples=samples, detections=detections, workers=choices.choose_workers(machine), rate=rate, schedule=schedule,
         comments=tuple(str(choice) for choice in (*made[:1], *made[2:])),
     )  # fmt: skip

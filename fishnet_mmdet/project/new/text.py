@@ -1,13 +1,14 @@
 """Writes a config as text that is read and changed by hand."""
 
 import textwrap
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fishnet_mmdet.network.arch import resolve_arch
 from fishnet_mmdet.project.new.choices import Picture, Schedule
+from fishnet_mmdet.project.own_data import OwnData
+from fishnet_mmdet.project.source import as_comment, as_literal
 
 METRIC = "dict(type='OfficialCocoMetric', ann_file={file}, metric={metric})"
 
@@ -19,10 +20,7 @@ class Plan:
     Attributes:
         arch: Name of an architecture, or a dict.
         weights: Name in the catalogue; None for random weights.
-        root: The data folder.
-        files: Annotation file and image folder for training, then for validation.
-        classes: Names of the classes.
-        counts: Number of training objects by class.
+        data: What trains and what validates.
         masks: Whether masks are learnt.
         picture: How images enter the network.
         anchors: Scale of the anchors.
@@ -37,10 +35,7 @@ class Plan:
 
     arch: str | Mapping
     weights: str | None
-    root: Path
-    files: tuple[tuple[Path, Path], tuple[Path, Path]]
-    classes: tuple[str, ...]
-    counts: Counter
+    data: OwnData
     masks: bool
     picture: Picture
     anchors: int
@@ -62,10 +57,10 @@ def _head(plan: Plan) -> str:
     name = plan.arch if isinstance(plan.arch, str) else 'a FishNet of its own'
     detector = 'mask' if plan.masks else 'faster'
     comments = '\n'.join(
-        textwrap.fill(line.replace('{{', '{ {'), 118, initial_indent='# ', subsequent_indent='#   ')
-        for line in plan.comments
+        textwrap.fill(as_comment(line), 118, initial_indent='# ', subsequent_indent='#   ') for line in plan.comments
     )
-    counts = '\n'.join(f'    {_literal(name)},  # {plan.counts[name]:,} objects' for name in plan.classes)
+    facts = plan.data.train.facts
+    counts = '\n'.join(f'    {as_literal(name)},  # {facts.counts[name]:,} objects' for name in facts.classes)
     return f'''\
 """{detector.title()} R-CNN on {name} for own data. Written by `fishnet-mmdet new`; change it as you like."""
 
@@ -75,7 +70,7 @@ _base_ = ['mmdet::_base_/models/{detector}-rcnn_r50_fpn.py', 'mmdet::_base_/defa
 custom_imports = dict(imports=['fishnet_mmdet'], allow_failed_imports=False)
 
 # A relative path starts from the folder that the command is run in.
-data_root = {_literal(_folder(plan.root))}
+data_root = {as_literal(_folder(plan.data.root))}
 {_paths(plan)}
 classes = (
 {counts}
@@ -85,15 +80,10 @@ classes = (
 
 def _paths(plan: Plan) -> str:
     lines = []
-    for name, (file, images) in zip(('train', 'val'), plan.files, strict=True):
-        lines.append(f'{name}_annotations = {_below(file, plan.root)}')
-        lines.append(f'{name}_images = {_below(images, plan.root, "/")}')
+    for name, part in (('train', plan.data.train), ('val', plan.data.val)):
+        lines.append(f'{name}_annotations = {_below(part.facts.path, plan.data.root)}')
+        lines.append(f'{name}_images = {_below(part.images, plan.data.root, "/")}')
     return '\n'.join(lines)
-
-
-def _literal(text: str) -> str:
-    """Python source of a text, without two braces in a row: MMEngine replaces `{{ ... }}` anywhere in a config."""
-    return repr(text).replace('{{', r'{\x7b')
 
 
 def _folder(path: Path) -> str:
@@ -105,8 +95,8 @@ def _below(path: Path, root: Path, end: str = '') -> str:
     if path == root:
         return 'data_root'
     if path.is_relative_to(root):
-        return f'data_root + {_literal(path.relative_to(root).as_posix() + end)}'
-    return _literal(path.as_posix() + end)
+        return f'data_root + {as_literal(path.relative_to(root).as_posix() + end)}'
+    return as_literal(path.as_posix() + end)
 
 
 def _data(plan: Plan) -> str:

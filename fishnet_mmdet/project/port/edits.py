@@ -1,7 +1,7 @@
 """Changes of a config: a value for a key, and why."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,23 @@ class Edit:
     why: str = ''
 
 
+@dataclass(frozen=True)
+class Variable:
+    """A value that a config defines once, under a name, and uses in several places.
+
+    Attributes:
+        name: The name.
+        value: The value.
+    """
+
+    name: str
+    value: Any
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        # In a config in memory it is the value itself.
+        return copy.deepcopy(self.value, memo)
+
+
 def apply(config: Config, edits: Iterable[Edit]) -> Config:
     """A copy of a config with changes in it."""
     changed = copy.deepcopy(config)
@@ -32,7 +49,11 @@ def apply(config: Config, edits: Iterable[Edit]) -> Config:
         node = changed
         for key in edit.path[:-1]:
             node = node[key] if isinstance(key, int) or key in node else node.setdefault(key, ConfigDict())
-        node[edit.path[-1]] = copy.deepcopy(edit.value)
+        value = copy.deepcopy(edit.value)
+        if isinstance(value, Mapping):
+            # The mark is for a file, whose dicts are merged with those of its base.
+            value.pop('_delete_', None)
+        node[edit.path[-1]] = value
     return changed
 
 
@@ -48,6 +69,16 @@ def whole_lists(config: Config, edits: Sequence[Edit]) -> list[Edit]:
             reasons = dict.fromkeys(e.why for e in edits if e.path[:index] == path and e.why)
             result.append(Edit(path, value_at(changed, path), '; '.join(reasons)))
     return result
+
+
+def mappings_at(config: Mapping, path: Path) -> Iterator[tuple[Path, Mapping]]:
+    """Every mapping at or below a path, outer ones first, each with its own path."""
+    node = value_at(config, path)
+    if isinstance(node, Mapping):
+        yield path, node
+    if isinstance(node, Mapping | list | tuple):
+        for key in node if isinstance(node, Mapping) else range(len(node)):
+            yield from mappings_at(config, (*path, key))
 
 
 def value_at(config: Mapping, path: Path, default: Any = None) -> Any:

@@ -10,10 +10,13 @@ from mmengine.config import Config
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import resolve_arch
+from fishnet_mmdet.preflight.schedules import length_of
+from fishnet_mmdet.project.own_data import OwnData
 from fishnet_mmdet.project.port.backbone import checkpoint_of, fishnet, for_small_images, notes_of, out_indices_of
 from fishnet_mmdet.project.port.bases import Base, read_base
 from fishnet_mmdet.project.port.channels import Levels, channel_edits
-from fishnet_mmdet.project.port.edits import Edit, apply
+from fishnet_mmdet.project.port.data import data_edits
+from fishnet_mmdet.project.port.edits import Edit, Variable, apply
 from fishnet_mmdet.project.port.norms import norm_edits
 from fishnet_mmdet.project.port.preprocessing import preprocessing_edits
 from fishnet_mmdet.project.port.resnets import ResNet, dotted, find_resnet
@@ -36,14 +39,7 @@ class Port:
 
     def config(self) -> Config:
         """The whole config, in memory."""
-        ported = apply(self.base.config, self.edits)
-        for edit in self.edits:
-            node = ported
-            for key in edit.path:
-                node = node[key]
-            if isinstance(node, Mapping):
-                node.pop('_delete_', None)
-        return ported
+        return apply(self.base.config, self.edits)
 
     def text(self, folder: File) -> str:
         """The config file, short and on its base, for a file in `folder`."""
@@ -58,18 +54,24 @@ class Port:
 
 
 def port_config(
-    config: str | File, arch: str | Mapping = 'fishnet150', scratch: bool = False, weights: str | None = None
+    config: str | File,
+    arch: str | Mapping = 'fishnet150',
+    scratch: bool = False,
+    weights: str | None = None,
+    data: OwnData | None = None,
 ) -> Port:
-    """Replaces the ResNet of a config by FishNet.
+    """Replaces the ResNet of a config by FishNet, and its data by others, if they are given.
 
     Args:
         config: A path, `mmdet::...` (`mmseg::`, `mmpretrain::`), or the name of a config that ships.
         arch: A name of `ARCHS`, or a dict as in `FishNet`.
         scratch: Whether to train from random weights: live norms, one in the neck, nothing frozen.
         weights: Pretrained weights, if not the released ones: a name of the catalogue, an address or a file.
+        data: From `find_data`. Default: the data of the config.
 
     Raises:
-        ConfigError: The config or the architecture does not exist, or FishNet cannot stand in; the message says why.
+        ConfigError: The config or the architecture does not exist, FishNet cannot stand in, or the data cannot; the
+            message says why.
     """
     if scratch and weights:
         raise ConfigError('weights are for a pretrained backbone: give either weights or scratch')
@@ -97,8 +99,9 @@ def port_config(
             Edit(resnet.path, backbone, _recipe(scratch)),
             *edits,
             *norms,
+            *(data_edits(base.config, data) if data else ()),
         ],
-        [*notes_of(resnet), *_stays(resnet, others, base.config, scratch)],
+        [*notes_of(resnet), *_stays(resnet, others, base.config, scratch), *(map(str, data.notes) if data else ())],
     )
 
 
@@ -155,6 +158,12 @@ def _stays(resnet: ResNet, others: list[str], config: Config, scratch: bool) -> 
         yield 'unchanged: teacher_backbone'
     keys = ((config.get('optim_wrapper') or {}).get('paramwise_cfg') or {}).get('custom_keys') or {}
     slow = [key for key, value in keys.items() if 'backbone' in key and value.get('lr_mult', 1) < 1]
+    length = length_of(config, None)
+    if scratch and length and _is_pretrained(resnet):
+        yield (
+            f'unchanged: the schedule of {length.last} {length.unit}, which is meant for pretrained weights. From '
+            'random weights, a detector needs about six times as many on COCO (He et al., ICCV 2019)'
+        )
     if scratch and slow:
         yield (
             f'unchanged: optim_wrapper.paramwise_cfg lowers the learning rate of {", ".join(slow)}, which suits '
@@ -162,8 +171,12 @@ def _stays(resnet: ResNet, others: list[str], config: Config, scratch: bool) -> 
         )
 
 
+def _is_pretrained(resnet: ResNet) -> bool:
+    return any(node.get('init_cfg') or node.get('pretrained') for node in (resnet.cfg, resnet.parent))
+
+
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
         return f'dict({", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "_delete_")})'
-    text = repr(value)
+    text = value.name if isinstance(value, Variable) else repr(value)
     return text if len(text) <= 200 else f'{text[:197]}...'

@@ -7,7 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from fishnet_mmdet.project.port.edits import Edit, whole_lists
+from fishnet_mmdet.project.port.edits import Edit, Variable, whole_lists
+from fishnet_mmdet.project.source import as_comment, as_literal
 
 WIDTH = 120
 
@@ -44,7 +45,10 @@ def _lines(key: str, node: Mapping | Edit, indent: int) -> str:
 def comment(text: str, indent: int) -> str:
     """A comment, wrapped."""
     start = ' ' * indent + '# '
-    return textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False) + '\n'
+    return (
+        textwrap.fill(as_comment(text), WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False)
+        + '\n'
+    )
 
 
 def literal(value: Any, indent: int, used: int) -> str:
@@ -56,7 +60,11 @@ def literal(value: Any, indent: int, used: int) -> str:
         used: Characters of the line that are taken.
     """
     flat = _flat(value)
-    if indent + used + len(flat) <= WIDTH or not isinstance(value, Mapping | list | tuple):
+    if (
+        indent + used + len(flat) <= WIDTH
+        or not isinstance(value, Mapping | list | tuple)
+        or isinstance(value, Variable)
+    ):
         return flat
     pad, inner = ' ' * (indent + 4), indent + 4
     if isinstance(value, Mapping):
@@ -75,10 +83,12 @@ def _flat(value: Any) -> str:
         if _are_names(value):
             return f'dict({", ".join(f"{k}={_flat(v)}" for k, v in value.items())})'
         return '{' + ', '.join(f'{k!r}: {_flat(v)}' for k, v in value.items()) + '}'
+    if isinstance(value, Variable):
+        return value.name
     if isinstance(value, list | tuple):
         inner = ', '.join(map(_flat, value))
         return f'[{inner}]' if isinstance(value, list) else f'({inner}{"," if len(value) == 1 else ""})'
-    return repr(value)
+    return as_literal(value) if isinstance(value, str) else repr(value)
 
 
 def _are_names(value: Mapping) -> bool:

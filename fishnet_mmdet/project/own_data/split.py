@@ -12,7 +12,7 @@ from fishnet_mmdet.data.coco_fields import key_in, read_coco
 SHARE = 0.2
 """Share of the images that are held out for validation."""
 
-MARK = 'written by fishnet-mmdet new'
+MARK = 'written by fishnet-mmdet'
 
 
 def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) -> tuple[Path, Path]:
@@ -76,7 +76,7 @@ def write_annotations(path: Path, content: dict, overwrite: bool) -> Path:
         with path.open('rb') as file:
             is_ours = MARK.encode() in file.read(1000)
         if not is_ours:
-            raise UserError(f'{path} exists and is not a file of `fishnet-mmdet new`: choose another name with -o')
+            raise UserError(f'{path} exists and was not written by fishnet-mmdet: choose another name with -o')
         if not overwrite:
             raise UserError(f'{path} exists: add --overwrite, or choose another name with -o')
     write_atomically(path, json.dumps({'made': MARK, **{k: v for k, v in content.items() if k != 'made'}}).encode())

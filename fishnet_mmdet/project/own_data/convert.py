@@ -10,8 +10,8 @@ import yaml
 
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.base.folders import walk
-from fishnet_mmdet.project.new.files import role_of
-from fishnet_mmdet.project.new.split import write_annotations
+from fishnet_mmdet.project.own_data.files import role_of
+from fishnet_mmdet.project.own_data.split import write_annotations
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.base.folders import walk
-from fishnet_mmdet.project.new.split import MARK
+from fishnet_mmdet.project.own_data.split import MARK
 
 ROLES = {
     'train': 'train', 'training': 'train',

@@ -1,0 +1,174 @@
+"""`fishnet-mmdet port --data`: detectors of MMDetection on the user's own data."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import REPO
+from in_process import run_here
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from new_case import NAMES, write_usual
+from own_data import coco, write_coco
+
+from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.commands import run_command
+from fishnet_mmdet.project.own_data import find_data
+from fishnet_mmdet.project.port import parse_arch, port_config
+from fishnet_mmdet.project.port.bases import read_base
+
+NARROW = "{'base': 'fishnet99', 'width': 0.25}"
+RETINA = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+CASCADE = 'mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py'
+CITYSCAPES = 'mmdet::cityscapes/mask-rcnn_r50_fpn_1x_cityscapes.py'
+LVIS = 'mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py'
+MASK2FORMER = 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
+TRAIN, VAL = 'data/annotations/instances_train.json', 'data/annotations/instances_val.json'
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Every test runs in a folder with a data set of two classes, as a user would."""
+    monkeypatch.chdir(tmp_path)
+    write_usual(tmp_path / 'data')
+    return tmp_path
+
+
+def port(config, *arguments):
+    """The config that the command writes, read back."""
+    command = ['port', [config, '--arch', NARROW, '--scratch', '--data', 'data', '-o', 'my.py', *arguments]]
+    assert run_command(*command) == 0
+    return Config.fromfile('my.py')
+
+
+def data_set(loader):
+    """The data set that reads the annotations, in whatever wraps it."""
+    node = loader.dataset
+    while 'ann_file' not in node:
+        node = node.dataset
+    return node
+
+
+class TestReads:
+    @pytest.mark.parametrize('config', [RETINA, CITYSCAPES, LVIS, MASK2FORMER])
+    def test_the_files_of_the_user(self, config):
+        """In wrappers such as RepeatDataset, and in place of other classes of data sets."""
+        cfg = port(config)
+        init_default_scope('mmdet')
+        for split, count in (('train', 6), ('val', 2), ('test', 2)):
+            node = data_set(cfg[f'{split}_dataloader'])
+            node.filter_cfg = {}
+            built = DATASETS.build(node)
+            assert (len(built), built.metainfo['classes']) == (count, ('disc', 'box'))
+            assert Path(built.get_data_info(0)['img_path']).is_file()
+        # A name for the classes, which stand in the file once.
+        assert Path('my.py').read_text().count("('disc', 'box')") == 1
+
+    def test_the_config_in_memory_is_the_file(self, here):
+        here.joinpath('base.py').write_text(read_base(MASK2FORMER).config.pretty_text)
+        data = find_data(Path('data'), Path('my.py'))
+        ported = port_config('base.py', parse_arch(NARROW), scratch=True, data=data).config()
+        assert port('base.py').to_dict() == ported.to_dict()
+
+    @pytest.mark.parametrize(
+        'config, kinds', [(RETINA, ['CocoMetric']), (CITYSCAPES, ['CocoMetric']), (LVIS, ['OfficialCocoMetric'])]
+    )
+    def test_the_evaluators(self, config, kinds):
+        """Those of COCO get the file; those of other forms are left out, or ours is in their place."""
+        cfg = port(config)
+        for name in ('val_evaluator', 'test_evaluator'):
+            nodes = cfg[name] if isinstance(cfg[name], list) else [cfg[name]]
+            assert [(node.type, node.ann_file) for node in nodes] == [(kind, VAL) for kind in kinds]
+
+    def test_one_file_is_divided(self, here):
+        write_coco(here / 'data/all.json', here / 'data/train', coco(NAMES))
+        cfg = port(RETINA, '--train', 'data/all.json')
+        counts = [
+            len(json.loads(Path(f'my_annotations/{name}.json').read_text())['images']) for name in ('train', 'val')
+        ]
+        assert counts == [8, 2]
+        assert cfg.train_dataloader.dataset.ann_file == 'my_annotations/train.json'
+
+
+class TestClasses:
+    def test_of_every_head(self):
+        """Also of those in a list."""
+        head = port(CASCADE).model.roi_head
+        assert [part.num_classes for part in (*head.bbox_head, head.mask_head)] == [2, 2, 2, 2]
+
+    def test_weights_of_the_loss(self):
+        head = port(MASK2FORMER).model.panoptic_head
+        assert (head.num_things_classes, head.loss_cls.class_weight) == (2, [1.0, 1.0, 0.1])
+
+    def test_of_the_model_if_the_data_set_does_not_say(self, here):
+        """The base has 7 classes, other than its data set."""
+        here.joinpath('base.py').write_text(f"_base_ = '{RETINA}'\nmodel = dict(bbox_head=dict(num_classes=7))\n")
+        assert port('base.py').model.bbox_head.num_classes == 2
+
+    def test_proposals_have_none(self):
+        cfg = port('mmdet::rpn/rpn_r50_fpn_1x_coco.py')
+        assert cfg.train_dataloader.dataset.ann_file == TRAIN
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        'config, message',
+        [
+            ('mmdet::htc/htc_r50_fpn_1x_coco.py', 'CocoDataset with semantic maps'),
+            ('mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py', 'CocoPanopticDataset with semantic maps'),
+            (
+                'mmdet::wider_face/retinanet_r50_fpn_1x_widerface.py',
+                'WIDERFaceDataset with annotations of another form',
+            ),
+            ('mmdet::pascal_voc/retinanet_r50_fpn_1x_voc0712.py', 'reads 2 annotation files, and --data replaces one'),
+            ('mmdet::qdtrack/qdtrack_faster-rcnn_r50_fpn_4e_base.py', 'has no train_dataloader'),
+        ],
+    )
+    def test_name_the_thing(self, config, message):
+        with pytest.raises(ConfigError, match=message):
+            port_config(config, 'fishnet99', data=find_data(Path('data'), Path('my.py')))
+
+    def test_masks_that_the_data_do_not_have(self, here):
+        write_coco(here / 'boxes/train.json', here / 'boxes', coco(NAMES, masks='none'))
+        with pytest.raises(ConfigError, match='trains masks, and 0% of the objects in .*train.json have one'):
+            port_config(CASCADE, 'fishnet99', data=find_data(Path('boxes'), Path('my.py')))
+
+    def test_two_numbers_of_classes(self, here):
+        here.joinpath('base.py').write_text(
+            f"_base_ = '{CASCADE}'\nmodel = dict(roi_head=dict(mask_head=dict(num_classes=3)))\n"
+        )
+        text = (
+            here.joinpath('base.py').read_text()
+            + "train_dataloader = dict(dataset=dict(metainfo=dict(classes=('a',))))\n"
+        )
+        here.joinpath('base.py').write_text(text)
+        with pytest.raises(ConfigError, match=r'= \[3, 80\], its data 1 classes'):
+            port_config('base.py', 'fishnet99', data=find_data(Path('data'), Path('my.py')))
+
+    def test_files_without_a_folder(self, here):
+        with pytest.raises(SystemExit, match='--train and --val need --data DIR'):
+            run_command('port', [RETINA, '--train', TRAIN, '-o', 'my.py'])
+
+    def test_bad_data_get_the_report(self, here, capsys):
+        content = json.loads(Path(TRAIN).read_text())
+        content['annotations'][0]['bbox'] = [10, 10, float('nan'), 5]
+        Path(TRAIN).write_text(json.dumps(content))
+        assert run_command('port', [RETINA, '--data', 'data', '--val', VAL, '--train', TRAIN, '-o', 'my.py']) == 1
+        out = capsys.readouterr().out
+        assert 'preflight: 1 error' in out and 'Next: fishnet-mmdet train my.py --skip-bad' in out
+
+
+def test_trains_and_validates(here):
+    port(RETINA)
+    options = [
+        f'{split}_dataloader.dataset.pipeline.{step}.scale=(96,64)' for split, step in (('train', 2), ('val', 1))
+    ]
+    options += ['train_cfg.max_epochs=1', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
+    options += [f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val')]
+    done = run_here(REPO / 'tools/train.py', 'my.py', '--work-dir', 'work', '--cfg-options', *options, cwd=here)
+    assert done.returncode == 0, done.stderr
+    (log,) = Path('work').glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    # So short a training finds nothing, of which mmdet's metric gives no figures.
+    assert 0 < rows[0]['loss'] < 100 and 'loss' not in rows[-1]
