@@ -5,6 +5,8 @@ the results hold what was done until then.
 """
 
 import argparse
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -67,16 +69,23 @@ def run(args: argparse.Namespace) -> int:
         not args.no_pictures,
         args.overwrite,
     )
-    _report(outcome, Path(args.out), args)
+    _report(outcome, Path(args.out), args, predictor.score_thresholds)
     if outcome.is_stopped:
         return STOPPED
     return PASSED_OVER if outcome.passed_over else 0
 
 
-def _report(outcome: Outcome, out: Path, args: argparse.Namespace) -> None:
+def _report(outcome: Outcome, out: Path, args: argparse.Namespace, thresholds: Mapping[str, float]) -> None:
     print(f'{outcome.images} images, {outcome.objects} objects: {out / RESULTS}; images by id: {out / IMAGES}')
+    if not outcome.objects and thresholds:
+        lower = ' '.join(f'{key}=0' for key in thresholds)
+        limits = ' and '.join(f'{key}={value:g}' for key, value in thresholds.items())
+        print(f'the config leaves out lower scores than {limits}; to see them: --cfg-options {lower}')
     if not args.no_pictures:
         print(f'drawn, from score {args.threshold:g} on: {out / PICTURE_FOLDER}')
+        if 0 < outcome.best < args.threshold:
+            lower = math.floor(outcome.best * 100) / 100
+            print(f'no object has this score; the best one has {outcome.best:.3f}: --threshold {lower:g} draws it')
     if outcome.passed_over:
         print(f'{len(outcome.passed_over)} inputs passed over (listed above and in {out / IMAGES})')
     if outcome.unused:

@@ -1,6 +1,7 @@
 """The command `fishnet-mmdet infer`: the same AP as `test`, exit statuses, all flags."""
 
 import json
+import re
 import shutil
 
 import infer_case
@@ -85,6 +86,25 @@ class TestStatus:
         assert f'4 images, 20 objects: {out}/results.json; images by id: {out}/images.json' in printed.out
         assert f'drawn, from score 0.2 on: {out}/pictures' in printed.out and 'passed over' not in printed.err
         assert len(list((out / 'pictures').iterdir())) == 4
+
+    def test_nothing_is_drawn(self, annotated, checkpoint, tmp_path, capsys):
+        assert infer(CONFIG, checkpoint, annotated / 'val', '--out', tmp_path / 'out', '--threshold', 1) == 0
+        (best, lower) = re.search(
+            r'the best one has (\S+): --threshold (\S+) draws it', capsys.readouterr().out
+        ).groups()
+        assert 0 < float(lower) <= float(best) < 1
+        assert infer(CONFIG, checkpoint, annotated / 'val', '--out', tmp_path / 'other', '--threshold', lower) == 0
+        assert 'the best one' not in capsys.readouterr().out
+
+    def test_nothing_is_found(self, annotated, checkpoint, tmp_path, capsys):
+        flags = ['--out', tmp_path / 'out', '--cfg-options', 'model.test_cfg.rcnn.score_thr=1']
+        assert infer(CONFIG, checkpoint, annotated / 'val', *flags) == 0
+        out = capsys.readouterr().out
+        assert '4 images, 0 objects' in out
+        assert (
+            'scores than model.test_cfg.rcnn.score_thr=1; to see them: --cfg-options model.test_cfg.rcnn.score_thr=0'
+            in out
+        )
 
     def test_some_passed_over(self, annotated, checkpoint, tmp_path, capsys):
         shutil.copytree(annotated / 'val', tmp_path / 'in')

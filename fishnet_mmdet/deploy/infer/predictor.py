@@ -41,6 +41,8 @@ class Predictor:
     Attributes:
         model: The model, in eval mode.
         classes: Class names in the order of the labels: those that the checkpoint names, or else the config's.
+        score_thresholds: What the model itself leaves out: the scores of its config by key, such as
+            `model.test_cfg.rcnn.score_thr`.
 
     Raises:
         ConfigError: The config cannot be read or has a mistake.
@@ -63,6 +65,8 @@ class Predictor:
         _check_kind(cfg, str(config))
         dataset = inference_dataset(cfg)
         state, meta = read_detector(str(weights))
+        # Before the model is built: mmdet's detectors write into its config.
+        self.score_thresholds = dict(_score_thresholds(cfg.model, 'model'))
         self.scope = cfg.get('default_scope') or 'mmdet'
         with config_mistakes(cfg), DefaultScope.overwrite_default_scope(self.scope):
             self.pipeline = ImagePipeline(list(dataset['pipeline']))
@@ -172,6 +176,14 @@ def _classes_of(meta: Mapping[str, Any]) -> Sequence[str]:
     notes = {key.lower(): value for key, value in notes.items()} if isinstance(notes, Mapping) else {}
     names = notes.get('classes') or meta.get('CLASSES') or ()
     return (names,) if isinstance(names, str) else names
+
+
+def _score_thresholds(node: Mapping, path: str) -> Iterator[tuple[str, float]]:
+    for key, value in node.items():
+        if key == 'score_thr' and value:
+            yield f'{path}.{key}', value
+        elif isinstance(value, Mapping):
+            yield from _score_thresholds(value, f'{path}.{key}')
 
 
 def _boxes(found: Any) -> np.ndarray:

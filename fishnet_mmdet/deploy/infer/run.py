@@ -42,6 +42,7 @@ class Outcome:
     Attributes:
         images: Number of pictures and frames in the results.
         objects: Number of detections in the results.
+        best: The highest score of them; 0 without any.
         passed_over: Name and reason of each input that is not, or not whole, in the results.
         unused: Number of images of the annotation file that were not among the inputs.
         is_stopped: Whether Ctrl-C ended it early.
@@ -49,6 +50,7 @@ class Outcome:
 
     images: int = 0
     objects: int = 0
+    best: float = 0.0
     passed_over: list[tuple[str, str]] = field(default_factory=list)
     unused: int = 0
     is_stopped: bool = False
@@ -206,6 +208,7 @@ class _Run:
             self.files.add({'id': self.ids.image_id(path), **entry}, prediction)
             self.outcome.images += 1
             self.outcome.objects += len(prediction)
+            self.outcome.best = max(self.outcome.best, float(prediction.scores.max(initial=0)))
             if self.folder:
                 show(path, draw(loaded['img'], prediction.above(self.threshold), self.by_object, legend))
 
