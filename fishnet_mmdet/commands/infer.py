@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(outcome: Outcome, out: Path, args: argparse.Namespace, thresholds: Mapping[str, float]) -> None:
     print(f'{outcome.images} images, {outcome.objects} objects: {out / RESULTS}; images by id: {out / IMAGES}')
-    if not outcome.objects and thresholds:
+    if outcome.images and not outcome.objects and thresholds:
         lower = ' '.join(f'{key}=0' for key in thresholds)
         limits = ' and '.join(f'{key}={value:g}' for key, value in thresholds.items())
         print(f'the config leaves out lower scores than {limits}; to see them: --cfg-options {lower}')

@@ -7,11 +7,14 @@ your images and annotations, which are found and checked as `fishnet-mmdet new` 
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
+
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.preflight import Report, examine
 from fishnet_mmdet.project.own_data import find_data
 from fishnet_mmdet.project.port import parse_arch, port_config
+from fishnet_mmdet.project.port.data import data_sets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,15 +47,19 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'{output} exists: give another --output, or --overwrite')
     if (args.train or args.val) and not args.data:
         raise ConfigError('--train and --val need --data DIR, the folder of the images')
-    data = find_data(args.data, output, args.train, args.val, args.overwrite) if args.data else None
-    port = port_config(args.config, parse_arch(args.arch), args.scratch, args.weights, data)
+    port = port_config(args.config, parse_arch(args.arch), args.scratch, args.weights)
     if output.resolve() == port.base.path.resolve():
         raise ConfigError(f'--output {output} is the config itself: give another file')
+    if args.data:
+        # A config that cannot take data is refused before annotation files are written.
+        data_sets(port.base.config)
+        port = port.with_data(find_data(args.data, output, args.train, args.val, args.overwrite))
     write_atomically(output, port.text(output.parent).encode())
     for line in port.lines():
         print(line)
-    report = examine(port.config(), ('train', 'val'), weights=False) if data else Report()
-    if data:
+    written = Config.fromfile(output)
+    report = examine(written, ('train', 'val'), weights=False) if args.data else Report()
+    if args.data:
         print(f'{report.text()}\n')
     print(f'written: {output}, on {port.base.name}. Next: {report.train_command(output)}')
     return int(bool(report.errors))

@@ -225,6 +225,15 @@ class TestCommand:
         assert f"_base_ = '{RETINA}'" in out.read_text()
         assert 'fishnet://fishnet150-imagenet-cosine' in out.read_text()
 
+    @pytest.mark.parametrize(
+        'config', ['mmdet::detr/detr_r50_8xb2-150e_coco.py', 'mmdet::gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py']
+    )
+    def test_can_be_read(self, config, tmp_path):
+        """The first has None where a dict comes, the second a folder that MMEngine does not take in a name."""
+        out = tmp_path / 'mine.py'
+        run_command('port', [config, '--scratch', '-o', str(out)])
+        assert Config.fromfile(out).model.backbone.type == 'FishNet'
+
     def test_overwrites_only_when_asked(self, tmp_path):
         out = tmp_path / 'mine.py'
         out.write_text('mine')

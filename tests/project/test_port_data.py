@@ -21,6 +21,7 @@ from fishnet_mmdet.project.port.bases import read_base
 NARROW = "{'base': 'fishnet99', 'width': 0.25}"
 RETINA = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 CASCADE = 'mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py'
+FASTER = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 CITYSCAPES = 'mmdet::cityscapes/mask-rcnn_r50_fpn_1x_cityscapes.py'
 LVIS = 'mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py'
 MASK2FORMER = 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
@@ -40,6 +41,16 @@ def port(config, *arguments):
     command = ['port', [config, '--arch', NARROW, '--scratch', '--data', 'data', '-o', 'my.py', *arguments]]
     assert run_command(*command) == 0
     return Config.fromfile('my.py')
+
+
+def own_data(folder='data'):
+    return find_data(Path(folder), Path('my.py'))
+
+
+def base(name, *lines):
+    """A config of the user on another one."""
+    Path('base.py').write_text('\n'.join([f'_base_ = {name!r}', *lines]))
+    return 'base.py'
 
 
 def data_set(loader):
@@ -67,8 +78,7 @@ class TestReads:
 
     def test_the_config_in_memory_is_the_file(self, here):
         here.joinpath('base.py').write_text(read_base(MASK2FORMER).config.pretty_text)
-        data = find_data(Path('data'), Path('my.py'))
-        ported = port_config('base.py', parse_arch(NARROW), scratch=True, data=data).config()
+        ported = port_config('base.py', parse_arch(NARROW), scratch=True).with_data(own_data()).config()
         assert port('base.py').to_dict() == ported.to_dict()
 
     @pytest.mark.parametrize(
@@ -80,6 +90,32 @@ class TestReads:
         for name in ('val_evaluator', 'test_evaluator'):
             nodes = cfg[name] if isinstance(cfg[name], list) else [cfg[name]]
             assert [(node.type, node.ann_file) for node in nodes] == [(kind, VAL) for kind in kinds]
+
+    def test_evaluators_in_other_forms(self):
+        """Of VOC, for a detector without masks; in a dict of their own; for a server, which has the annotations."""
+        voc = "dict(_delete_=True, type='VOCMetric', metric='mAP')"
+        listed = (
+            "dict(_delete_=True, type='Evaluator', metrics=dict(type='CocoMetric', metric='bbox', ann_file='a.json'))"
+        )
+        (ours,) = port(base(RETINA, f'val_evaluator = {voc}', f'test_evaluator = {listed}')).val_evaluator
+        assert (ours.type, ours.metric, ours.ann_file) == ('OfficialCocoMetric', 'bbox', VAL)
+        assert Config.fromfile('my.py').test_evaluator.metrics.ann_file == VAL
+        cfg = port(base(RETINA, 'test_evaluator = dict(format_only=True)'), '--overwrite')
+        assert cfg.test_evaluator.format_only is False
+
+    def test_masks_are_measured_where_there_are_some(self, here):
+        """BoxInst learns masks from boxes."""
+        for split in ('train', 'val'):
+            write_coco(here / f'boxes/{split}.json', here / 'boxes', coco(NAMES, masks='none'))
+        arguments = ['--data', 'boxes', '--train', 'train.json', '--val', 'val.json']
+        cfg = port('mmdet::boxinst/boxinst_r50_fpn_ms-90k_coco.py', *arguments)
+        assert cfg.val_evaluator.metric == ['bbox']
+
+    def test_all_images(self):
+        """Also where the base takes some; and its `None` is no dict to merge with."""
+        mine = base(RETINA, 'train_dataloader = dict(dataset=dict(indices=4, metainfo=None))')
+        dataset = port(mine).train_dataloader.dataset
+        assert dataset.indices is None and dataset.metainfo.classes == ('disc', 'box')
 
     def test_one_file_is_divided(self, here):
         write_coco(here / 'data/all.json', here / 'data/train', coco(NAMES))
@@ -101,10 +137,8 @@ class TestClasses:
         head = port(MASK2FORMER).model.panoptic_head
         assert (head.num_things_classes, head.loss_cls.class_weight) == (2, [1.0, 1.0, 0.1])
 
-    def test_of_the_model_if_the_data_set_does_not_say(self, here):
-        """The base has 7 classes, other than its data set."""
-        here.joinpath('base.py').write_text(f"_base_ = '{RETINA}'\nmodel = dict(bbox_head=dict(num_classes=7))\n")
-        assert port('base.py').model.bbox_head.num_classes == 2
+    def test_of_a_model_with_another_number_than_its_data(self):
+        assert port(base(RETINA, 'model = dict(bbox_head=dict(num_classes=7))')).model.bbox_head.num_classes == 2
 
     def test_proposals_have_none(self):
         cfg = port('mmdet::rpn/rpn_r50_fpn_1x_coco.py')
@@ -123,28 +157,50 @@ class TestRefusals:
             ),
             ('mmdet::pascal_voc/retinanet_r50_fpn_1x_voc0712.py', 'reads 2 annotation files, and --data replaces one'),
             ('mmdet::qdtrack/qdtrack_faster-rcnn_r50_fpn_4e_base.py', 'has no train_dataloader'),
+            (
+                'mmdet::fast_rcnn/fast-rcnn_r50_fpn_1x_coco.py',
+                'proposal_file = .* holds proposals for the images',
+            ),
+            ('mmdet::lad/lad_r50-paa-r101_fpn_2xb8_coco_1x.py', 'model.teacher_ckpt = .* is a teacher for the classes'),
         ],
     )
     def test_name_the_thing(self, config, message):
         with pytest.raises(ConfigError, match=message):
-            port_config(config, 'fishnet99', data=find_data(Path('data'), Path('my.py')))
+            port_config(config).with_data(own_data())
 
     def test_masks_that_the_data_do_not_have(self, here):
         write_coco(here / 'boxes/train.json', here / 'boxes', coco(NAMES, masks='none'))
         with pytest.raises(ConfigError, match='trains masks, and 0% of the objects in .*train.json have one'):
-            port_config(CASCADE, 'fishnet99', data=find_data(Path('boxes'), Path('my.py')))
+            port_config(CASCADE).with_data(own_data('boxes'))
 
-    def test_two_numbers_of_classes(self, here):
-        here.joinpath('base.py').write_text(
-            f"_base_ = '{CASCADE}'\nmodel = dict(roi_head=dict(mask_head=dict(num_classes=3)))\n"
-        )
-        text = (
-            here.joinpath('base.py').read_text()
-            + "train_dataloader = dict(dataset=dict(metainfo=dict(classes=('a',))))\n"
-        )
-        here.joinpath('base.py').write_text(text)
-        with pytest.raises(ConfigError, match=r'= \[3, 80\], its data 1 classes'):
-            port_config('base.py', 'fishnet99', data=find_data(Path('data'), Path('my.py')))
+    def test_two_numbers_of_classes(self):
+        mine = base(CASCADE, 'model = dict(roi_head=dict(mask_head=dict(num_classes=3)))')
+        with pytest.raises(ConfigError, match=r'= \[3, 80\], its data 80 classes: it is not clear'):
+            port_config(mine).with_data(own_data())
+
+    def test_weights_of_other_classes(self):
+        loss = 'dict(num_classes=2, loss_cls=dict(class_weight=[1.0, 2.0, 0.5]))'
+        mine = base(FASTER, f'model = dict(roi_head=dict(bbox_head={loss}))')
+        with pytest.raises(
+            ConfigError, match=r'bbox_head.loss_cls.class_weight = \[1.0, 2.0, 0.5\] has weights of the'
+        ):
+            port_config(mine).with_data(own_data())
+        same = "train_dataloader = dict(dataset=dict(metainfo=dict(classes=('disc', 'box'))))"
+        mine = base(FASTER, f'model = dict(roi_head=dict(bbox_head={loss}))', same)
+        assert port(mine).model.roi_head.bbox_head.loss_cls.class_weight == [1.0, 2.0, 0.5]
+
+    def test_nothing_is_written_for_a_config_that_is_refused(self, here):
+        write_coco(here / 'one/all.json', here / 'one/images', coco(NAMES))
+        for config in ('mmdet::htc/htc_r50_fpn_1x_coco.py', 'mmdet::htc/none.py'):
+            with pytest.raises(SystemExit):
+                run_command('port', [config, '--data', 'one', '-o', 'my.py'])
+        assert not Path('my_annotations').exists() and not Path('my.py').exists()
+
+    def test_a_data_set_of_the_user_with_other_annotations(self):
+        """Its own arguments mean nothing to the CocoDataset that would come in its place."""
+        mine = base(LVIS, 'train_dataloader = dict(dataset=dict(dataset=dict(extra=3)))')
+        with pytest.raises(ConfigError, match='LVISV1Dataset, in whose place a CocoDataset .* no argument extra'):
+            port_config(mine).with_data(own_data())
 
     def test_files_without_a_folder(self, here):
         with pytest.raises(SystemExit, match='--train and --val need --data DIR'):

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,9 @@ from mmengine.config import Config
 
 from fishnet_mmdet.base.config_files import find_config
 from fishnet_mmdet.base.errors import ConfigError
+
+PACKAGE_CONFIG = re.compile(r'\w+::\w+/\w+')
+"""How MMEngine recognises the name of a package's config; a folder such as `gn+ws` does not fit."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Base:
 
     def seen_from(self, folder: Path) -> str:
         """What `_base_` has to say in a config that lies in `folder`."""
-        return self.name if '::' in self.name else os.path.relpath(self.path.resolve(), folder.resolve())
+        is_name = PACKAGE_CONFIG.match(self.name)
+        return self.name if is_name else os.path.relpath(self.path.resolve(), folder.resolve())
 
 
 def read_base(name_or_path: str | Path) -> Base:

@@ -1,5 +1,6 @@
 """The user's own data in place of those of a detector: data sets, evaluators, and the number of classes."""
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,8 +8,13 @@ from mmengine.config import Config
 
 from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.preflight.mmdet_classes import is_coco_dataset, is_coco_metric, is_panoptic_dataset
-from fishnet_mmdet.preflight.nodes import class_names, mappings
+from fishnet_mmdet.preflight.mmdet_classes import (
+    is_coco_dataset,
+    is_coco_metric,
+    is_panoptic_dataset,
+    reads_coco_as_mmdet,
+)
+from fishnet_mmdet.preflight.nodes import class_names, dataset_class, mappings
 from fishnet_mmdet.project.own_data import OwnData, Part
 from fishnet_mmdet.project.port.edits import Edit, Variable, mappings_at, value_at
 from fishnet_mmdet.project.port.resnets import Path, dotted
@@ -17,33 +23,24 @@ COUNTS = ('num_classes', 'num_things_classes')
 """Keys of models that hold the number of classes."""
 
 
-def data_edits(config: Config, data: OwnData) -> Iterator[Edit]:
-    """Changes that make a detector train and validate on the user's data.
-
-    Args:
-        config: The config that is ported.
-        data: The user's data.
+def data_sets(config: Config) -> dict[str, Path]:
+    """Where the data set of each split is, in a config that can take the user's data.
 
     Raises:
-        ConfigError: The config reads its data in another way than one COCO file for each split, or needs masks that the
-            data do not have.
+        ConfigError: The config reads its data in another way than one COCO file for each split.
     """
-    parts = {'train': data.train, 'val': data.val, 'test': data.val}
-    paths = {split: _data_set(config, split) for split in parts if config.get(f'{split}_dataloader')}
-    if 'train' not in paths:
+    if not config.get('train_dataloader'):
         raise ConfigError('the config has no train_dataloader, so there are no data to replace')
-    _check_masks(config, data.train)
-    classes = Variable('classes', data.train.facts.classes)
-    yield Edit(('classes',), classes.value)
-    for split, path in paths.items():
-        yield from _read(config, path, parts[split], classes)
-        if split != 'train':
-            yield from _evaluate(config, split, parts[split], data.train.facts.masks >= 0.5)
-    yield from _count(config, class_names(value_at(config, paths['train'])) or (), len(classes.value))
+    for path, node in mappings_at(config, ('model',)):
+        if node.get('teacher_ckpt'):
+            raise ConfigError(
+                f'{dotted(path)}.teacher_ckpt = {node["teacher_ckpt"]} is a teacher for the classes of the base: port '
+                'a config without a teacher'
+            )
+    return {split: _data_set(config, split) for split in ('train', 'val', 'test') if config.get(f'{split}_dataloader')}
 
 
 def _data_set(config: Config, split: str) -> Path:
-    """Where the only data set of a split is."""
     found = [(path, node) for path, node in mappings_at(config, (f'{split}_dataloader',)) if 'ann_file' in node]
     if len(found) != 1:
         raise ConfigError(
@@ -58,72 +55,132 @@ def _data_set(config: Config, split: str) -> Path:
             f'{dotted(path)} is a {name_of(node)} with {what}, which --data cannot replace: port a config that reads '
             'boxes and masks from a COCO file'
         )
+    if node.get('proposal_file'):
+        raise ConfigError(
+            f'{dotted(path)}.proposal_file = {node["proposal_file"]} holds proposals for the images of the base: port '
+            'a detector that makes its own, such as mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+        )
     return path
 
 
-def _check_masks(config: Config, part: Part) -> None:
+def data_edits(config: Config, data: OwnData) -> Iterator[Edit]:
+    """Changes that make a detector train and validate on the user's data.
+
+    Args:
+        config: The config that is ported.
+        data: The user's data.
+
+    Raises:
+        ConfigError: The config cannot take them, or needs masks that the data do not have.
+    """
+    paths = data_sets(config)
+    masks = _reads_masks(config, data.train)
+    old = class_names(value_at(config, paths['train'])) or ()
+    classes = Variable('classes', data.train.facts.classes)
+    yield Edit(('classes',), classes.value)
+    for split, path in paths.items():
+        part = data.train if split == 'train' else data.val
+        yield from _read(config, path, part, classes)
+        if split != 'train':
+            yield from _evaluate(config, f'{split}_evaluator', part, masks)
+    yield from _count(config, old, classes.value)
+
+
+def _reads_masks(config: Config, part: Part) -> bool:
     reads = any(step.get('with_mask') for step in mappings(config.train_dataloader))
     if reads and part.facts.masks < 0.5:
         raise ConfigError(
             f'the config trains masks, and {part.facts.masks:.0%} of the objects in {part.facts.path} have one: port a '
             'detector without masks, such as mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
         )
+    return reads
 
 
 def _read(config: Config, path: Path, part: Part, classes: Variable) -> Iterator[Edit]:
-    """Makes a data set read the user's files."""
+    """Makes a data set read the user's files, all of their images."""
     node = value_at(config, path)
-    if name_of(node) != 'CocoDataset':
-        yield Edit((*path, 'type'), 'CocoDataset')
+    if not reads_coco_as_mmdet(node):
+        kind = dataset_class(node)
+        # Those of the class alone, which the user may have written.
+        known = {name for base in kind.__mro__[1:] for name in inspect.signature(base.__init__).parameters}
+        if own := [key for key in node if key not in known and key not in ('type', '_scope_')]:
+            raise ConfigError(
+                f'{dotted(path)} is a {name_of(node)}, in whose place a CocoDataset would read your data, and has no '
+                f'argument {", ".join(own)} there: port a config with a CocoDataset'
+            )
+        yield Edit((*path, 'type'), 'CocoDataset', f'a {name_of(node)} reads another form of COCO files')
     if node.get('data_root'):
         yield Edit((*path, 'data_root'), '')
     yield Edit((*path, 'metainfo'), dict(**_replacing(node.get('metainfo')), classes=classes))
     yield Edit((*path, 'ann_file'), part.facts.path.as_posix())
     others = set(node.get('data_prefix') or ()) - {'img'}
     yield Edit((*path, 'data_prefix'), dict(**_replacing(others), img=f'{part.images.as_posix()}/'))
+    if node.get('indices') is not None:
+        yield Edit((*path, 'indices'), None, 'all of your images')
 
 
-def _evaluate(config: Config, split: str, part: Part, masks: bool) -> Iterator[Edit]:
+def _evaluate(config: Config, key: str, part: Part, masks: bool) -> Iterator[Edit]:
     """Makes the evaluators of a split read the user's file; those of other forms than COCO are replaced by ours."""
-    path, file = (f'{split}_evaluator',), part.facts.path.as_posix()
-    nodes = config.get(path[0])
-    if not nodes:
+    path: Path = (key,)
+    if not (nodes := config.get(key)):
         return
+    if isinstance(nodes, Mapping) and 'metrics' in nodes:
+        path, nodes = (key, 'metrics'), nodes['metrics']
+    file, has_masks = part.facts.path.as_posix(), part.facts.masks >= 0.5
     if isinstance(nodes, Mapping) and is_coco_metric(nodes):
-        yield Edit((*path, 'ann_file'), file)
+        new = _measuring(nodes, file, has_masks)
+        yield from (Edit((*path, name), value) for name, value in new.items() if value != nodes.get(name))
         return
-    ours = dict(type='OfficialCocoMetric', ann_file=file, metric=['bbox', 'segm'] if masks else 'bbox')
     listed = [nodes] if isinstance(nodes, Mapping) else nodes
-    kept = [dict(node, ann_file=file) for node in listed if is_coco_metric(node)] or [ours]
+    ours = dict(type='OfficialCocoMetric', ann_file=file, metric=['bbox', 'segm'] if masks and has_masks else 'bbox')
+    kept = [_measuring(node, file, has_masks) for node in listed if is_coco_metric(node)] or [ours]
     dropped = [name_of(node) for node in listed if not is_coco_metric(node)]
     yield Edit(path, kept, f'without {", ".join(dropped)}' if dropped else '')
 
 
-def _count(config: Config, names: Sequence[str], new: int) -> Iterator[Edit]:
+def _measuring(node: Mapping, file: str, has_masks: bool) -> dict[str, Any]:
+    """A COCO metric that measures, on another file: of masks, only where there are some."""
+    new = dict(node, ann_file=file)
+    if new.get('format_only'):
+        new['format_only'] = False
+    metric = new.get('metric')
+    if not has_masks and metric and 'segm' in metric:
+        new['metric'] = [kind for kind in ([metric] if isinstance(metric, str) else metric) if kind != 'segm'] or 'bbox'
+    return new
+
+
+def _count(config: Config, names: Sequence[str], classes: Sequence[str]) -> Iterator[Edit]:
     """Sets the number of classes wherever the model has that of the old data; a head of proposals has its own.
 
     Raises:
         ConfigError: It is not clear where that is.
     """
     nodes = [(path, node) for path, node in mappings_at(config, ('model',)) if 'rpn_head' not in path]
-    counts = {node[key] for _, node in nodes for key in COUNTS if node.get(key)}
-    if not counts and any('rpn_head' in path for path, _ in mappings_at(config, ('model',))):
-        # It finds proposals, without classes.
+    # Heads that do not tell classes apart have one.
+    counts = {node[key] for _, node in nodes for key in COUNTS if node.get(key, 1) != 1} or {1}
+    if len(counts) > 1:
+        raise ConfigError(
+            f'the model has {" and ".join(COUNTS)} = {sorted(counts)}, its data {len(names)} classes: it is not clear '
+            'which number --data has to change. Set them in the config to the number of your classes'
+        )
+    (old,) = counts
+    if tuple(names) == tuple(classes):
         return
-    old = len(names)
-    if old not in counts:
-        if len(counts) != 1:
-            raise ConfigError(
-                f'the model has {" and ".join(COUNTS)} = {sorted(counts)}, its data {old} classes: it is not clear '
-                'which number --data has to change'
-            )
-        (old,) = counts
-    for path, node in nodes if old != new else ():
-        yield from (Edit((*path, key), new) for key in COUNTS if node.get(key) == old)
-        weights = node.get('class_weight')
-        # The last one is the weight of the background.
-        if isinstance(weights, Sequence) and len(weights) == old + 1 and len(set(weights[:old])) == 1:
-            yield Edit((*path, 'class_weight'), [*list(weights[:1]) * new, weights[-1]])
+    for path, node in nodes:
+        yield from (Edit((*path, key), len(classes)) for key in COUNTS if node.get(key) == old != len(classes))
+        if (weights := node.get('class_weight')) and isinstance(weights, Sequence):
+            yield Edit((*path, 'class_weight'), _weights(weights, old, len(classes), f'{dotted(path)}.class_weight'))
+
+
+def _weights(weights: Sequence[float], old: int, new: int, name: str) -> list[float]:
+    """Weights of another number of classes; the last one may be that of the background.
+
+    Raises:
+        ConfigError: They differ between the classes of the base.
+    """
+    if len(set(weights[:old])) > 1:
+        raise ConfigError(f'{name} = {list(weights)} has weights of the classes of the base: set those of your classes')
+    return [*list(weights[:1]) * new, *weights[old:]]
 
 
 def _replacing(node: Any) -> dict[str, bool]:

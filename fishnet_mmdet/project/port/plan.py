@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as File
 from typing import Any
 
@@ -41,6 +41,18 @@ class Port:
         """The whole config, in memory."""
         return apply(self.base.config, self.edits)
 
+    def with_data(self, data: OwnData) -> 'Port':
+        """The same with other data.
+
+        Args:
+            data: From `find_data`.
+
+        Raises:
+            ConfigError: The config cannot take them; the message says why.
+        """
+        edits = [*self.edits, *data_edits(self.base.config, data)]
+        return replace(self, edits=edits, notes=[*self.notes, *map(str, data.notes)])
+
     def text(self, folder: File) -> str:
         """The config file, short and on its base, for a file in `folder`."""
         return config_text(self.base.config, self.base.seen_from(folder), self.edits, self.notes)
@@ -54,24 +66,18 @@ class Port:
 
 
 def port_config(
-    config: str | File,
-    arch: str | Mapping = 'fishnet150',
-    scratch: bool = False,
-    weights: str | None = None,
-    data: OwnData | None = None,
+    config: str | File, arch: str | Mapping = 'fishnet150', scratch: bool = False, weights: str | None = None
 ) -> Port:
-    """Replaces the ResNet of a config by FishNet, and its data by others, if they are given.
+    """Replaces the ResNet of a config by FishNet.
 
     Args:
         config: A path, `mmdet::...` (`mmseg::`, `mmpretrain::`), or the name of a config that ships.
         arch: A name of `ARCHS`, or a dict as in `FishNet`.
         scratch: Whether to train from random weights: live norms, one in the neck, nothing frozen.
         weights: Pretrained weights, if not the released ones: a name of the catalogue, an address or a file.
-        data: From `find_data`. Default: the data of the config.
 
     Raises:
-        ConfigError: The config or the architecture does not exist, FishNet cannot stand in, or the data cannot; the
-            message says why.
+        ConfigError: The config or the architecture does not exist, or FishNet cannot stand in; the message says why.
     """
     if scratch and weights:
         raise ConfigError('weights are for a pretrained backbone: give either weights or scratch')
@@ -99,9 +105,8 @@ def port_config(
             Edit(resnet.path, backbone, _recipe(scratch)),
             *edits,
             *norms,
-            *(data_edits(base.config, data) if data else ()),
         ],
-        [*notes_of(resnet), *_stays(resnet, others, base.config, scratch), *(map(str, data.notes) if data else ())],
+        [*notes_of(resnet), *_stays(resnet, others, base.config, scratch)],
     )
 
 

@@ -3,11 +3,12 @@
 import keyword
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmengine.config import Config
 
-from fishnet_mmdet.project.port.edits import Edit, Variable, whole_lists
+from fishnet_mmdet.project.port.edits import Edit, Variable, value_at, whole_lists
 from fishnet_mmdet.project.source import as_comment, as_literal
 
 WIDTH = 120
@@ -24,6 +25,7 @@ def config_text(config: Config, base: str, edits: Sequence[Edit], notes: Sequenc
     """
     tree: dict[str, Any] = {}
     for edit in whole_lists(config, edits):
+        edit = _replacing(config, edit)
         node = tree
         for key in edit.path[:-1]:
             node = node.setdefault(key, {})
@@ -31,6 +33,14 @@ def config_text(config: Config, base: str, edits: Sequence[Edit], notes: Sequenc
     head = '"""FishNet in place of the ResNet of the base; written by `fishnet-mmdet port`."""\n\n'
     comments = ''.join(comment(note, 0) for note in notes)
     return f'{head}{comments}_base_ = {base!r}\n' + ''.join(_lines(key, node, 0) for key, node in tree.items())
+
+
+def _replacing(config: Config, edit: Edit) -> Edit:
+    """With MMEngine's mark if a dict comes in place of something else, such as None: it merges dicts only."""
+    before = value_at(config, edit.path, {})
+    if isinstance(edit.value, Mapping) and not isinstance(before, Mapping):
+        return replace(edit, value={**dict(_delete_=True), **edit.value})
+    return edit
 
 
 def _lines(key: str, node: Mapping | Edit, indent: int) -> str:
