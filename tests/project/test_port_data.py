@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import REPO
-from in_process import run_here
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -112,7 +110,7 @@ class TestReads:
         assert cfg.val_evaluator.metric == ['bbox']
 
     def test_all_images(self):
-        """Also where the base takes some; and its `None` is no dict to merge with."""
+        """Also where the base takes some. It has None where a dict comes, which MMEngine does not merge."""
         mine = base(RETINA, 'train_dataloader = dict(dataset=dict(indices=4, metainfo=None))')
         dataset = port(mine).train_dataloader.dataset
         assert dataset.indices is None and dataset.metainfo.classes == ('disc', 'box')
@@ -215,14 +213,14 @@ class TestRefusals:
         assert 'preflight: 1 error' in out and 'Next: fishnet-mmdet train my.py --skip-bad' in out
 
 
-def test_trains_and_validates(here):
+def test_trains_and_validates(here, run_tool):
     port(RETINA)
     options = [
         f'{split}_dataloader.dataset.pipeline.{step}.scale=(96,64)' for split, step in (('train', 2), ('val', 1))
     ]
     options += ['train_cfg.max_epochs=1', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
     options += [f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val')]
-    done = run_here(REPO / 'tools/train.py', 'my.py', '--work-dir', 'work', '--cfg-options', *options, cwd=here)
+    done = run_tool('tools/train.py', 'my.py', '--work-dir', 'work', '--cfg-options', *options, cwd=here)
     assert done.returncode == 0, done.stderr
     (log,) = Path('work').glob('*/vis_data/scalars.json')
     rows = [json.loads(line) for line in log.read_text().splitlines()]
