@@ -1,12 +1,13 @@
-"""The start of a command's process: how torch's threads wait for each other, and the garbage collector during imports.
+"""The start of a command's process: how torch's threads wait, what malloc keeps, the garbage collector during imports.
 
 The console script runs this file without the package around it, before torch is loaded. So it needs only Python's
 standard library.
 """
 
+import ctypes
 import gc
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 
 SPINS = '10000'
@@ -20,6 +21,13 @@ OF_THE_USER = {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'}
 """Variables with which a user decides. The library prefers the first to the second, so neither may be there."""
 
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Options of glibc's `mallopt`, from its malloc.h."""
+
+MALLOC_OF_THE_USER = ('MALLOC_', 'GLIBC_TUNABLES', 'LD_PRELOAD')
+"""Beginnings of the variables with which a user decides on malloc, or takes another one."""
+
+
 def share_cores(environment: MutableMapping[str, str]) -> None:
     """Makes torch's threads wait for each other briefly, unless the user has decided how they wait.
 
@@ -31,6 +39,26 @@ def share_cores(environment: MutableMapping[str, str]) -> None:
     """
     if OF_THE_USER.isdisjoint(environment):
         environment['GOMP_SPINCOUNT'] = SPINS
+
+
+def keep_freed_memory(environment: Mapping[str, str]) -> bool:
+    """Makes malloc keep the memory of large tensors when they are freed, unless the user has decided on malloc.
+
+    torch takes the memory of CPU tensors from malloc. glibc's asks the system for each block of more than 32 MiB, and
+    gives it back: each step then touches new pages, which the system has to clear first. With this, the process keeps
+    what it has had once, which is its largest step. It is for processes that compute on the CPU. Like `keep_imports`,
+    it does nothing outside of the process of a command.
+
+    Args:
+        environment: `os.environ`.
+
+    Returns:
+        Whether it did: not with another library than glibc.
+    """
+    if not gc.get_freeze_count() or any(name.startswith(MALLOC_OF_THE_USER) for name in environment):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def is_run_as_module(package: str) -> bool:

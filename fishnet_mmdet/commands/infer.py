@@ -6,11 +6,13 @@ the results hold what was done until then.
 
 import argparse
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import DictAction
 
+from fishnet_mmdet.base.startup import keep_freed_memory
 from fishnet_mmdet.deploy.infer.inputs import find_inputs
 from fishnet_mmdet.deploy.infer.outputs import PICTURE_FOLDER, check_out
 from fishnet_mmdet.deploy.infer.predictor import Predictor
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     check_out(Path(args.out), args.overwrite)
     inputs = find_inputs(args.inputs, args.out)
     predictor = Predictor(args.config, args.weights, args.device, args.optimize, args.cfg_options)
+    if predictor.device.type == 'cpu':
+        keep_freed_memory(os.environ)
     outcome = predict_files(
         predictor,
         inputs,

@@ -1,9 +1,12 @@
 """Tests a model and prints its AP, accuracy, IoU or PQ, with MMDetection's own flags."""
 
 import argparse
+import os
+
+from mmengine.device import get_device
 
 from fishnet_mmdet.base.errors import UsageError
-from fishnet_mmdet.base.startup import keep_imports
+from fishnet_mmdet.base.startup import keep_freed_memory, keep_imports
 from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
 from fishnet_mmdet.training.launch import (
     add_common_arguments,
@@ -49,5 +52,7 @@ def run(args: argparse.Namespace) -> None:
     if args.classwise:
         switch_on_classwise(cfg)
     keep_imports()
+    if get_device() == 'cpu':
+        keep_freed_memory(os.environ)
     pictures = (args.show_dir, args.show, args.wait_time)
     test(cfg, args.checkpoint, args.out, *pictures, args.tta, form, args.console)

@@ -1,8 +1,11 @@
 """Trains a detector, classifier or segmentor, with MMDetection's own flags."""
 
 import argparse
+import os
 
-from fishnet_mmdet.base.startup import keep_imports
+from mmengine.device import get_device
+
+from fishnet_mmdet.base.startup import keep_freed_memory, keep_imports
 from fishnet_mmdet.training.launch import (
     add_common_arguments,
     add_console_argument,
@@ -54,4 +57,6 @@ def run(args: argparse.Namespace) -> None:
     if args.draw_val is not None:
         switch_on_val_pictures(cfg, args.draw_val)
     keep_imports()
+    if get_device() == 'cpu':
+        keep_freed_memory(os.environ)
     train(cfg, args.amp, args.auto_scale_lr, args.resume, args.skip_bad, args.console)

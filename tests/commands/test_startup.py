@@ -2,6 +2,7 @@
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from conftest import REPO
 from mmengine.config import Config
 
-from fishnet_mmdet.base.startup import OF_THE_USER, SPINS, collector_paused
+from fishnet_mmdet.base.startup import MALLOC_OF_THE_USER, OF_THE_USER, SPINS, collector_paused
 from fishnet_mmdet.training.launch.formatted import FormattedOnce
 
 DOORS = {
@@ -87,6 +88,46 @@ class TestSpinCount:
             [sys.executable, '-c', code], env=environment, cwd=REPO, capture_output=True, text=True, timeout=60
         )
         assert done.stdout == f'{SPINS}\n', done.stderr
+
+
+class TestFreedMemory:
+    """A block of 64 MiB that is filled and freed, again and again, in a process that has begun as a command."""
+
+    CODE = """
+import gc, os, resource, runpy
+startup = runpy.run_path('fishnet_mmdet/base/startup.py')
+startup['begin'](os.environ)
+import numpy as np
+startup['keep_imports']()
+print(startup['keep_freed_memory'](os.environ))
+np.ones(64 << 20, np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    np.ones(64 << 20, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def pages(self, code=CODE, **environment):
+        """Whether malloc was told, and new pages of ten blocks."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith(MALLOC_OF_THE_USER)}
+        command = [sys.executable, '-c', code]
+        done = subprocess.run(command, env=own | environment, cwd=REPO, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        told, count = done.stdout.split()
+        return told == 'True', int(count)
+
+    @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='another library than glibc')
+    def test_is_used_again(self):
+        assert self.pages() == (True, pytest.approx(0, abs=50))
+
+    def test_the_user_decides(self):
+        told, count = self.pages(MALLOC_TRIM_THRESHOLD_='1000000')
+        assert not told and count > 100
+
+    def test_other_processes_are_left_alone(self):
+        """As those that import the package as a plugin."""
+        told, count = self.pages(self.CODE.replace("startup['begin'](os.environ)", ''))
+        assert not told and count > 100
 
 
 class TestCollector:
