@@ -56,7 +56,7 @@ def fishnet(resnet: ResNet, arch: Any, checkpoint: str | None) -> dict[str, Any]
         arch: A name or a dict, as in `FishNet`.
         checkpoint: Where weights come from; None for training from random weights.
     """
-    cfg: dict[str, Any] = dict(_delete_=True, type='FishNet', arch=arch)
+    cfg: dict[str, Any] = dict(type='FishNet', arch=arch)
     if resnet.cfg.get('in_channels', 3) != 3:
         cfg['in_channels'] = resnet.cfg['in_channels']
     if (indices := out_indices_of(resnet)) != (0, 1, 2, 3):

@@ -92,7 +92,7 @@ def _classifier(levels: Levels, where: Path) -> Iterator[Edit]:
         # The levels are sums without a norm behind them.
         yield Edit(
             (*where, 'neck'),
-            dict(_delete_=True, type='FishNetNeck', in_channels=last),
+            dict(type='FishNetNeck', in_channels=last),
             "FishNet's own norm, 1x1 convolution and pooling",
         )
         last //= 2

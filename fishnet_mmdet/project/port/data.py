@@ -111,10 +111,9 @@ def _read(config: Config, path: Path, part: Part, classes: Variable) -> Iterator
         yield Edit((*path, 'type'), 'CocoDataset', f'a {name_of(node)} reads another form of COCO files')
     if node.get('data_root'):
         yield Edit((*path, 'data_root'), '')
-    yield Edit((*path, 'metainfo'), dict(**_replacing(node.get('metainfo')), classes=classes))
+    yield Edit((*path, 'metainfo'), dict(classes=classes))
     yield Edit((*path, 'ann_file'), part.facts.path.as_posix())
-    others = set(node.get('data_prefix') or ()) - {'img'}
-    yield Edit((*path, 'data_prefix'), dict(**_replacing(others), img=f'{part.images.as_posix()}/'))
+    yield Edit((*path, 'data_prefix'), dict(img=f'{part.images.as_posix()}/'))
     if node.get('indices') is not None:
         yield Edit((*path, 'indices'), None, 'all of your images')
 
@@ -181,8 +180,3 @@ def _weights(weights: Sequence[float], old: int, new: int, name: str) -> list[fl
     if len(set(weights[:old])) > 1:
         raise ConfigError(f'{name} = {list(weights)} has weights of the classes of the base: set those of your classes')
     return [*list(weights[:1]) * new, *weights[old:]]
-
-
-def _replacing(node: Any) -> dict[str, bool]:
-    """MMEngine's mark for a dict that replaces another one, if there is something to replace."""
-    return dict(_delete_=True) if node else {}

@@ -49,11 +49,7 @@ def apply(config: Config, edits: Iterable[Edit]) -> Config:
         node = changed
         for key in edit.path[:-1]:
             node = node[key] if isinstance(key, int) or key in node else node.setdefault(key, ConfigDict())
-        value = copy.deepcopy(edit.value)
-        if isinstance(value, Mapping):
-            # The mark is for a file, whose dicts are merged with those of its base.
-            value.pop('_delete_', None)
-        node[edit.path[-1]] = value
+        node[edit.path[-1]] = copy.deepcopy(edit.value)
     return changed
 
 

@@ -182,6 +182,6 @@ def _is_pretrained(resnet: ResNet) -> bool:
 
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
-        return f'dict({", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "_delete_")})'
+        return f'dict({", ".join(f"{k}={_short(v)}" for k, v in value.items())})'
     text = value.name if isinstance(value, Variable) else repr(value)
     return text if len(text) <= 200 else f'{text[:197]}...'

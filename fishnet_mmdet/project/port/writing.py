@@ -36,10 +36,9 @@ def config_text(config: Config, base: str, edits: Sequence[Edit], notes: Sequenc
 
 
 def _replacing(config: Config, edit: Edit) -> Edit:
-    """With MMEngine's mark if a dict comes in place of something else, such as None: it merges dicts only."""
-    before = value_at(config, edit.path, {})
-    if isinstance(edit.value, Mapping) and not isinstance(before, Mapping):
-        return replace(edit, value={**dict(_delete_=True), **edit.value})
+    """With MMEngine's mark on a dict that comes in place of something: it would merge two dicts, and refuse others."""
+    if isinstance(edit.value, Mapping) and value_at(config, edit.path, {}) != {}:
+        return replace(edit, value=dict(_delete_=True, **edit.value))
     return edit
 
 
@@ -55,10 +54,8 @@ def _lines(key: str, node: Mapping | Edit, indent: int) -> str:
 def comment(text: str, indent: int) -> str:
     """A comment, wrapped."""
     start = ' ' * indent + '# '
-    return (
-        textwrap.fill(as_comment(text), WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False)
-        + '\n'
-    )
+    text = as_comment(text)
+    return textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False) + '\n'
 
 
 def literal(value: Any, indent: int, used: int) -> str:
@@ -70,11 +67,7 @@ def literal(value: Any, indent: int, used: int) -> str:
         used: Characters of the line that are taken.
     """
     flat = _flat(value)
-    if (
-        indent + used + len(flat) <= WIDTH
-        or not isinstance(value, Mapping | list | tuple)
-        or isinstance(value, Variable)
-    ):
+    if indent + used + len(flat) <= WIDTH or not isinstance(value, Mapping | list | tuple):
         return flat
     pad, inner = ' ' * (indent + 4), indent + 4
     if isinstance(value, Mapping):
