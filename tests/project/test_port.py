@@ -148,6 +148,32 @@ class TestTheRestOfTheConfig:
         assert config.default_hooks.safety == dict(type='SafetyHooks') and config.default_hooks.logger
         assert config.load_from is None
 
+    @pytest.mark.parametrize(
+        ('config', 'loop'),
+        [
+            (RETINA, 'ResumableEpochLoop'),
+            (UPERNET, 'ResumableIterLoop'),
+            # MMPretrain says `by_epoch` instead of a type.
+            (CLASSIFIER, 'ResumableEpochLoop'),
+            # Its sampler draws groups from two data sets.
+            (SOFT_TEACHER, 'IterBasedTrainLoop'),
+        ],
+    )
+    def test_runs_stop_and_continue_wherever_they_are_plain(self, config, loop):
+        port = port_config(config)
+        before, after = port.base.config, port.config()
+        assert after.train_cfg == {k: v for k, v in before.train_cfg.items() if k != 'by_epoch'} | dict(type=loop)
+        assert after.default_hooks.checkpoint == {**before.default_hooks.checkpoint, 'type': 'DurableCheckpoints'}
+
+    def test_a_loop_and_a_hook_of_its_own_stay(self, tmp_path):
+        own = tmp_path / 'own.py'
+        own.write_text(
+            f"_base_ = '{read_base(RETINA).path}'\n"
+            "train_cfg = dict(type='MyLoop')\ndefault_hooks = dict(checkpoint=dict(type='MyCheckpoints'))\n"
+        )
+        config = port_config(own).config()
+        assert config.train_cfg.type == 'MyLoop' and config.default_hooks.checkpoint.type == 'MyCheckpoints'
+
     def test_weights_of_whole_models_are_left_out(self):
         assert port_config(DEEPLAB).config().model.pretrained is None
         tracker = port_config('mmdet::masktrack_rcnn/masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_youtubevis2019.py')

@@ -20,6 +20,7 @@ from fishnet_mmdet.project.port.edits import Edit, Variable, apply
 from fishnet_mmdet.project.port.norms import norm_edits
 from fishnet_mmdet.project.port.preprocessing import preprocessing_edits
 from fishnet_mmdet.project.port.resnets import ResNet, dotted, find_resnet
+from fishnet_mmdet.project.port.run import run_edits
 from fishnet_mmdet.project.port.writing import config_text
 
 
@@ -98,8 +99,7 @@ def port_config(
     return Port(
         base,
         [
-            *_imports(base.config),
-            *_hooks(base.config),
+            *run_edits(base.config),
             *_other_weights(base.config, resnet),
             *preprocessing_edits(dict(base.config.items())),
             Edit(resnet.path, backbone, _recipe(scratch)),
@@ -128,19 +128,6 @@ def _recipe(scratch: bool) -> str:
     if scratch:
         return "random weights: every norm learns, nothing is frozen; type='SyncBN' on several GPUs"
     return 'pretrained, as the paper trains it: every BN fixed, the stem frozen'
-
-
-def _imports(config: Config) -> Iterator[Edit]:
-    custom = config.get('custom_imports') or {}
-    names = [custom['imports']] if isinstance(custom.get('imports'), str) else list(custom.get('imports', []))
-    if 'fishnet_mmdet' not in names:
-        value = dict(imports=[*names, 'fishnet_mmdet'], allow_failed_imports=custom.get('allow_failed_imports', False))
-        yield Edit(('custom_imports',), value)
-
-
-def _hooks(config: Config) -> Iterator[Edit]:
-    if not any(hook and hook.get('type') == 'SafetyHooks' for hook in config.get('default_hooks', {}).values()):
-        yield Edit(('default_hooks', 'safety'), dict(type='SafetyHooks'), 'guards, plain checkpoints and reports')
 
 
 def _other_weights(config: Config, resnet: ResNet) -> Iterator[Edit]:
