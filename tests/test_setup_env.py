@@ -85,6 +85,11 @@ class TestRefusals:
         assert 'was not made by this set-up' in one_line(done)
         assert (tmp_path / 'pyvenv.cfg').read_text() == 'home = /usr/bin'
 
+    def test_a_python_that_is_not_there(self):
+        done = subprocess.run(['make', 'PYTHON=python3.99', 'demo'], cwd=REPO, capture_output=True, text=True)
+        assert done.stdout == 'set-up failed: there is no python3.99 here; name another Python: make PYTHON=python3.12\n'
+        assert done.returncode
+
     def test_an_old_python_can_read_the_file(self):
         source = (REPO / TOOL).read_text()
         assert 'f"' not in source and "f'" not in source and ' import annotations' not in source
