@@ -22,7 +22,11 @@ setup(
     py_modules=['fishnet_mmdet_console'],
     packages=[*find_packages(include=['fishnet_mmdet', 'fishnet_mmdet.*']), *CONFIGS],
     package_dir={'fishnet_mmdet.configs': 'configs'},
-    package_data={'fishnet_mmdet.configs': ['*.yml'], 'fishnet_mmdet.runs': ['page.css', 'page.js']},
+    package_data={
+        'fishnet_mmdet.configs': ['*.yml'],
+        'fishnet_mmdet.runs': ['page.css', 'page.js'],
+        'fishnet_mmdet.weights': ['shipped_files/*.safetensors'],
+    },
     long_description=page((HERE / 'README.md').read_text(encoding='utf-8')),
     long_description_content_type='text/markdown',
 )

@@ -1,26 +1,13 @@
 """A FishNet of 1.6 million parameters on Tiny ImageNet, trained on two CPU cores in about two hours.
 
-The bottlenecks are 16 channels wide inside, or a multiple of it, in the hope that bfloat16 is faster so; that was not
-measured by itself. Images have half of their size at first, three quarters later, and their whole size at the end. For
-another length, set `train_cfg.max_epochs` and `param_scheduler.1.end`; docs/results.md has the commands.
+Images have half of their size at first, three quarters later, and their whole size at the end. For another length, set
+`train_cfg.max_epochs` and `param_scheduler.1.end`; docs/results.md has the commands.
 """
 
-_base_ = './tiny_imagenet_fishnet99.py'
+_base_ = ['./tiny_imagenet_fishnet99.py', './_base_/fishnet_small.py']
 
-arch = dict(
-    tail=(1, 2, 2),
-    bridge=1,
-    body=(1, 1, 1),
-    body_transfer=(1, 1, 1),
-    head=(1, 2, 2),
-    head_transfer=(1, 1, 1),
-    stem_width=32,
-    stem_stride=2,
-    tail_widths=(64, 128, 256),
-    body_widths=(128, 64, 32),
-)
 model = dict(
-    backbone=dict(arch=dict(_delete_=True, **arch)),
+    backbone=dict(arch=dict(_delete_=True, **_base_.small)),
     neck=dict(in_channels=704),
     head=dict(in_channels=352),
 )

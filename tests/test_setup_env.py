@@ -87,7 +87,9 @@ class TestRefusals:
 
     def test_a_python_that_is_not_there(self):
         done = subprocess.run(['make', 'PYTHON=python3.99', 'demo'], cwd=REPO, capture_output=True, text=True)
-        assert done.stdout == 'set-up failed: there is no python3.99 here; name another Python: make PYTHON=python3.12\n'
+        assert (
+            done.stdout == 'set-up failed: there is no python3.99 here; name another Python: make PYTHON=python3.12\n'
+        )
         assert done.returncode
 
     def test_an_old_python_can_read_the_file(self):

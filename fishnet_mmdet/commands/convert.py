@@ -5,11 +5,12 @@ import argparse
 from fishnet_mmdet.base.hashes import file_hash
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 from fishnet_mmdet.weights.convert import convert_weights
+from fishnet_mmdet.weights.shipped import SHIPPED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
-    parser.epilog = f'names: {", ".join(CATALOGUE)}'
+    parser.epilog = f'names: {", ".join([*CATALOGUE, *SHIPPED])}'
     parser.add_argument(
         'source',
         metavar='SRC',
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'state_dict, which MMEngine fills with the average',
     )
     parser.add_argument(
+        '--whole', action='store_true', help='write neck and heads of a detector too, not only its backbone'
+    )
+    parser.add_argument('--half', action='store_true', help='write float16: half of the size, nearly the same weights')
+    parser.add_argument('--licence', metavar='TEXT', help='licence of the weights, for the metadata of DST')
+    parser.add_argument(
         '--hash-in-name', action='store_true', help="put the first digits of the file's SHA-256 before its ending"
     )
     parser.add_argument('--overwrite', action='store_true', help='replace DST if it exists')
@@ -31,5 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Converts."""
-    path, summary = convert_weights(args.source, args.target, args.take, args.hash_in_name, args.overwrite)
+    path, summary = convert_weights(
+        args.source,
+        args.target,
+        args.take,
+        args.whole,
+        args.half,
+        args.licence,
+        args.hash_in_name,
+        args.overwrite,
+    )
     print(f'{summary}\nwritten: {path} (sha256:{file_hash(path)})')

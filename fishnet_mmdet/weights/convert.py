@@ -16,7 +16,9 @@ from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.fitting import backbone_part
 from fishnet_mmdet.weights.key_naming import CLASSIFIER_LAYERS
 from fishnet_mmdet.weights.load import SCHEME, Weights, fit_model, load, summary_line
+from fishnet_mmdet.weights.notes import class_names
 from fishnet_mmdet.weights.reading import Take
+from fishnet_mmdet.weights.shipped import SHIPPED
 from fishnet_mmdet.weights.writing import ENDINGS, write
 
 
@@ -24,17 +26,24 @@ def convert_weights(
     source: str,
     target: Path | str,
     take: Take | None = None,
+    whole: bool = False,
+    half: bool = False,
+    licence: str | None = None,
     hash_in_name: bool = False,
     overwrite: bool = False,
 ) -> tuple[Path, str]:
     """Writes weights in our own key naming, after checking every key and shape.
 
-    A classifier is written whole (`backbone.*`, `neck.*`, `head.fc.*`). Of a detector only the backbone is written.
+    A classifier is written whole (`backbone.*`, `neck.*`, `head.fc.*`), of a detector only the backbone, unless `whole`
+    is set.
 
     Args:
         source: As in `weights.load.load`.
         target: The file to write, `.safetensors` or `.pth`. Its metadata name the architecture, source and licence.
         take: As in `load`.
+        whole: Whether to write neck and heads of a detector too. They are not compared with a config.
+        half: Whether to write float16, half of the size. Networks compute in their own number format all the same.
+        licence: Licence of the weights, for the metadata; by default that of the source, if it is known.
         hash_in_name: Whether to put the first eight digits of the file's SHA-256 before its ending.
         overwrite: Whether an existing file may be replaced.
 
@@ -47,26 +56,43 @@ def convert_weights(
     """
     target = Path(target)
     _check_target(target, overwrite)
-    weights, state, left_out = _fit_to_arch(load(source, take))
+    weights, state, left_out = _fit_to_arch(load(source, take), whole)
+    if half:
+        state = {key: _as_half(value, f'{source}: {key}') for key, value in state.items()}
     classes = state['head.fc.weight'].shape[0] if 'head.fc.weight' in state else 0
     meta = {
         'architecture': json.dumps({'name': weights.arch_name, 'classes': classes, **asdict(weights.arch)}),
         'key_naming_of_source': weights.naming.name,
         'source': source,
         'source_sha256': weights.file.sha256,
-        'licence': _licence(source),
+        'licence': licence or _licence(source),
     }
+    if whole and (names := class_names(weights.file.meta)):
+        meta['dataset_meta'] = {'classes': names}
     try:
         write(state, meta, target)
         if hash_in_name:
             target = target.replace(target.with_name(f'{target.stem}-{file_hash(target)[:8]}{target.suffix}'))
     except OSError as error:
         raise WeightsError(f'{target} cannot be written: {error.strerror}') from error
-    return target, summary_line(weights, len(state), left_out)
+    return target, summary_line(weights, len(state), left_out) + ('; written as float16' if half else '')
 
 
-def _fit_to_arch(weights: Weights) -> tuple[Weights, dict[str, Tensor], list[str]]:
+def _as_half(value: Tensor, name: str) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if not bool(torch.isfinite(half).all()):
+        raise WeightsError(f'{name} has values beyond 65,504, which float16 does not hold: convert without --half')
+    return half
+
+
+def _fit_to_arch(weights: Weights, whole: bool) -> tuple[Weights, dict[str, Tensor], list[str]]:
     """Fits weights to the architecture that most of their keys fit.
+
+    Args:
+        weights: The weights.
+        whole: Whether to keep the other parts of a detector.
 
     Returns:
         The weights with this architecture; the state dict to write; the names of a detector's parts that are left out.
@@ -74,18 +100,20 @@ def _fit_to_arch(weights: Weights) -> tuple[Weights, dict[str, Tensor], list[str
     Raises:
         WeightsError: Some keys do not fit; the message has a table of them.
     """
-    backbone, left_out, unknown = backbone_part(weights.renamed.state)
-    if set(left_out) <= set(CLASSIFIER_LAYERS):
-        # Of a classifier, nothing is left out.
-        left_out = []
-    else:
+    everything = weights.renamed.state
+    backbone, left_out, unknown = backbone_part(everything)
+    is_detector = not set(left_out) <= set(CLASSIFIER_LAYERS)
+    if is_detector:
+        unknown = [] if whole else unknown
         state = {f'backbone.{key}': value for key, value in backbone.items()}
         renamed = replace(weights.renamed, state=state, unexplained=[*weights.renamed.unexplained, *unknown])
         weights = replace(weights, renamed=renamed)
     state = weights.renamed.state
     arch, target = _closest_arch(weights.arch, state)
     fitted = fit_model(weights, target, name_of(arch) or 'the architecture that these weights suggest')
-    return replace(weights, arch=arch), fitted, left_out
+    if is_detector and whole:
+        fitted |= {key: value for key, value in everything.items() if key not in fitted}
+    return replace(weights, arch=arch), fitted, left_out if is_detector and not whole else []
 
 
 def _closest_arch(inferred: FishNetArch | None, state: Mapping[str, Tensor]) -> tuple[FishNetArch, dict[str, Tensor]]:
@@ -129,5 +157,6 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 
 def _licence(source: str) -> str:
-    known = CATALOGUE.get(source.removeprefix(SCHEME))
+    name = source.removeprefix(SCHEME)
+    known = CATALOGUE.get(name) or SHIPPED.get(name)
     return f'weights of {known.origin}' if known else 'unknown: that of the source'

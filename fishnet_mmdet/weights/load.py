@@ -20,6 +20,7 @@ from fishnet_mmdet.weights.key_naming import KeyNaming
 from fishnet_mmdet.weights.namings import EXAMPLES, recognise_naming
 from fishnet_mmdet.weights.reading import Take, WeightFile
 from fishnet_mmdet.weights.renaming import RenamedWeights, rename
+from fishnet_mmdet.weights.shipped import SHIPPED
 
 SCHEME = 'fishnet://'
 
@@ -65,8 +66,8 @@ def load(source: str, take: Take | None = None, prefix: str | None = None) -> We
     """Loads weights of any known key naming.
 
     Args:
-        source: `fishnet://NAME` with a name of the catalogue, `fishnet://PATH`, an https address, or the path of a
-            file.
+        source: `fishnet://NAME` with a name of the catalogue or of a detector that ships, `fishnet://PATH`, an https
+            address, or the path of a file.
         take: As in `reading.read`.
         prefix: Load only the keys that begin with this prefix, and remove it (as MMEngine's `prefix='backbone.'`).
 
@@ -95,6 +96,8 @@ def locate(source: str) -> Path:
         WeightsError: The name or the scheme is unknown, or the file cannot be found or downloaded.
     """
     name = source.removeprefix(SCHEME)
+    if name in SHIPPED:
+        return SHIPPED[name].path
     if name in CATALOGUE:
         return download.obtain(CATALOGUE[name])
     if name.startswith(('https://', 'http://')):
@@ -102,9 +105,10 @@ def locate(source: str) -> Path:
     if '://' in name:
         raise WeightsError(f'{source}: unknown scheme. FishNet weights come from {SCHEME}NAME, https:// or a file')
     if not Path(name).exists() and not Path(name).suffix and '/' not in name:
-        near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.3)
+        names = [*SHIPPED, *CATALOGUE]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
         hint = f' Did you mean {SCHEME}{near[0]}?' if near else ''
-        raise WeightsError(f'{source}: no weights of this name, and no such file.{hint} Names: {", ".join(CATALOGUE)}')
+        raise WeightsError(f'{source}: no weights of this name, and no such file.{hint} Names: {", ".join(names)}')
     return Path(name)
 
 

@@ -19,6 +19,7 @@ from fishnet_mmdet.base.hashes import file_hash
 from fishnet_mmdet.weights.containers import reason, sniff, unpack
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.hashes import content_hash
+from fishnet_mmdet.weights.notes import from_strings
 from fishnet_mmdet.weights.torch_files import read_torch
 
 STATE_KEYS = ('state_dict', 'model_state_dict', 'model')
@@ -119,7 +120,7 @@ def _read_packed(path: Path, take: Take | None) -> WeightFile:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, 'pt') as file:
-            meta = dict(file.metadata() or {})
+            meta = from_strings(file.metadata() or {})
         return safetensors.torch.load_file(path), meta
     except (safetensors.SafetensorError, RuntimeError, ValueError, KeyError, OSError) as error:
         raise WeightsError(f'{path} is a damaged safetensors file: {reason(error)}') from error

@@ -21,6 +21,7 @@ from fishnet_mmdet.preflight.nodes import class_names
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor, read_config
 from fishnet_mmdet.training.launch.runner import config_mistakes
 from fishnet_mmdet.weights.fitting import fit
+from fishnet_mmdet.weights.notes import class_names as names_in_notes
 
 ImageInput = str | Path | np.ndarray
 
@@ -71,7 +72,7 @@ class Predictor:
         with config_mistakes(cfg), DefaultScope.overwrite_default_scope(self.scope):
             self.pipeline = ImagePipeline(list(dataset['pipeline']))
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
-            self.classes = tuple(_classes_of(meta) or class_names(dataset))
+            self.classes = tuple(names_in_notes(meta) or class_names(dataset))
         model.load_state_dict(fit(state, model.state_dict(), f'{weights} does not fit {config}'))
         model = model.to(self.device).eval()
         self.model = optimize_for_inference(model, DTYPES[optimize]) if optimize else model
@@ -168,14 +169,6 @@ def _check_kind(cfg: Config, config: str) -> None:
     else:
         return
     raise ConfigError(f'{config} is a {kind}, which finds no boxes: {tool} predicts with its config and checkpoint')
-
-
-def _classes_of(meta: Mapping[str, Any]) -> Sequence[str]:
-    """The class names that a checkpoint holds, of MMDetection 3 or 2; empty if there are none."""
-    notes = meta.get('dataset_meta')
-    notes = {key.lower(): value for key, value in notes.items()} if isinstance(notes, Mapping) else {}
-    names = notes.get('classes') or meta.get('CLASSES') or ()
-    return (names,) if isinstance(names, str) else names
 
 
 def _score_thresholds(node: Mapping, path: str) -> Iterator[tuple[str, float]]:
