@@ -28,7 +28,7 @@ TWO = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per
 .PHONY: setup doctor demo demo-chain lint format test test-long docs pins matrix
 
 setup:
-	@command -v '$(PYTHON)' > /dev/null || { echo 'set-up failed: there is no $(PYTHON) here; name another Python: make PYTHON=python3.12'; exit 1; }
+	@command -v '$(firstword $(PYTHON))' > /dev/null || { echo 'set-up failed: there is no $(PYTHON) here; name another Python: make PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) tools/setup_env.py $(VENV) --torch '$(TORCH_SPEC)' --stack $(or $(STACK),auto) $(if $(ANY_PYTHON),--any-python) $(if $(LOCKED),--locked)
 
 doctor: setup

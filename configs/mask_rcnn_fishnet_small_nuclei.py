@@ -2,8 +2,8 @@
 
 The weights that it leaves are `fishnet://nuclei-mask-rcnn`: docs/model-cards/nuclei.md.
 
-The stem halves an image once, so that the levels have strides of 2, 4, 8 and 16 pixels: half of the nuclei are less
-than 18 pixels wide.
+The stem halves an image once, so that the levels have strides of 2, 4, 8 and 16 pixels: half of the nuclei are
+smaller than 18 x 18 pixels.
 """
 
 _base_ = ['./mask_rcnn_fishnet150_nuclei.py', './_base_/fishnet_small.py']

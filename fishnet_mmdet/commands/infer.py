@@ -19,6 +19,8 @@ from fishnet_mmdet.deploy.infer.predictor import Predictor
 from fishnet_mmdet.deploy.infer.results import IMAGES, RESULTS
 from fishnet_mmdet.deploy.infer.run import Outcome, predict_files
 from fishnet_mmdet.deploy.inference import DTYPES
+from fishnet_mmdet.weights.load import SCHEME
+from fishnet_mmdet.weights.shipped import SHIPPED
 
 PASSED_OVER, STOPPED = 3, 130
 """Exit statuses."""
@@ -26,6 +28,8 @@ PASSED_OVER, STOPPED = 3, 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
+    shipped = ', '.join(f'{detector.config} {SCHEME}{name}' for name, detector in SHIPPED.items())
+    parser.epilog = f'config and weights of a detector that ships: {shipped}'
     parser.add_argument('config', help='config file, or the name of a config that ships')
     parser.add_argument('weights', help='checkpoint of a detector, .safetensors file, or https address of one')
     parser.add_argument(

@@ -108,26 +108,26 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
     def pages(self, code=CODE, **environment):
-        """Whether malloc was told, and new pages of ten blocks."""
+        """Whether malloc keeps blocks, and new pages of ten blocks."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(MALLOC_OF_THE_USER)}
         command = [sys.executable, '-c', code]
         done = subprocess.run(command, env=own | environment, cwd=REPO, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        told, count = done.stdout.split()
-        return told == 'True', int(count)
+        kept, count = done.stdout.split()
+        return kept == 'True', int(count)
 
     @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='another library than glibc')
     def test_is_used_again(self):
         assert self.pages() == (True, pytest.approx(0, abs=50))
 
     def test_the_user_decides(self):
-        told, count = self.pages(MALLOC_TRIM_THRESHOLD_='1000000')
-        assert not told and count > 100
+        kept, count = self.pages(MALLOC_TRIM_THRESHOLD_='1000000')
+        assert not kept and count > 100
 
     def test_other_processes_are_left_alone(self):
         """As those that import the package as a plugin."""
-        told, count = self.pages(self.CODE.replace("startup['begin'](os.environ)", ''))
-        assert not told and count > 100
+        kept, count = self.pages(self.CODE.replace("startup['begin'](os.environ)", ''))
+        assert not kept and count > 100
 
 
 class TestCollector:

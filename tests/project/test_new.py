@@ -185,6 +185,7 @@ class TestRefuses:
         'settings, message',
         [
             (dict(data='nowhere'), '--data nowhere: no such folder'),
+            (dict(data=__file__), 'is a file: name its folder'),
             (dict(val='x.json'), 'needs --train FILE'),
             (dict(train='x.json'), 'x.json: no such file, neither here nor in data'),
         ],

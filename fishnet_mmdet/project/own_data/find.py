@@ -56,6 +56,8 @@ def find_data(
     Raises:
         UserError: There are no data, it is not clear which, or a file may not be replaced.
     """
+    if root.is_file():
+        raise UserError(f'--data {root} is a file: name its folder, and the file with --train if there are others')
     if not root.is_dir():
         raise UserError(f'--data {root}: no such folder')
     made = config.parent / f'{config.stem}_annotations'

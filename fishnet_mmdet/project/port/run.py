@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.project.port.edits import Edit
 
 EPOCHS, ITERATIONS = 'ResumableEpochLoop', 'ResumableIterLoop'
@@ -27,20 +28,20 @@ def run_edits(config: Config) -> Iterator[Edit]:
         value = dict(imports=[*names, 'fishnet_mmdet'], allow_failed_imports=custom.get('allow_failed_imports', False))
         yield Edit(('custom_imports',), value)
     hooks = config.get('default_hooks', {})
-    if not any(hook and hook.get('type') == 'SafetyHooks' for hook in hooks.values()):
+    if not any(hook and name_of(hook) == 'SafetyHooks' for hook in hooks.values()):
         yield Edit(('default_hooks', 'safety'), dict(type='SafetyHooks'), 'guards, plain checkpoints and reports')
-    if (hooks.get('checkpoint') or {}).get('type') == 'CheckpointHook':
+    if name_of(hooks.get('checkpoint') or {}) == 'CheckpointHook':
         yield Edit(('default_hooks', 'checkpoint', 'type'), 'DurableCheckpoints', 'Ctrl-C saves')
     yield from _loop(config.get('train_cfg') or {}, config.get('train_dataloader') or {})
 
 
 def _loop(train: Mapping[str, Any], loader: Mapping[str, Any]) -> Iterator[Edit]:
-    if (loader.get('sampler') or {}).get('type') not in SAMPLERS:
+    if name_of(loader.get('sampler') or {}) not in SAMPLERS:
         return
     why = '--resume continues exactly'
     if 'by_epoch' in train:
         # MMEngine takes `by_epoch` or `type`, not both.
         rest = {key: value for key, value in train.items() if key not in ('by_epoch', 'type')}
         yield Edit(('train_cfg',), dict(type=EPOCHS if train['by_epoch'] else ITERATIONS, **rest), why)
-    elif train.get('type') in LOOPS:
-        yield Edit(('train_cfg', 'type'), LOOPS[train['type']], why)
+    elif loop := LOOPS.get(name_of(train)):
+        yield Edit(('train_cfg', 'type'), loop, why)
