@@ -20,7 +20,7 @@ from fishnet_mmdet.project.port.edits import Edit, Variable, apply
 from fishnet_mmdet.project.port.norms import norm_edits
 from fishnet_mmdet.project.port.preprocessing import preprocessing_edits
 from fishnet_mmdet.project.port.resnets import ResNet, dotted, find_resnet
-from fishnet_mmdet.project.port.run import run_edits
+from fishnet_mmdet.project.port.safety import safety_edits
 from fishnet_mmdet.project.port.writing import config_text
 
 
@@ -99,7 +99,7 @@ def port_config(
     return Port(
         base,
         [
-            *run_edits(base.config),
+            *safety_edits(base.config),
             *_other_weights(base.config, resnet),
             *preprocessing_edits(dict(base.config.items())),
             Edit(resnet.path, backbone, _recipe(scratch)),

@@ -17,7 +17,7 @@ SAMPLERS = {'DefaultSampler', 'InfiniteSampler'}
 """Samplers whose order depends only on seed and epoch. With others, the loop of the config stays."""
 
 
-def run_edits(config: Config) -> Iterator[Edit]:
+def safety_edits(config: Config) -> Iterator[Edit]:
     """The edits of `custom_imports`, `default_hooks` and `train_cfg`.
 
     What the config has already, and loops, hooks and samplers other than MMEngine's, stay.
