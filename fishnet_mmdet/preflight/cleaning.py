@@ -15,7 +15,6 @@ from fishnet_mmdet.preflight.kinds import KINDS
 from fishnet_mmdet.preflight.loaders import coco_loaders
 
 TRAIN = 'train'
-LISTS = ('images', 'annotations')
 
 
 def drop_bad(cfg: Config, report: Report) -> list[Finding]:
@@ -34,7 +33,7 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
     Raises:
         PreflightError: There are errors that leaving training data out cannot fix, or the files cannot be written.
     """
-    bad = {f for f in report.errors if _can_be_cleaned(f)}
+    bad = {f for f in report.errors if f.can_be_skipped}
     Report([f for f in report.findings if f not in bad], report.checked, ignored=report.ignored).raise_errors()
     renumbered = {f.entry[0] for f in bad if KINDS[f.kind].renumbers}
     dropped = [f for f in report.findings if f in bad and not KINDS[f.kind].renumbers]
@@ -45,11 +44,6 @@ def drop_bad(cfg: Config, report: Report) -> list[Finding]:
         raise PreflightError(text) from error
     use_cleaned(cfg)
     return dropped
-
-
-def _can_be_cleaned(finding: Finding) -> bool:
-    entry, kind = finding.entry, KINDS[finding.kind]
-    return (kind.drops or kind.renumbers) and finding.where == TRAIN and entry is not None and entry[1] in LISTS
 
 
 def _write(cfg: Config, dropped: Sequence[Finding], renumbered: Collection[str]) -> None:

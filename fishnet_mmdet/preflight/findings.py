@@ -43,6 +43,13 @@ class Finding:
     entry: tuple[str, str, int] | None = None
     fix: str | None = None
 
+    @property
+    def can_be_skipped(self) -> bool:
+        """Whether `--skip-bad` solves it: it is in an image or annotation of the training data."""
+        kind = KINDS[self.kind]
+        in_list = self.entry is not None and self.entry[1] in ('images', 'annotations')
+        return in_list and self.where == 'train' and (kind.drops or kind.renumbers)
+
     def __str__(self) -> str:
         names = (('annotation', self.annotation), ('image', self.image))
         about = ' of '.join(f'{name} {brief(value)}' for name, value in names if value is not None)
@@ -137,11 +144,14 @@ class Report:
             lines += [f'  {finding}' for finding in group[:shown]]
             lines += [f'  ... and {len(group) - shown} more'] * (len(group) > shown)
             lines += [f'  fix: {fix or kind.fix}'] * bool(fix or kind.fix)
+        return '\n'.join(lines + self._ways_on())
+
+    def _ways_on(self) -> list[str]:
+        """How to start in spite of the errors: without the bad entries, or with all of them."""
         kinds = ','.join(dict.fromkeys(f.kind for f in self.errors if f.kind not in NOTHING_TO_READ))
-        if kinds:
-            text = 'To start nevertheless, turn errors of a kind into warnings: --cfg-options'
-            lines += ['', f'{text} "preflight.ignore=[{kinds}]"']
-        return '\n'.join(lines)
+        skip = 'To leave the bad entries out of training: train --skip-bad'
+        use = f'To use them as they are, with warnings: --cfg-options "preflight.ignore=[{kinds}]"'
+        return ['', *[skip] * self.can_skip, use] if kinds else []
 
     def as_json(self) -> dict:
         """The whole report as dicts, lists, texts and numbers."""
@@ -156,11 +166,14 @@ class Report:
             'findings': rows,
         }
 
+    @property
+    def can_skip(self) -> bool:
+        """Whether there are errors, and `--skip-bad` solves all of them."""
+        return bool(self.errors) and all(finding.can_be_skipped for finding in self.errors)
+
     def train_command(self, config: Path) -> str:
         """The command that trains with a config: without bad entries, if there are no other errors."""
-        kinds = [KINDS[finding.kind] for finding in self.errors]
-        skip = ' --skip-bad' if kinds and all(kind.drops or kind.renumbers for kind in kinds) else ''
-        return f'fishnet-mmdet train {config}{skip}'
+        return f'fishnet-mmdet train {config}{" --skip-bad" * self.can_skip}'
 
     def raise_errors(self) -> None:
         """Stops if there are errors.

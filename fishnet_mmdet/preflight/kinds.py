@@ -165,12 +165,7 @@ KINDS = {
         stops=False,
     ),
     'image-16-bit': Kind('images of more than 8 bits', 'none needed: only the upper 8 bits are read', stops=False),
-    'images-enlarged': Kind(
-        'images enlarged several times',
-        'set a scale near the sizes of the data, for training and for testing: enlarging costs time and memory and '
-        'adds no detail. If it is on purpose, for tiny objects: preflight=dict(ignore=["images-enlarged"])',
-        stops=False,
-    ),
+    'images-enlarged': Kind('images enlarged several times', stops=False),
     # Evaluators
     'evaluator-images': Kind(
         'evaluator and loader have different images',
@@ -186,6 +181,8 @@ KINDS = {
     'parts-missing': Kind('settings that belong together', 'set all of them, or set all of them to None'),
     'package-missing': Kind('packages of visualization backends', 'install the package, or remove the backend'),
     'setting-invalid': Kind('settings that stop the run later', 'correct the setting'),
-    'no-effect': Kind('settings without effect', 'correct or remove the setting', stops=False),
+    'no-effect': Kind(
+        'settings with no effect, or a part of it only', 'correct or remove the setting', stops=False
+    ),
 }  # fmt: skip
 """Every kind of finding, by name."""

@@ -14,6 +14,11 @@ from fishnet_mmdet.preflight.nodes import mappings
 SEVERAL = 3.0
 """How many times as long a side may become. Scales that are used for COCO (640 x 480) reach 2.7: 2048 x 1280."""
 
+FIX = (
+    'set {key} near the size of the median image, {size}, in training and testing: enlarging costs time and memory and '
+    'adds no detail. If it is on purpose, for tiny objects: preflight=dict(ignore=["images-enlarged"])'
+)
+
 RESIZING = ('Resize', 'FixScaleResize', 'RandomResize', 'RandomChoiceResize')
 """Steps of mmcv and MMDetection that scale an image to a size. A `scale_factor` is meant as it is, and not checked."""
 
@@ -27,8 +32,9 @@ def check_scales(data: CocoData) -> Iterator[Finding]:
     for loader in data.read_loaders:
         if len(sides := _sides(data, loader)):
             for node in loader.nodes:
-                if text := _enlarging(node, sides):
-                    yield Finding('images-enlarged', loader.where, '', text)
+                if found := _enlarging(node, sides):
+                    text, fix = found
+                    yield Finding('images-enlarged', loader.where, '', text, fix=fix)
 
 
 def _sides(data: CocoData, loader: Loader) -> np.ndarray:
@@ -39,8 +45,8 @@ def _sides(data: CocoData, loader: Loader) -> np.ndarray:
     return np.sort(sizes, axis=1)[:, ::-1]
 
 
-def _enlarging(dataset: Mapping, sides: np.ndarray) -> str | None:
-    """What a pipeline does, if every step in it that scales enlarges most images several times."""
+def _enlarging(dataset: Mapping, sides: np.ndarray) -> tuple[str, str] | None:
+    """What a pipeline does, and the fix, if every step in it that scales enlarges most images several times."""
     pipeline = list(mappings(dataset.get('pipeline') or ()))
     if any('Mosaic' in name_of(step) for step in pipeline):
         # It makes one large image of several.
@@ -54,10 +60,11 @@ def _enlarging(dataset: Mapping, sides: np.ndarray) -> str | None:
         return None
     longer, shorter = np.median(sides, axis=0)
     key = 'scales' if name_of(step) == 'RandomChoiceResize' else 'scale'
-    return (
+    text = (
         f'{name_of(step)}({key}={step[key]}) makes the sides of half of the images {factor:.1f} times as long or '
         f'longer; the median image is {longer:.0f} x {shorter:.0f}'
     )
+    return text, FIX.format(key=key, size=f'({longer:.0f}, {shorter:.0f})')
 
 
 def _factor(step: Mapping, sides: np.ndarray) -> float | None:

@@ -138,7 +138,9 @@ def _check(node: Mapping, length: Length) -> Iterator[Finding]:
         counted = f', counted from begin={begin},' * bool(begin)
         yield Finding('no-effect', 'train', '', f'{name}: {_listed(late, counted)} not reached: {why}')
     if name in ('LinearLR', 'ConstantLR') and isinstance(end, int) and end > last:
-        yield Finding('no-effect', 'train', '', f'{name}: a warm-up until end={end}, but {why}')
+        text = f'{name}: the warm-up never reaches its end={end}: {why}'
+        fix = f'set end={max(1, round(last / 10))}, a tenth of the run, or train longer'
+        yield Finding('no-effect', 'train', '', text, fix=fix)
 
 
 def _steps(node: Mapping) -> list[int]:

@@ -14,7 +14,7 @@ from in_process import run_here
 from mmdet.utils import register_all_modules
 from PIL import Image
 
-from fishnet_mmdet.preflight import PreflightError, check
+from fishnet_mmdet.preflight import PreflightError, check, examine
 from fishnet_mmdet.preflight.annotations import read_annotations
 from fishnet_mmdet.preflight.contents import Use
 from fishnet_mmdet.preflight.image_cache import ImageCache, cache_folder
@@ -100,6 +100,25 @@ class TestSkipBad:
         with pytest.raises(PreflightError, match='category-twice') as error:
             check(case.cfg, ['train', 'val'], weights=False, skip_bad=True)
         assert 'image-missing' not in str(error.value)
+
+    def test_a_report_offers_it_where_it_solves_every_error(self, make_case):
+        case = make_case()
+        spoil_some(case)
+        case.write()
+        report = examine(case.cfg, ['train', 'val'], weights=False)
+        *_, skip, use = report.text().splitlines()
+        assert report.can_skip and skip == 'To leave the bad entries out of training: train --skip-bad'
+        assert use.endswith('--cfg-options "preflight.ignore=[entry-malformed,box-negative,image-missing]"')
+        category_id_twice(case)
+        case.write()
+        report = examine(case.cfg, ['train', 'val'], weights=False)
+        assert not report.can_skip and '--skip-bad' not in report.text().splitlines()[-2]
+
+    def test_it_is_not_offered_for_validation_data(self, make_case):
+        case = make_case(split='val')
+        case.path(case.image()).unlink()
+        report = examine(case.cfg, ['train', 'val'], weights=False)
+        assert report.errors and not report.can_skip and 'To leave' not in report.text()
 
     def test_nothing_left_stops(self, make_case):
         case = make_case()

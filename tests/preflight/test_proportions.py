@@ -29,10 +29,12 @@ class TestSchedules:
     def test_a_warm_up_in_iterations_that_is_longer_than_a_run_in_epochs(self, make_case):
         case = make_case()
         case.cfg.param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=500)]
-        (text,) = found(case, 'no-effect')
-        assert text == (
-            'LinearLR: a warm-up until end=500, but the run has 20 iterations (10 epochs, 2 iterations an epoch)'
+        (finding,) = [f for f in examine(case.cfg, ['train'], weights=False).findings if f.kind == 'no-effect']
+        assert finding.detail == (
+            'LinearLR: the warm-up never reaches its end=500: '
+            'the run has 20 iterations (10 epochs, 2 iterations an epoch)'
         )
+        assert finding.fix == 'set end=2, a tenth of the run, or train longer'
         case.cfg.preflight = dict(ignore='no-effect')
         assert found(case, 'no-effect') == []
         case.cfg.preflight = {}
@@ -160,6 +162,7 @@ class TestScales:
         case.cfg.val_dataloader.dataset.pipeline[1].scale = (1333, 800)
         report = examine(case.cfg, ['train', 'val'], weights=False)
         assert [(f.kind, f.where) for f in report.findings] == [('images-enlarged', 'val')] and not report.errors
+        assert 'set scale near the size of the median image, (96, 96)' in report.text()
         assert 'preflight=dict(ignore=["images-enlarged"])' in report.text()
         case.cfg.preflight = dict(ignore=['images-enlarged'])
         assert found(case, 'images-enlarged') == []
