@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
+from fishnet_mmdet.training.launch import build_runner, read_config
 from fishnet_mmdet.training.loops import ResumableEpochLoop
 from fishnet_mmdet.training.workers import isolate_worker_signals
 
@@ -90,3 +91,9 @@ def test_the_loader_of_the_loops_is_built_by_both_runners(runner):
     )
     seeded = ResumableEpochLoop._seeded(SimpleNamespace(endless=False), loader, 0)
     assert runner.build_dataloader(seeded, seed=0).worker_init_fn.func is isolate_worker_signals
+
+
+def test_the_workers_of_validation_and_test_are_isolated_too(tmp_path):
+    runner = build_runner(read_config('mask_rcnn_fishnet_demo', {'work_dir': str(tmp_path)}))
+    for name in ('val_dataloader', 'test_dataloader'):
+        assert runner.cfg[name].worker_init_fn == dict(type='isolate_worker_signals')

@@ -6,6 +6,7 @@ checkouts can be compared. It takes the steps of the command one after the other
 
 import argparse
 import json
+import multiprocessing
 import os
 import runpy
 import sys
@@ -53,6 +54,9 @@ def stop_at_first_batch() -> object:
         def before_train_iter(self, *args: object, **kwargs: object) -> NoReturn:
             mark('first batch')
             print('\n' + json.dumps(parts), flush=True)
+            # Else one that waits to hand over a batch never ends.
+            for worker in multiprocessing.active_children():
+                worker.kill()
             os._exit(0)
 
         before_test_epoch, before_test_iter = before_train_epoch, before_train_iter

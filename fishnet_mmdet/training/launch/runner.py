@@ -31,7 +31,7 @@ ARGUMENTS = re.compile(r"(?:(\w+)\.)?__init__\(\) (got an unexpected keyword arg
 
 
 def build_runner(cfg: Config, screen: Screen | None = None) -> Runner:
-    """Builds the runner of a config, prepared for several processes on the CPU too.
+    """Builds the runner of a config, prepared for several processes on the CPU too; its loader workers are isolated.
 
     Args:
         cfg: The config.
@@ -41,6 +41,7 @@ def build_runner(cfg: Config, screen: Screen | None = None) -> Runner:
         ConfigError: A mistake in the config; see `config_mistakes`.
     """
     prepare_cpu_processes(cfg)
+    _isolate_workers(cfg)
     cfg = FormattedOnce.of(cfg)
     with config_mistakes(cfg):
         if screen is None or not screen.is_own:
@@ -52,6 +53,13 @@ def build_runner(cfg: Config, screen: Screen | None = None) -> Runner:
             runner = screen.runner_class(base).from_cfg(cfg) if base else RUNNERS.build(cfg)
         screen.attach(runner.logger)
         return runner
+
+
+def _isolate_workers(cfg: Config) -> None:
+    """Workers of validation and test get no signal of the trainer's, and end with it; training loops do the same."""
+    for name in ('val_dataloader', 'test_dataloader'):
+        if loader := cfg.get(name):
+            loader.setdefault('worker_init_fn', dict(type='isolate_worker_signals'))
 
 
 @contextmanager

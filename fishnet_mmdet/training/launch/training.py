@@ -60,9 +60,6 @@ def train(
         on_rank_zero(cfg, lambda: run_checks(cfg, screen, splits, weights=not strict, skip_bad=skip_bad))
         if skip_bad:
             preflight.use_cleaned(cfg)
-        if cfg.get('val_dataloader'):
-            # The training loop sets it for its own loader.
-            cfg.val_dataloader.setdefault('worker_init_fn', dict(type='isolate_worker_signals'))
         screen.set_status('building the model and the data sets')
         runner = build_runner(cfg, screen)
         follow(runner, screen, rows_of_training)
