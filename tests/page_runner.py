@@ -40,7 +40,12 @@ WORDS_OF = {
 }
 """The same, on one page."""
 
-NEEDS = {'--tensorboard': 'tensorboard', '--fast-eval': 'faster_coco_eval', 'tools/export_onnx.py': 'onnxruntime'}
+NEEDS = {
+    '--tensorboard': 'tensorboard',
+    '--fast-eval': 'faster_coco_eval',
+    '--optimize openvino': 'openvino',
+    'tools/export_onnx.py': 'onnxruntime',
+}
 """Packages without which a line is not run; the extra `test` has them."""
 
 SHORT = [

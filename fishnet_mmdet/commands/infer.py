@@ -18,7 +18,7 @@ from fishnet_mmdet.deploy.infer.outputs import PICTURE_FOLDER, check_out
 from fishnet_mmdet.deploy.infer.predictor import Predictor
 from fishnet_mmdet.deploy.infer.results import IMAGES, RESULTS
 from fishnet_mmdet.deploy.infer.run import Outcome, predict_files
-from fishnet_mmdet.deploy.inference import DTYPES
+from fishnet_mmdet.deploy.inference import FORMS
 from fishnet_mmdet.weights.load import SCHEME
 from fishnet_mmdet.weights.shipped import SHIPPED
 
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', help='such as cuda:1 or cpu (default: the first GPU, if there is one)')
     parser.add_argument(
         '--optimize',
-        choices=DTYPES,
-        help='use the inference form: norms folded, channels_last, backbone and neck in this number format',
+        choices=FORMS,
+        help='use the inference form: backbone and neck in this number format, or computed by OpenVINO (CPU)',
     )
     parser.add_argument('--no-pictures', action='store_true', help='draw nothing')
     parser.add_argument('--overwrite', action='store_true', help='replace files of an earlier run')

@@ -7,7 +7,7 @@ from mmengine.device import get_device
 
 from fishnet_mmdet.base.errors import UsageError
 from fishnet_mmdet.base.startup import keep_freed_memory, keep_imports
-from fishnet_mmdet.deploy.inference import DTYPES, TestOptimized
+from fishnet_mmdet.deploy.inference import FORMS, TestOptimized
 from fishnet_mmdet.training.launch import (
     add_common_arguments,
     add_console_argument,
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that each window stays')
     parser.add_argument(
         '--optimize',
-        choices=DTYPES,
-        help='test the inference form: norms folded, channels_last, backbone and neck in this number format',
+        choices=FORMS,
+        help='test the inference form: backbone and neck in this number format, or computed by OpenVINO (CPU)',
     )
     parser.add_argument('--compile', action='store_true', help='with --optimize: compile the backbone too')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
@@ -45,7 +45,9 @@ def run(args: argparse.Namespace) -> None:
     """Tests."""
     if args.compile and not args.optimize:
         raise UsageError('--compile needs --optimize')
-    form = TestOptimized(DTYPES[args.optimize], args.compile) if args.optimize else None
+    if args.compile and FORMS[args.optimize].get('runtime'):
+        raise UsageError('--compile is for torch, OpenVINO compiles by itself: leave it out')
+    form = TestOptimized(args.optimize, args.compile) if args.optimize else None
     cfg = load_config(args)
     if args.fast_eval:
         switch_on_fast_eval(cfg, 'test')

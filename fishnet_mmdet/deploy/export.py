@@ -3,7 +3,6 @@
 import copy
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,16 +14,11 @@ from torch import Tensor, nn
 
 from fishnet_mmdet.base.config_files import config_names
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.deploy.onnx_file import noise, write_onnx
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.training.launch import read_config
 from fishnet_mmdet.weights.fitting import fit
 from fishnet_mmdet.weights.load import load_backbone, load_from_fishnet
-
-OPSET = 17
-"""Version of ONNX's operators. Every runtime since 2022 supports it, and nothing later is needed."""
-
-EXAMPLE = (2, 64, 96)
-"""Batch, height and width of the image that the network is traced with."""
 
 SIZES = ((1, 64, 64), (2, 160, 96), (1, 75, 130), (3, 97, 65), (1, 225, 333))
 """Batch, height and width of the images that the file is checked with, all different from EXAMPLE."""
@@ -145,37 +139,6 @@ def difference_table(differences: Mapping[tuple[int, int, int], float]) -> Table
     return table
 
 
-def write_onnx(network: nn.Module, path: Path) -> None:
-    """Writes a network as ONNX, as `export` does, but neither copies it nor checks the file.
-
-    Args:
-        network: In eval mode, without gradients.
-        path: The file to write; it is replaced if it exists.
-    """
-    image = _images(network, EXAMPLE)
-    with torch.no_grad(), warnings.catch_warnings():
-        levels = network(image)
-        names = [f'level{i}' for i in range(len(levels))]
-        axes = {
-            name: {0: 'batch', **({2: f'height{i}', 3: f'width{i}'} if level.dim() == 4 else {})}
-            for i, (name, level) in enumerate(zip(names, levels, strict=True))
-        }
-        # The tracer warns that it sees only one size. The check at other sizes covers that.
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)
-        warnings.simplefilter('ignore', DeprecationWarning)
-        # By tracing (dynamo=False): torch.export gives the same graph, but its symbolic sizes grow with every stage.
-        torch.onnx.export(
-            network,
-            (image,),
-            path,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=['image'],
-            output_names=names,
-            dynamic_axes={'image': {0: 'batch', 2: 'height', 3: 'width'}, **axes},
-        )
-
-
 def _differences(network: nn.Module, path: Path) -> dict[tuple[int, int, int], float]:
     # An optional dependency, which nothing else needs.
     import onnxruntime
@@ -183,19 +146,12 @@ def _differences(network: nn.Module, path: Path) -> dict[tuple[int, int, int], f
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     differences = {}
     for size in SIZES:
-        image = _images(network, size)
+        image = noise(network, size)
         with torch.no_grad():
             ours = network(image)
         theirs = session.run(None, {'image': image.numpy()})
         differences[size] = max(_off(torch.from_numpy(b), a) for a, b in zip(ours, theirs, strict=True))
     return differences
-
-
-def _images(network: nn.Module, size: tuple[int, int, int]) -> Tensor:
-    """Noise with the range of normalized images, and the number of channels of the network's first convolution."""
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    n, height, width = size
-    return torch.randn(n, first.in_channels, height, width, generator=torch.Generator().manual_seed(0))
 
 
 def _off(value: Tensor, reference: Tensor) -> float:

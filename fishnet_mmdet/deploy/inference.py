@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from mmcv.cnn import ConvModule
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.deploy.openvino_form import OpenVinoForm, check_openvino
 from fishnet_mmdet.network.blocks import Bottleneck
 from fishnet_mmdet.network.classifier import FishNetNeck
 from fishnet_mmdet.network.fishnet import FishNet
@@ -20,9 +22,21 @@ from fishnet_mmdet.network.stages import Bridge, ConvNormReLU
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
+RUNTIMES = ('torch', 'openvino')
+
+FORMS: dict[str, dict] = {
+    **{name: dict(dtype=dtype) for name, dtype in DTYPES.items()},
+    'openvino': dict(runtime='openvino'),
+    'openvino-bfloat16': dict(dtype=torch.bfloat16, runtime='openvino'),
+}
+"""Arguments of `optimize_for_inference` by the name of a form: what `--optimize` takes."""
+
 
 def optimize_for_inference(
-    model: nn.Module, dtype: torch.dtype = torch.float32, compile: bool | Mapping = False
+    model: nn.Module,
+    dtype: torch.dtype = torch.float32,
+    compile: bool | Mapping = False,
+    runtime: Literal['torch', 'openvino'] = 'torch',
 ) -> nn.Module:
     """Makes a copy of a FishNet, or of a model with one as its backbone, for fast inference.
 
@@ -38,20 +52,60 @@ def optimize_for_inference(
             out. Those of a FishNet alone are in channels_last, because converting them would cost what folding saves.
         compile: Whether to compile the backbone with its weights as constants, or options of `torch.compile`. The first
             image takes minutes, and so does the first one of another size; further sizes take no time.
+        runtime: What computes backbone and neck: torch, or OpenVINO, which is often faster on a CPU. OpenVINO folds the
+            norms and chooses the memory format itself, and the features of a FishNet alone are contiguous.
 
     Returns:
-        The copy, in eval mode, for `torch.no_grad()` or `torch.inference_mode()`.
+        The copy, in eval mode, for `torch.no_grad()` or `torch.inference_mode()`. With OpenVINO it cannot be copied or
+        saved, and backbone and neck are one module.
 
     Raises:
-        ConfigError: The model has no FishNet, or the dtype is not supported.
+        ConfigError: The model has no FishNet, or the dtype is not supported, or not with this runtime; OpenVINO is not
+            installed, or the model is on a GPU.
     """
     if dtype not in DTYPES.values():
         raise ConfigError(f'dtype = {dtype!r} must be one of {", ".join(f"torch.{name}" for name in DTYPES)}')
+    if runtime not in RUNTIMES:
+        raise ConfigError(f'runtime = {runtime!r} must be one of {", ".join(RUNTIMES)}')
     if not isinstance(model, FishNet) and not _fish_models(model):
         raise ConfigError(f'{type(model).__name__} is not a FishNet and has none as its backbone')
-    if dtype is torch.float16 and next(model.parameters()).device.type == 'cpu':
+    if runtime == 'openvino':
+        if compile is not False:
+            raise ConfigError('compile is for torch, OpenVINO compiles by itself: leave one of them out')
+        check_openvino(dtype)
+    elif dtype is torch.float16 and next(model.parameters()).device.type == 'cpu':
         raise ConfigError('dtype = torch.float16 is for GPUs; on a CPU use torch.bfloat16')
     model = copy.deepcopy(model).eval().requires_grad_(False)
+    return _in_openvino(model, dtype) if runtime == 'openvino' else _in_torch(model, dtype, compile)
+
+
+def arguments_of(form: str) -> dict:
+    """The arguments of `optimize_for_inference` for a form that `--optimize` names.
+
+    Raises:
+        ConfigError: There is no such form, or it needs OpenVINO, which is not installed or cannot compute it here.
+    """
+    if form not in FORMS:
+        raise ConfigError(f'optimize={form!r} must be one of {", ".join(FORMS)}')
+    arguments = FORMS[form]
+    if arguments.get('runtime') == 'openvino':
+        check_openvino(arguments.get('dtype', torch.float32))
+    return arguments
+
+
+def _in_openvino(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    if isinstance(model, FishNet):
+        return OpenVinoForm(model, dtype)
+    for each in _fish_models(model):
+        if getattr(each, 'neck', None) is None:
+            each.backbone = OpenVinoForm(each.backbone, dtype)
+        else:
+            each.backbone = OpenVinoForm(nn.Sequential(each.backbone, each.neck), dtype)
+            each.neck = nn.Identity()
+    return model
+
+
+def _in_torch(model: nn.Module, dtype: torch.dtype, compile: bool | Mapping) -> nn.Module:
     if isinstance(model, FishNet):
         return InferenceForm(_folded(model), dtype, compile, out_format=torch.channels_last)
     for each in _fish_models(model):
@@ -163,12 +217,15 @@ class TestOptimized(Hook):
     """Optimizes a runner's model for inference before it is tested, for `fishnet-mmdet test --optimize`.
 
     Args:
-        dtype: As in `optimize_for_inference`.
+        form: A key of `FORMS`.
         compile: Whether to compile the backbone, with dynamic shapes, because images differ in size.
+
+    Raises:
+        ConfigError: As `arguments_of`.
     """
 
-    def __init__(self, dtype: torch.dtype, compile: bool = False) -> None:
-        self.dtype, self.compile = dtype, dict(dynamic=True) if compile else False
+    def __init__(self, form: str, compile: bool = False) -> None:
+        self.arguments = {**arguments_of(form), **(dict(compile=dict(dynamic=True)) if compile else {})}
 
     def before_test(self, runner: Runner) -> None:
         """Replaces the model. Its weights are loaded by now."""
@@ -176,4 +233,4 @@ class TestOptimized(Hook):
         # The model may be wrapped, for several processes and for test-time augmentation.
         while is_model_wrapper(model := getattr(holder, name)) or isinstance(model, BaseTTAModel):
             holder, name = model, 'module'
-        setattr(holder, name, optimize_for_inference(model, self.dtype, self.compile))
+        setattr(holder, name, optimize_for_inference(model, **self.arguments))

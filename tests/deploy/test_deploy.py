@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import REPO
+from form_case import BF16, detections, fish, image
 from mmcv.cnn import ConvModule
-from seeded import NARROW, relative_error, seed, seeded_classifier
+from seeded import NARROW, relative_error, seeded_classifier
 from seeded_models import build
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,21 +20,9 @@ from fishnet_mmdet.deploy import inference as deploy
 from fishnet_mmdet.network.arch import CHOICES
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
 
-BF16 = 2**-5
-"""Bound on relative errors in bfloat16: 16 of its roundings (2^-9 each), which is what tens of layers may add up to."""
 HEADS = torch.contiguous_format
 """Memory format of the feature maps for a detector's heads."""
 OPTIONS = [(field, value) for field, values in CHOICES.items() for value in values] + [('group_width', 1)]
-
-
-def image(n=2, height=75, width=130):
-    return torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(0))
-
-
-def fish(arch=NARROW, **arguments):
-    net = FishNet(arch, **arguments).eval()
-    seed(net)
-    return net
 
 
 def norms(net):
@@ -216,19 +205,6 @@ def classifier():
     return build('classifier_fishnet_demo')
 
 
-def detections(model, images):
-    from mmdet.structures import DetDataSample
-
-    samples = []
-    for picture in images:
-        shape = tuple(picture.shape[-2:])
-        sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0)))
-        samples.append(sample)
-    with torch.no_grad():
-        data = model.data_preprocessor(dict(inputs=list(images), data_samples=samples), False)
-        return [sample.pred_instances for sample in model.predict(data['inputs'], data['data_samples'])]
-
-
 class TestWholeModels:
     def test_a_detector_detects_the_same(self, detector):
         images = torch.randint(0, 256, (2, 3, 96, 160), generator=torch.Generator().manual_seed(0))
@@ -257,7 +233,7 @@ class TestWholeModels:
 
         model = DetTTAModel(module=detector)
         runner = SimpleNamespace(model=nn.DataParallel(model) if wrappers == 2 else model)
-        deploy.TestOptimized(torch.bfloat16).before_test(runner)
+        deploy.TestOptimized('bfloat16').before_test(runner)
         assert (runner.model.module if wrappers == 2 else runner.model) is model
         assert isinstance(model.module.backbone, deploy.InferenceForm)
 

@@ -15,7 +15,6 @@ from torch import nn
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.deploy.export import (
-    EXAMPLE,
     SIZES,
     ExportError,
     check_target,
@@ -23,6 +22,7 @@ from fishnet_mmdet.deploy.export import (
     export,
     read_network,
 )
+from fishnet_mmdet.deploy.onnx_file import EXAMPLE
 from fishnet_mmdet.network.arch import CHOICES
 from fishnet_mmdet.training.launch import read_config
 

@@ -6,11 +6,10 @@ import pickle
 import pytest
 import torch
 from conftest import CONFIGS, demo_options
+from form_case import BF16
 from seeded_models import build
 
 DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
-BF16 = 2**-5
-"""Bound on relative errors in bfloat16: 16 of its roundings (2^-9 each), which is what tens of layers may add up to."""
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +37,7 @@ class TestTool:
     def plain(self, tmp_path_factory, run_tool, checkpoint, demo_data):
         return found(tmp_path_factory.mktemp('plain'), run_tool, checkpoint, demo_data)
 
-    @pytest.mark.parametrize('dtype, bound', [('float32', 1e-4), ('bfloat16', BF16)])
+    @pytest.mark.parametrize('dtype, bound', [('float32', 1e-4), ('bfloat16', BF16), ('openvino', 1e-4)])
     def test_finds_the_same(self, dtype, bound, plain, checkpoint, demo_data, tmp_path, run_tool):
         optimized = found(tmp_path, run_tool, checkpoint, demo_data, '--optimize', dtype)
         assert len(optimized) == len(plain) == 4 and all(len(scores) for scores in plain)
@@ -50,3 +49,5 @@ class TestTool:
     def test_compile_goes_with_optimize(self, call_tool):
         done = call_tool('tools/test.py', DEMO, 'none.pth', '--compile')
         assert done.returncode == 2 and '--compile needs --optimize' in done.stderr
+        done = call_tool('tools/test.py', DEMO, 'none.pth', '--optimize', 'openvino', '--compile')
+        assert done.returncode == 2 and 'OpenVINO compiles by itself' in done.stderr

@@ -16,7 +16,7 @@ from fishnet_mmdet.base.errors import ConfigError, UserError
 from fishnet_mmdet.deploy.infer.prediction import Prediction
 from fishnet_mmdet.deploy.infer.reading import ImagePipeline, inference_dataset
 from fishnet_mmdet.deploy.infer.weights import read_detector
-from fishnet_mmdet.deploy.inference import DTYPES, optimize_for_inference
+from fishnet_mmdet.deploy.inference import arguments_of, optimize_for_inference
 from fishnet_mmdet.preflight.nodes import class_names
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor, read_config
 from fishnet_mmdet.training.launch.runner import config_mistakes
@@ -34,8 +34,8 @@ class Predictor:
         weights: A checkpoint that training wrote, or any other file (`.safetensors` too) that fits the model key by
             key, or the https address of one.
         device: Such as 'cuda:1' or 'cpu'. Default: the first GPU, or the CPU where there is none.
-        optimize: 'float32', 'bfloat16' or 'float16' for the form of `optimize_for_inference`; None for the model as it
-            was trained.
+        optimize: A form of `optimize_for_inference`: 'float32', 'bfloat16', 'float16', 'openvino' or
+            'openvino-bfloat16'; None for the model as it was trained.
         options: Settings that override the config, by dotted key, such as
             `{'model.test_cfg.rcnn.score_thr': 0.3}`.
 
@@ -46,7 +46,7 @@ class Predictor:
             `model.test_cfg.rcnn.score_thr`.
 
     Raises:
-        ConfigError: The config cannot be read or has a mistake.
+        ConfigError: The config cannot be read or has a mistake, or `optimize` is not possible here.
         UserError: The config is not a detector's, or the device cannot be used.
         WeightsError: The weights cannot be read or do not fit.
     """
@@ -59,8 +59,7 @@ class Predictor:
         optimize: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        if optimize is not None and optimize not in DTYPES:
-            raise ConfigError(f'optimize={optimize!r} must be one of {", ".join(DTYPES)}')
+        form = arguments_of(optimize) if optimize else None
         self.device = usable_device(device)
         cfg = read_config(str(config), options)
         _check_kind(cfg, str(config))
@@ -75,7 +74,7 @@ class Predictor:
             self.classes = tuple(names_in_notes(meta) or class_names(dataset))
         model.load_state_dict(fit(state, model.state_dict(), f'{weights} does not fit {config}'))
         model = model.to(self.device).eval()
-        self.model = optimize_for_inference(model, DTYPES[optimize]) if optimize else model
+        self.model = model if form is None else optimize_for_inference(model, **form)
         self.config = str(config)
 
     def predict(

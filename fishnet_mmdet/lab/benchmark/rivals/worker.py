@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from fishnet_mmdet.deploy.export import write_onnx
+from fishnet_mmdet.deploy.onnx_file import write_onnx
 from fishnet_mmdet.lab.benchmark.contenders import Contender, build
 from fishnet_mmdet.lab.benchmark.rivals.runtimes import RUNTIMES, NotOffered, Run
 from fishnet_mmdet.lab.benchmark.tasks import TASKS
