@@ -2,9 +2,14 @@
 
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
+from mmengine.registry import MODELS, DefaultScope
 from seeded import NARROW, seed
+from torch import nn
 
 from fishnet_mmdet import FishNet
+
+register_all_modules()
 
 BF16 = 2**-5
 """Bound on relative errors in bfloat16: 16 of its roundings (2^-9 each), which is what tens of layers may add up to."""
@@ -18,6 +23,26 @@ def fish(arch=NARROW, **arguments):
     net = FishNet(arch, **arguments).eval()
     seed(net)
     return net
+
+
+class Deformable(nn.Module):
+    """A backbone with a neck of mmcv's deformable convolutions, which read maps as contiguous."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = fish()
+        channels = [level.shape[1] for level in self.backbone(image(1, 64, 64))]
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            self.neck = MODELS.build(
+                [
+                    dict(type='FPN', in_channels=channels, out_channels=16, num_outs=4),
+                    dict(type='DyHead', in_channels=16, out_channels=16, num_blocks=1, zero_init_offset=False),
+                ]
+            )
+        self.eval()
+
+    def forward(self, x):
+        return self.neck(self.backbone(x))
 
 
 def detections(model, images):

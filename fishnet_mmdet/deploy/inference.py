@@ -1,12 +1,14 @@
 """Optimizes a trained FishNet for inference: norms folded, channels-last memory, a smaller dtype, compilation."""
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from mmcv.cnn import ConvModule
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from fishnet_mmdet.deploy.openvino_form import OpenVinoForm, check_openvino
 from fishnet_mmdet.network.blocks import Bottleneck
 from fishnet_mmdet.network.classifier import FishNetNeck
 from fishnet_mmdet.network.fishnet import FishNet
-from fishnet_mmdet.network.ops.memory_format import models_with_backbone
+from fishnet_mmdet.network.ops.memory_format import models_with_backbone, operations_of_mmcv, to_channels_last
 from fishnet_mmdet.network.stages import Bridge, ConvNormReLU
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -53,7 +55,8 @@ def optimize_for_inference(
         compile: Whether to compile the backbone with its weights as constants, or options of `torch.compile`. The first
             image takes minutes, and so does the first one of another size; further sizes take no time.
         runtime: What computes backbone and neck: torch, or OpenVINO, which is often faster on a CPU. OpenVINO folds the
-            norms and chooses the memory format itself, and the features of a FishNet alone are contiguous.
+            norms and chooses the memory format itself, and the features of a FishNet alone are contiguous. A neck that
+            it cannot compute, such as one of deformable convolutions, stays in torch.
 
     Returns:
         The copy, in eval mode, for `torch.no_grad()` or `torch.inference_mode()`. With OpenVINO it cannot be copied or
@@ -97,12 +100,23 @@ def _in_openvino(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     if isinstance(model, FishNet):
         return OpenVinoForm(model, dtype)
     for each in _fish_models(model):
-        if getattr(each, 'neck', None) is None:
+        neck = getattr(each, 'neck', None)
+        if neck is None:
             each.backbone = OpenVinoForm(each.backbone, dtype)
-        else:
-            each.backbone = OpenVinoForm(nn.Sequential(each.backbone, each.neck), dtype)
-            each.neck = nn.Identity()
+            continue
+        try:
+            each.backbone, each.neck = OpenVinoForm(nn.Sequential(each.backbone, neck).eval(), dtype), nn.Identity()
+        except RuntimeError as error:
+            text = f'OpenVINO cannot compute the neck, which stays in torch. {_reason(error)}'
+            print_log(text, logger='current', level=logging.WARNING)
+            each.backbone, each.neck = OpenVinoForm(each.backbone, dtype), InferenceForm(_folded(neck), dtype)
     return model
+
+
+def _reason(error: RuntimeError) -> str:
+    """The line of OpenVINO's message that names the operations, or else its last one."""
+    lines = [line.removeprefix('-- ') for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith('No conversion rule')), lines[-1])
 
 
 def _in_torch(model: nn.Module, dtype: torch.dtype, compile: bool | Mapping) -> nn.Module:
@@ -126,7 +140,8 @@ class InferenceForm(nn.Module):
 
     Args:
         network: The network; it is converted in place. Its remaining BatchNorms stay float32.
-        dtype: Dtype of its convolutions.
+        dtype: Dtype of its convolutions. A network with operations of mmcv, such as deformable convolutions, computes
+            in float32, because few of them support another dtype.
         compile: As in `optimize_for_inference`, if the network is a `FishNet`.
         out_format: Memory format of the float32 feature maps that it returns; None returns them as they are computed.
     """
@@ -139,11 +154,14 @@ class InferenceForm(nn.Module):
         out_format: torch.memory_format | None = torch.contiguous_format,
     ) -> None:
         super().__init__()
+        if operations_of_mmcv(network):
+            dtype = torch.float32
         for module in network.modules():
             if not isinstance(module, _BatchNorm):
                 for parameter in module.parameters(recurse=False):
                     parameter.data = parameter.data.to(dtype)
-        self.network = network.to(memory_format=torch.channels_last)
+        to_channels_last(network, network)
+        self.network = network
         self.dtype = dtype
         self.out_format = out_format
         if compile is not False:

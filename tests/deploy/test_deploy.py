@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import REPO
-from form_case import BF16, detections, fish, image
+from form_case import BF16, Deformable, detections, fish, image
 from mmcv.cnn import ConvModule
 from seeded import NARROW, relative_error, seeded_classifier
 from seeded_models import build
@@ -225,6 +225,13 @@ class TestWholeModels:
             assert all(torch.equal(ours[key], theirs[key]) and ours[key].dtype is theirs[key].dtype for key in theirs)
         x = torch.randn(1, 3, 96, 160)
         assert max(errors(form.extract_feat, detector.extract_feat, x, HEADS)) < BF16
+
+    @pytest.mark.parametrize('dtype, bound', [(torch.float32, 1e-5), (torch.bfloat16, BF16)])
+    def test_a_neck_of_deformable_convolutions(self, dtype, bound):
+        """mmcv's operations are silently wrong on maps in channels_last, and do not exist in bfloat16."""
+        model = Deformable()
+        form = optimize_for_inference(model, dtype)
+        assert max(errors(form, model, image(), HEADS)) < bound
 
     @pytest.mark.parametrize('wrappers', [1, 2])
     def test_inside_wrappers(self, wrappers, detector):

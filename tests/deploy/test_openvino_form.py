@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
-from form_case import BF16, detections, fish, image
+from form_case import BF16, Deformable, detections, fish, image
 from seeded import NARROW, relative_error, seeded_classifier
 from seeded_models import build
 from torch import nn
 
 from fishnet_mmdet import FishNet, optimize_for_inference
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.deploy import openvino_form
-from fishnet_mmdet.deploy.inference import TestOptimized, arguments_of
+from fishnet_mmdet.deploy import inference, openvino_form
+from fishnet_mmdet.deploy.inference import InferenceForm, arguments_of
 from fishnet_mmdet.deploy.openvino_form import OpenVinoForm
 from fishnet_mmdet.network.arch import CHOICES
 
@@ -80,9 +81,17 @@ class TestWholeModels:
         with torch.no_grad():
             assert relative_error(optimize_for_inference(classifier, runtime='openvino')(x), classifier(x)) < 1e-4
 
+    def test_a_neck_that_it_cannot_compute_stays_in_torch(self):
+        model = Deformable()
+        with patch.object(inference, 'print_log') as log:
+            form = optimize_for_inference(model, runtime='openvino')
+        assert 'No conversion rule found for operations: mmcv' in log.call_args.args[0]
+        assert isinstance(form.backbone, OpenVinoForm) and isinstance(form.neck, InferenceForm)
+        assert max(worst(form, model, size) for size in SIZES) < 1e-4
+
     def test_before_a_test(self, detector):
         runner = SimpleNamespace(model=detector)
-        TestOptimized('openvino').before_test(runner)
+        inference.TestOptimized('openvino').before_test(runner)
         assert isinstance(runner.model.backbone, OpenVinoForm)
 
 
@@ -105,7 +114,7 @@ class TestRefusals:
 
     def test_openvino_is_not_installed(self, monkeypatch):
         monkeypatch.setattr(openvino_form, 'find_spec', lambda name: None)
-        for attempt in (lambda: arguments_of('openvino'), lambda: TestOptimized('openvino')):
+        for attempt in (lambda: arguments_of('openvino'), lambda: inference.TestOptimized('openvino')):
             with pytest.raises(ConfigError, match='not installed: openvino and onnx. pip install openvino onnx'):
                 attempt()
 

@@ -51,10 +51,14 @@ def to_channels_last(model: nn.Module, entry: nn.Module) -> None:
     """
     model.to(memory_format=torch.channels_last)
     entry.register_forward_pre_hook(_to_channels_last)
-    for module in model.modules():
-        if any(kind.__module__.startswith('mmcv.ops.') for kind in type(module).__mro__):
-            module.to(memory_format=torch.contiguous_format)
-            module.register_forward_pre_hook(_to_contiguous)
+    for module in operations_of_mmcv(model):
+        module.to(memory_format=torch.contiguous_format)
+        module.register_forward_pre_hook(_to_contiguous)
+
+
+def operations_of_mmcv(model: nn.Module) -> list[nn.Module]:
+    """Returns the modules of `mmcv.ops`, such as RoIAlign and deformable convolutions."""
+    return [m for m in model.modules() if any(kind.__module__.startswith('mmcv.ops.') for kind in type(m).__mro__)]
 
 
 def _to_channels_last(_: nn.Module, inputs: tuple) -> tuple:
