@@ -1,10 +1,18 @@
 """Semantic FPN of mmsegmentation on FishNet-150, on ADE20K; the backbone as in the paper's detectors."""
 
-_base_ = ['mmseg::_base_/models/fpn_r50.py', './_base_/ade20k.py', './_base_/fishnet150.py']
+_base_ = './_base_/segmentor.py'
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size),
-    pretrained=None,
-    backbone=dict(_delete_=True, **_base_.fishnet),
-    neck=dict(in_channels=_base_.fish_head_channels),
-    decode_head=dict(num_classes=150),
+    neck=dict(type='FPN', in_channels=_base_.fish_head_channels, out_channels=256, num_outs=4),
+    decode_head=dict(
+        type='FPNHead',
+        in_channels=[256, 256, 256, 256],
+        in_index=[0, 1, 2, 3],
+        feature_strides=[4, 8, 16, 32],
+        channels=128,
+        dropout_ratio=0.1,
+        num_classes=150,
+        norm_cfg=_base_.norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
 )

@@ -177,6 +177,25 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
         return -1 if self._batches_done else self._epoch, self._max_epochs
 
 
+class _Batches(Iterator):
+    """An iterator that OneDL's MMEngine can advance by `skip_iter` on a resume, where OpenMMLab's takes batch by batch.
+
+    Args:
+        batches: What to iterate over.
+    """
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self._batches = batches
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def skip_iter(self, count: int) -> None:
+        """Takes batches and drops them."""
+        for _ in range(count):
+            next(self)
+
+
 @LOOPS.register_module()
 class ResumableIterLoop(_Resumable, IterBasedTrainLoop):
     """MMEngine's iteration-based loop, with the same arguments, that continues without loading old batches again.
@@ -190,7 +209,7 @@ class ResumableIterLoop(_Resumable, IterBasedTrainLoop):
         super().__init__(runner, dataloader, *args, **kwargs)
         # So that a subclass with its own `run` starts at the right position too, by whichever of the two it loads.
         self.batches.follow(lambda: (0, self._iter))
-        self.dataloader_iterator = self._all_batches()
+        self.dataloader_iterator = _Batches(self._all_batches())
 
     def _all_batches(self) -> Iterator[Any]:
         """None for each batch that MMEngine skips on a resume, then the batches to train on."""
