@@ -216,6 +216,12 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=f'there is no file .*is one of these meant: .*{near}'):
             port_config(config)
 
+    @pytest.mark.parametrize('name', [RETINA, UPERNET])
+    def test_a_written_config_finds_its_base(self, name, tmp_path):
+        """By the name, where MMEngine finds it; OneDL's does not find its own mmsegmentation."""
+        (tmp_path / 'own.py').write_text(f'_base_ = {read_base(name).seen_from(tmp_path)!r}\n')
+        assert Config.fromfile(tmp_path / 'own.py').model.type
+
     def test_pure_python_configs(self, tmp_path):
         (tmp_path / 'lazy.py').write_text('from mmengine.config import read_base\nwith read_base():\n    pass\n')
         with pytest.raises(ConfigError, match='pure Python style'):

@@ -32,8 +32,17 @@ class Base:
 
     def seen_from(self, folder: Path) -> str:
         """What `_base_` has to say in a config that lies in `folder`."""
-        is_name = PACKAGE_CONFIG.match(self.name)
+        is_name = PACKAGE_CONFIG.match(self.name) and _is_found_by_mmengine(self.name)
         return self.name if is_name else os.path.relpath(self.path.resolve(), folder.resolve())
+
+
+def _is_found_by_mmengine(name: str) -> bool:
+    """Whether the name of a package's config can be a base: OneDL's MMEngine does not find its own mmsegmentation."""
+    try:
+        Config.fromstring(f'_base_ = {name!r}', '.py')
+    except (ModuleNotFoundError, AssertionError):
+        return False
+    return True
 
 
 def read_base(name_or_path: str | Path) -> Base:
