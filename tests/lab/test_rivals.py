@@ -52,14 +52,14 @@ def opened(form, folder):
 
 
 class TestContenders:
+    """OpenVINO has a process of its own, in `TestTool`: a later signal crashed one that other tests shared."""
+
     @pytest.mark.parametrize(
         'form, bound',
         [
             ('optimized', 1e-4),
             ('channels_last', 1e-4),
             ('onnxruntime', 1e-4),
-            ('openvino', 1e-4),
-            ('openvino-bf16', 0.3),
         ],
     )
     def test_each_computes_the_features(self, tiny, form, bound):
