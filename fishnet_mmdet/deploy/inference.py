@@ -54,7 +54,7 @@ def optimize_for_inference(
             out. Those of a FishNet alone are in channels_last, because converting them would cost what folding saves.
         compile: Whether to compile the backbone with its weights as constants, or options of `torch.compile`. The first
             image takes minutes, and so does the first one of another size; further sizes take no time.
-        runtime: What computes backbone and neck: torch, or OpenVINO, which is often faster on a CPU. OpenVINO folds the
+        runtime: What computes backbone and neck: torch, or OpenVINO, for CPUs (docs/benchmark.md compares them). OpenVINO folds the
             norms and chooses the memory format itself, and the features of a FishNet alone are contiguous. A neck that
             it cannot compute, such as one of deformable convolutions, stays in torch.
 

@@ -1,4 +1,4 @@
-"""Backbone and neck of a detector computed by OpenVINO, the fastest form on many CPUs."""
+"""Backbone and neck of a detector computed by OpenVINO, on a CPU."""
 
 import tempfile
 from importlib.util import find_spec

@@ -150,7 +150,7 @@ class Report:
         """How to start in spite of the errors: without the bad entries, or with all of them."""
         kinds = ','.join(dict.fromkeys(f.kind for f in self.errors if f.kind not in NOTHING_TO_READ))
         skip = 'To leave the bad entries out of training: train --skip-bad'
-        use = f'To use them as they are, with warnings: --cfg-options "preflight.ignore=[{kinds}]"'
+        use = f'To start all the same, with warnings instead of errors: --cfg-options "preflight.ignore=[{kinds}]"'
         return ['', *[skip] * self.can_skip, use] if kinds else []
 
     def as_json(self) -> dict:

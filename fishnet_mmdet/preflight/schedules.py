@@ -139,7 +139,8 @@ def _check(node: Mapping, length: Length) -> Iterator[Finding]:
         yield Finding('no-effect', 'train', '', f'{name}: {_listed(late, counted)} not reached: {why}')
     if name in ('LinearLR', 'ConstantLR') and isinstance(end, int) and end > last:
         text = f'{name}: the warm-up never reaches its end={end}: {why}'
-        fix = f'set end={max(1, round(last / 10))}, a tenth of the run, or train longer'
+        rest = f'the run after begin={begin}' if begin else 'the run'
+        fix = f'set end={begin + max(1, round((last - begin) / 10))}, a tenth of {rest}, or train longer'
         yield Finding('no-effect', 'train', '', text, fix=fix)
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 from functools import partial
 from types import ModuleType, SimpleNamespace
@@ -47,13 +48,24 @@ def tiny(tmp_path_factory):
         yield folder
 
 
+IN_OPENVINO = """
+import json, sys
+from pathlib import Path
+from fishnet_mmdet.lab.benchmark.contenders import Contender
+from fishnet_mmdet.lab.benchmark.rivals.worker import Opener
+opener, rows = Opener(Contender('tiny', sys.argv[1]), Path(sys.argv[2]), 1), []
+for batch in (1, 3):
+    run = opener.open(batch, 64)
+    rows.append((len(run()[0]), float(opener.difference(run, 64))))
+print(json.dumps(rows))
+"""
+
+
 def opened(form, folder):
     return Opener(Contender('tiny', form), folder, torch.get_num_threads())
 
 
 class TestContenders:
-    """OpenVINO has a process of its own, in `TestTool`: a later signal crashed one that other tests shared."""
-
     @pytest.mark.parametrize(
         'form, bound',
         [
@@ -73,6 +85,20 @@ class TestContenders:
                 pytest.skip(str(why))
             assert len(run()[0]) == batch
             assert 0 <= opener.difference(run, 64) < bound
+
+    @pytest.mark.parametrize('form, bound', [('openvino', 1e-4), ('openvino-bf16', 0.3)])
+    def test_openvino_computes_the_features(self, tiny, form, bound):
+        """In a process of its own: a later signal crashed one that other tests shared."""
+        if not RUNTIMES[form].is_installed:
+            pytest.skip('openvino is not installed')
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', IN_OPENVINO, form, tiny], capture_output=True, text=True
+        )
+        if 'NotOffered' in done.stderr:
+            pytest.skip(done.stderr.splitlines()[-1])
+        rows = json.loads(done.stdout.splitlines()[-1])
+        assert [count for count, _ in rows] == [1, 3]
+        assert all(0 <= difference < bound for _, difference in rows)
 
     def test_other_features_are_a_difference(self, tiny):
         opener = opened('eager', tiny)

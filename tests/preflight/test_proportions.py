@@ -35,6 +35,9 @@ class TestSchedules:
             'the run has 20 iterations (10 epochs, 2 iterations an epoch)'
         )
         assert finding.fix == 'set end=2, a tenth of the run, or train longer'
+        case.cfg.param_scheduler[0].begin = 10
+        (finding,) = [f for f in examine(case.cfg, ['train'], weights=False).findings if f.kind == 'no-effect']
+        assert finding.fix == 'set end=11, a tenth of the run after begin=10, or train longer'
         case.cfg.preflight = dict(ignore='no-effect')
         assert found(case, 'no-effect') == []
         case.cfg.preflight = {}
