@@ -54,9 +54,9 @@ def optimize_for_inference(
             out. Those of a FishNet alone are in channels_last, because converting them would cost what folding saves.
         compile: Whether to compile the backbone with its weights as constants, or options of `torch.compile`. The first
             image takes minutes, and so does the first one of another size; further sizes take no time.
-        runtime: What computes backbone and neck: torch, or OpenVINO, for CPUs (docs/benchmark.md compares them). OpenVINO folds the
-            norms and chooses the memory format itself, and the features of a FishNet alone are contiguous. A neck that
-            it cannot compute, such as one of deformable convolutions, stays in torch.
+        runtime: What computes backbone and neck: torch, or OpenVINO (CPUs; docs/benchmark.md compares them).
+            OpenVINO folds the norms and chooses the memory format itself, and the features of a FishNet alone are
+            contiguous. A neck that it cannot compute, such as one of deformable convolutions, stays in torch.
 
     Returns:
         The copy, in eval mode, for `torch.no_grad()` or `torch.inference_mode()`. With OpenVINO it cannot be copied or
