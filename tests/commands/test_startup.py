@@ -172,9 +172,12 @@ print(gc.isenabled(), gc.get_freeze_count() > 1000)
 class TestTextOfTheConfig:
     def test_equals_that_of_mmengine_and_is_formatted_once(self, demo_config, monkeypatch):
         import mmengine.config.config as module
+        from yapf.yapflib import yapf_api
 
-        formatted, format_code = [], module.FormatCode
-        monkeypatch.setattr(module, 'FormatCode', lambda *args, **kw: formatted.append(1) or format_code(*args, **kw))
+        # OneDL's imports the name where it uses it.
+        holder = module if hasattr(module, 'FormatCode') else yapf_api
+        formatted, format_code = [], holder.FormatCode
+        monkeypatch.setattr(holder, 'FormatCode', lambda *args, **kw: formatted.append(1) or format_code(*args, **kw))
         cfg = FormattedOnce.of(demo_config)
         assert [cfg.pretty_text, cfg.copy().pretty_text, cfg.dump()] == [demo_config.pretty_text] * 3
         assert len(formatted) == 2

@@ -22,11 +22,10 @@ TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 CONFIG = REPO / 'configs' / 'mask_rcnn_fishnet_demo.py'
 PAGE = REPO / 'docs' / 'mmdet-tools.md'
 
-# OneDL's does without.
-needs_seaborn = pytest.mark.skipif(
-    'import seaborn' in (TOOLS / 'analysis_tools' / 'analyze_logs.py').read_text() and not find_spec('seaborn'),
-    reason="mmdet's analyze_logs needs seaborn",
-)
+# OneDL's does without, and its default style is none of Matplotlib's.
+BY_SEABORN = 'import seaborn' in (TOOLS / 'analysis_tools' / 'analyze_logs.py').read_text()
+STYLE = 'dark' if BY_SEABORN else 'default'
+needs_seaborn = pytest.mark.skipif(BY_SEABORN and not find_spec('seaborn'), reason="mmdet's analyze_logs needs seaborn")
 
 
 @pytest.fixture(scope='module')
@@ -88,7 +87,8 @@ def test_analyze_logs(mmdet_tool, run, tmp_path):
     # An empty size class is NaN in the log, which Matplotlib leaves out.
     for name, keys in (('loss.png', ['loss', 'loss_mask']), ('ap.png', ['bbox_mAP', 'segm_mAP', 'bbox_mAP_l'])):
         picture = tmp_path / name
-        mmdet_tool('analysis_tools/analyze_logs.py', 'plot_curve', run.log, '--keys', *keys, '--out', picture)
+        arguments = ['--keys', *keys, '--style', STYLE, '--out', picture]
+        mmdet_tool('analysis_tools/analyze_logs.py', 'plot_curve', run.log, *arguments)
         assert pictures(tmp_path).count(picture)
     lines = [json.loads(line) for line in run.log.read_text().splitlines()]
     assert 'coco/bbox_mAP_l' in lines[-1] and not any(-1 in line.values() for line in lines)
