@@ -1,6 +1,7 @@
 """Mask R-CNN on FishNet-150 + FPN on nuclei, from random weights, small enough for a CPU.
 
-The backbone has its full size. Neck, heads and proposals are smaller than in `mask_rcnn_fishnet150_nuclei.py`.
+The backbone has its full size. Neck, heads and proposals are smaller than in `mask_rcnn_fishnet150_nuclei.py`. Backbone
+and neck are computed in bfloat16.
 """
 
 _base_ = './mask_rcnn_fishnet150_nuclei.py'
@@ -28,3 +29,5 @@ val_dataloader = dict(num_workers=1)
 test_dataloader = val_dataloader
 # The validation set has images of up to 1040 x 1388 pixels.
 train_cfg = dict(val_interval=4)
+optim_wrapper = dict(type='CpuAmpOptimWrapper')
+default_hooks = dict(channels_last=dict(type='ChannelsLast'))
