@@ -6,6 +6,7 @@ standard library.
 
 import ctypes
 import gc
+import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ thread waits for one that has no core, and keeps that other one from getting it.
 OF_THE_USER = {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'}
 """Variables with which a user decides. The library prefers the first to the second, so neither may be there."""
 
+COMMAND = 'FISHNET_MMDET_COMMAND'
+"""Variable with the id of the process that began as a command. Processes that it starts inherit an id not theirs."""
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Options of glibc's `mallopt`, from its malloc.h."""
@@ -55,7 +58,7 @@ def keep_freed_memory(environment: Mapping[str, str]) -> bool:
     Returns:
         Whether it did: not with another library than glibc.
     """
-    if not gc.get_freeze_count() or any(name.startswith(MALLOC_OF_THE_USER) for name in environment):
+    if not _is_command(environment) or any(name.startswith(MALLOC_OF_THE_USER) for name in environment):
         return False
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
@@ -73,7 +76,12 @@ def is_run_as_module(package: str) -> bool:
 def begin(environment: MutableMapping[str, str]) -> None:
     """Prepares the process of a command: `share_cores`, and no garbage collection until `keep_imports`."""
     share_cores(environment)
+    environment[COMMAND] = str(os.getpid())
     gc.disable()
+
+
+def _is_command(environment: Mapping[str, str]) -> bool:
+    return environment.get(COMMAND) == str(os.getpid())
 
 
 @contextmanager
@@ -94,6 +102,6 @@ def keep_imports() -> None:
     MMEngine collects garbage for every data set that it builds, and would search everything that the packages have
     created each time. A collection in a loader worker would also copy the pages that it shares with the trainer.
     """
-    if gc.get_freeze_count() or not gc.isenabled():
+    if _is_command(os.environ):
         gc.freeze()
         gc.enable()
