@@ -61,15 +61,15 @@ def write_yolo(root, label='0 0.3 0.35 0.3 0.4\n'):
     (root / 'data.yaml').write_text('path: .\ntrain: images/train\nval: images/val\nnames: [disc, box]\n')
 
 
-def write_voc(root):
-    """A data set as Pascal VOC keeps it, without a split."""
+def write_voc(root, difficult=()):
+    """A data set as Pascal VOC keeps it, without a split; images by number whose object is marked difficult."""
     for number in range(5):
         write_image(root / f'JPEGImages/{number}.jpg', seed=number)
         xml = root / f'Annotations/{number}.xml'
         xml.parent.mkdir(parents=True, exist_ok=True)
         box = '<bndbox><xmin>11</xmin><ymin>11</ymin><xmax>40</xmax><ymax>34</ymax></bndbox>'
-        name = ('disc', 'box')[number % 2]
+        name, mark = ('disc', 'box')[number % 2], int(number in difficult)
         xml.write_text(
             f'<annotation><filename>{number}.jpg</filename><size><width>96</width><height>64</height><depth>3</depth>'
-            f'</size><object><name>{name}</name>{box}</object></annotation>'
+            f'</size><object><name>{name}</name><difficult>{mark}</difficult>{box}</object></annotation>'
         )

@@ -243,7 +243,11 @@ class TestOptimized(Hook):
     """
 
     def __init__(self, form: str, compile: bool = False) -> None:
+        self.form = form
         self.arguments = {**arguments_of(form), **(dict(compile=dict(dynamic=True)) if compile else {})}
+
+    def __str__(self) -> str:
+        return f'backbone and neck in the form {self.form}'
 
     def before_test(self, runner: Runner) -> None:
         """Replaces the model. Its weights are loaded by now."""

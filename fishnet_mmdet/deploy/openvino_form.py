@@ -1,6 +1,7 @@
 """Backbone and neck of a detector computed by OpenVINO, on a CPU."""
 
 import tempfile
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,20 @@ def check_openvino(dtype: torch.dtype) -> None:
     """Checks, before any work is done, that OpenVINO can compute in a dtype here.
 
     Raises:
-        ConfigError: It or onnx is not installed, or it cannot.
+        ConfigError: It or onnx is not installed or is broken, or it cannot.
     """
     # torch writes the file that OpenVINO reads with the package onnx.
     if missing := [name for name in ('openvino', 'onnx') if find_spec(name) is None]:
         raise ConfigError(f'not installed: {" and ".join(missing)}. pip install {" ".join(missing)}')
+    for name in ('openvino', 'onnx'):
+        try:
+            import_module(name)
+        # A library that it needs may be missing or of another version, which has errors of any type.
+        except Exception as error:
+            reason = f'{type(error).__name__}: {error}'
+            raise ConfigError(
+                f'{name} is installed and cannot be imported ({reason}). pip install --force-reinstall {name}'
+            ) from error
     if dtype not in PRECISIONS:
         raise ConfigError(f'dtype = {dtype} must be torch.float32 or torch.bfloat16 in OpenVINO')
     import openvino

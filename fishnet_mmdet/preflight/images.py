@@ -66,7 +66,7 @@ def inspect_image(path: Path | str, reader: Reader = DEFAULT_READER) -> ImageSta
     if not stat.S_ISREG(status.st_mode):
         return ImageState('image-broken', f'{path} is not a regular file')
     if not status.st_size:
-        return ImageState('image-empty', f'{path}')
+        return ImageState('image-empty', f'{path} has zero bytes')
     state, is_certain = _inspect_with_pillow(path)
     if is_certain and (state.problem or reader.backend in ('cv2', 'turbojpeg')):
         return state

@@ -6,19 +6,20 @@ from importlib.util import find_spec
 from fishnet_mmdet.preflight.nodes import dataset_class, metric_class
 
 if find_spec('mmdet'):
-    from mmdet.datasets import CocoDataset, CocoPanopticDataset
+    from mmdet.datasets import CocoDataset, CocoPanopticDataset, XMLDataset
     from mmdet.evaluation import CocoMetric, CocoPanopticMetric, CocoVideoMetric, LVISMetric
 
     from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
     from fishnet_mmdet.evaluation.panoptic import PanopticQuality
 
-    DATASETS, PANOPTIC_DATASETS = (CocoDataset,), (CocoPanopticDataset,)
+    DATASETS, PANOPTIC_DATASETS, VOC_DATASETS = (CocoDataset,), (CocoPanopticDataset,), (XMLDataset,)
     PANOPTIC_METRICS, OFFICIAL_METRICS = (CocoPanopticMetric, PanopticQuality), (OfficialCocoMetric,)
     METRICS = (CocoMetric, *PANOPTIC_METRICS)
     # Subclasses of mmdet's COCO metric for other formats.
     OTHER_METRICS = (LVISMetric, CocoVideoMetric)
 else:
-    DATASETS = PANOPTIC_DATASETS = METRICS = PANOPTIC_METRICS = OFFICIAL_METRICS = OTHER_METRICS = ()
+    DATASETS = PANOPTIC_DATASETS = VOC_DATASETS = ()
+    METRICS = PANOPTIC_METRICS = OFFICIAL_METRICS = OTHER_METRICS = ()
 
 
 def is_coco_dataset(node: Mapping) -> bool:
@@ -34,6 +35,11 @@ def reads_coco_as_mmdet(node: Mapping) -> bool:
 def is_panoptic_dataset(node: Mapping) -> bool:
     """Whether a dataset config is of a class for panoptic annotations."""
     return _is_one_of(dataset_class(node), PANOPTIC_DATASETS)
+
+
+def is_voc_dataset(node: Mapping) -> bool:
+    """Whether a dataset config is of a class for the XML files of Pascal VOC."""
+    return _is_one_of(dataset_class(node), VOC_DATASETS)
 
 
 def is_coco_metric(node: Mapping) -> bool:

@@ -1,11 +1,16 @@
 """Backbone and neck in OpenVINO: the same features and detections; what is not possible is said before any work."""
 
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
 import torch
+from conftest import REPO
 from form_case import BF16, Deformable, detections, fish, image
 from seeded import NARROW, relative_error, seeded_classifier
 from seeded_models import build
@@ -117,6 +122,17 @@ class TestRefusals:
         for attempt in (lambda: arguments_of('openvino'), lambda: inference.TestOptimized('openvino')):
             with pytest.raises(ConfigError, match='not installed: openvino and onnx. pip install openvino onnx'):
                 attempt()
+
+    @pytest.mark.parametrize('name', ['openvino', 'onnx'])
+    def test_a_package_is_broken(self, tmp_path, name):
+        """In a process of its own, which has not imported it."""
+        (tmp_path / f'{name}.py').write_text("raise OSError('libtbb.so.12: cannot open shared object file')")
+        code = "from fishnet_mmdet.deploy.inference import arguments_of; arguments_of('openvino')"
+        environment = {**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'}
+        command = [sys.executable, '-W', 'ignore', '-c', code]
+        done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=120)
+        expected = rf'{name} is installed and cannot be imported \(OSError: libtbb.*\). pip install --force-reinst'
+        assert re.search(expected, done.stderr.splitlines()[-1]), done.stderr
 
     def test_an_unknown_form(self):
         with pytest.raises(ConfigError, match="optimize='tvm' must be one of float32, .*, openvino-bfloat16"):

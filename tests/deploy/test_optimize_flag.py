@@ -27,6 +27,9 @@ def found(folder, run_tool, checkpoint, demo_data, *flags):
         '--out', folder / 'found.pkl', '--cfg-options', *demo_options(demo_data),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    assert [line for line in done.stdout.splitlines() if line.startswith('inference ')] == [
+        f'inference   backbone and neck in the form {form}' for form in flags[1:]
+    ]
     measured = json.loads((folder / 'ap_test.json').read_text())['measured']
     assert [row['type'] for row in measured] == ['bbox', 'segm']
     return [sample['pred_instances']['scores'] for sample in pickle.loads((folder / 'found.pkl').read_bytes())]

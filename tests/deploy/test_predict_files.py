@@ -137,9 +137,11 @@ class TestRuns:
 
     def test_if_nothing_can_be_read_there_are_no_results(self, predictor, tmp_path, capsys):
         (tmp_path / 'x.jpg').write_text('text')
-        with pytest.raises(UserError, match='none of the inputs could be read: 1 passed over'):
+        (tmp_path / 'y.jpg').touch()
+        with pytest.raises(UserError, match='none of the inputs could be read: 2 passed over'):
             predict_files(predictor, find_inputs([tmp_path]), tmp_path / 'out')
-        assert 'passed over: x.jpg: begins with' in capsys.readouterr().err
+        printed = capsys.readouterr().err
+        assert 'passed over: x.jpg: begins with' in printed and 'passed over: y.jpg: has zero bytes' in printed
         assert not list((tmp_path / 'out').iterdir())
 
     def test_a_video_that_ends_early_is_named(self, predictor, tmp_path):

@@ -298,3 +298,11 @@ class TestOtherFormats:
         _, train, val = build(cfg)
         assert (len(train), len(val)) == (4, 1) and set(train.metainfo['classes']) == {'disc', 'box'}
         assert chosen['annotations'].reason == 'converted from Pascal VOC'
+
+    def test_difficult_objects_of_voc_do_not_count(self, here):
+        pytest.importorskip('supervision', reason='Pascal VOC is read by supervision, which is not installed')
+        write_voc(here / 'data', difficult=(1, 4))
+        _, chosen = make()
+        content = json.loads((here / 'my_annotations/all.json').read_text())
+        assert {entry['image_id'] - 1 for entry in content['annotations'] if entry['iscrowd']} == {1, 4}
+        assert '2 objects are marked difficult: they count neither in the loss' in chosen['annotations'].reason

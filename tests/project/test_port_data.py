@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from new_case import NAMES, write_usual
@@ -21,6 +21,8 @@ RETINA = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 CASCADE = 'mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py'
 FASTER = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 CITYSCAPES = 'mmdet::cityscapes/mask-rcnn_r50_fpn_1x_cityscapes.py'
+FACES = 'mmdet::wider_face/retinanet_r50_fpn_1x_widerface.py'
+VOC = 'mmdet::pascal_voc/retinanet_r50_fpn_1x_voc0712.py'
 LVIS = 'mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py'
 MASK2FORMER = 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
 TRAIN, VAL = 'data/annotations/instances_train.json', 'data/annotations/instances_val.json'
@@ -60,7 +62,7 @@ def data_set(loader):
 
 
 class TestReads:
-    @pytest.mark.parametrize('config', [RETINA, CITYSCAPES, LVIS, MASK2FORMER])
+    @pytest.mark.parametrize('config', [RETINA, CITYSCAPES, LVIS, MASK2FORMER, VOC, FACES])
     def test_the_files_of_the_user(self, config):
         """In wrappers such as RepeatDataset, and in place of other classes of data sets."""
         cfg = port(config)
@@ -80,7 +82,13 @@ class TestReads:
         assert port('base.py').to_dict() == ported.to_dict()
 
     @pytest.mark.parametrize(
-        'config, kinds', [(RETINA, ['CocoMetric']), (CITYSCAPES, ['CocoMetric']), (LVIS, ['OfficialCocoMetric'])]
+        'config, kinds',
+        [
+            (RETINA, ['CocoMetric']),
+            (CITYSCAPES, ['CocoMetric']),
+            (LVIS, ['OfficialCocoMetric']),
+            (VOC, ['OfficialCocoMetric']),
+        ],
     )
     def test_the_evaluators(self, config, kinds):
         """Those of COCO get the file; those of other forms are left out, or ours is in their place."""
@@ -100,6 +108,27 @@ class TestReads:
         assert Config.fromfile('my.py').test_evaluator.metrics.ann_file == VAL
         cfg = port(base(RETINA, 'test_evaluator = dict(format_only=True)'), '--overwrite')
         assert cfg.test_evaluator.format_only is False
+
+    def test_evaluators_can_be_built(self):
+        """MMDetection's config merges an argument of the VOC metric into one that does not take it."""
+        cfg = port('mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712-cocofmt.py')
+        init_default_scope('mmdet')
+        assert METRICS.build(cfg.val_evaluator).metrics == ['bbox']
+        assert 'CocoMetric takes no eval_mode' in Path('my.py').read_text()
+
+    def test_data_sets_in_a_row(self):
+        """One comes in the place of all, and so does one evaluator."""
+        metrics = "[dict(type='CocoMetric', metric='bbox', ann_file='a.json')] * 2"
+        lines = [
+            "one = dict(type='CocoDataset', ann_file='a.json', pipeline=[dict(type='LoadImageFromFile')])",
+            "val_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[one, one]))",
+            f"val_evaluator = dict(_delete_=True, type='MultiDatasetsEvaluator', metrics={metrics})",
+        ]
+        cfg = port(base(RETINA, *lines))
+        assert cfg.val_dataloader.dataset.ann_file == VAL and [m.ann_file for m in cfg.val_evaluator] == [VAL]
+        other = lines[1].replace('[one, one]', '[one, dict(one, pipeline=[])]')
+        with pytest.raises(ConfigError, match='reads 2 annotation files, and not as a ConcatDataset with one pipeline'):
+            port_config(base(RETINA, lines[0], other)).with_data(own_data())
 
     def test_masks_are_measured_where_there_are_some(self, here):
         """BoxInst learns masks from boxes."""
@@ -150,10 +179,9 @@ class TestRefusals:
             ('mmdet::htc/htc_r50_fpn_1x_coco.py', 'CocoDataset with semantic maps'),
             ('mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py', 'CocoPanopticDataset with semantic maps'),
             (
-                'mmdet::wider_face/retinanet_r50_fpn_1x_widerface.py',
-                'WIDERFaceDataset with annotations of another form',
+                'mmdet::openimages/faster-rcnn_r50_fpn_32xb2-1x_openimages.py',
+                'OpenImagesDataset with annotations of another form',
             ),
-            ('mmdet::pascal_voc/retinanet_r50_fpn_1x_voc0712.py', 'reads 2 annotation files, and --data replaces one'),
             ('mmdet::qdtrack/qdtrack_faster-rcnn_r50_fpn_4e_base.py', 'has no train_dataloader'),
             (
                 'mmdet::fast_rcnn/fast-rcnn_r50_fpn_1x_coco.py',

@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from types import ModuleType
 
@@ -72,14 +73,31 @@ def _convert(read: Callable, supervision: ModuleType, part: dict, path: Path, ov
             file = Path(scratch) / 'coco.json'
             data.as_coco(annotations_path=str(file))
             content = json.loads(file.read_text(encoding='utf-8'))
+        difficult = _difficult(part['labels'], content['images']) if read is _read_voc else {}
     # Also errors of XML and YAML, of files that are broken in any way: supervision checks little.
     except Exception as error:
         raise UserError(f'{part["labels"]} cannot be read: {type(error).__name__}: {error}') from error
     for entry in content['annotations']:
         # supervision marks masks of several parts as crowds, which training would leave out. Neither format has crowds.
-        entry['iscrowd'] = 0
+        entry['iscrowd'] = next(difficult.get(entry['image_id'], repeat(0)))
     content['licenses'] = []
     return write_annotations(path, content, overwrite)
+
+
+def _difficult(labels: Path, images: Sequence[Mapping]) -> dict[int, Iterator[int]]:
+    """Whether each object of an image, in the order of its XML file, is marked difficult: 1 or 0, by image id.
+
+    COCO's word for it is crowd: MMDetection's own reader of Pascal VOC leaves such objects out of loss and AP too.
+    """
+    # supervision reads them with it.
+    from defusedxml.ElementTree import parse
+
+    files = {image['id']: labels / f'{Path(image["file_name"]).stem}.xml' for image in images}
+    return {
+        image: iter([int(node.findtext('difficult') or 0) and 1 for node in parse(file).getroot().findall('object')])
+        for image, file in files.items()
+        if file.is_file()
+    }
 
 
 def _read_yolo(supervision: ModuleType, part: dict) -> object:

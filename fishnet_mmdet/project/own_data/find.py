@@ -81,11 +81,19 @@ def _part(root: Path, path: Path, split: str) -> Part:
 
 def _converted(root: Path, made: Path, overwrite: bool) -> OwnData:
     found = converted(root, made, overwrite)
-    notes = [Choice('annotations', f'{path}', f'converted from {kind}') for kind, path, _ in found]
     parts = [Part(facts_of(path), images) for _, path, images in found]
+    notes = [
+        Choice('annotations', f'{path}', f'converted from {kind}{_ignored(part.facts)}')
+        for (kind, path, _), part in zip(found, parts, strict=True)
+    ]
     if len(parts) == 1:
         return _divided(root, parts[0], made, overwrite, notes)
     return OwnData(root, parts[0], parts[1], tuple(notes))
+
+
+def _ignored(facts: Facts) -> str:
+    count = sum(facts.counts.values()) - len(facts.sides)
+    return f'; {count:,} objects are marked difficult: they count neither in the loss nor in AP' if count else ''
 
 
 def _divided(root: Path, whole: Part, made: Path, overwrite: bool, notes: list[Choice]) -> OwnData:

@@ -8,59 +8,15 @@ from mmengine.config import Config
 
 from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.preflight.mmdet_classes import (
-    is_coco_dataset,
-    is_coco_metric,
-    is_panoptic_dataset,
-    reads_coco_as_mmdet,
-)
-from fishnet_mmdet.preflight.nodes import class_names, dataset_class, mappings
+from fishnet_mmdet.preflight.mmdet_classes import is_coco_metric
+from fishnet_mmdet.preflight.nodes import mappings, metric_class
 from fishnet_mmdet.project.own_data import OwnData, Part
-from fishnet_mmdet.project.port.edits import Edit, Variable, mappings_at, value_at
+from fishnet_mmdet.project.port.data_sets import data_sets, names_of, reading
+from fishnet_mmdet.project.port.edits import Edit, Variable, mappings_at
 from fishnet_mmdet.project.port.resnets import Path, dotted
 
 COUNTS = ('num_classes', 'num_things_classes')
 """Keys of models that hold the number of classes."""
-
-
-def data_sets(config: Config) -> dict[str, Path]:
-    """Where the data set of each split is, in a config that can take the user's data.
-
-    Raises:
-        ConfigError: The config reads its data in another way than one COCO file for each split.
-    """
-    if not config.get('train_dataloader'):
-        raise ConfigError('the config has no train_dataloader, so there are no data to replace')
-    for path, node in mappings_at(config, ('model',)):
-        if node.get('teacher_ckpt'):
-            raise ConfigError(
-                f'{dotted(path)}.teacher_ckpt = {node["teacher_ckpt"]} is a teacher for the classes of the base: port '
-                'a config without a teacher'
-            )
-    return {split: _data_set(config, split) for split in ('train', 'val', 'test') if config.get(f'{split}_dataloader')}
-
-
-def _data_set(config: Config, split: str) -> Path:
-    found = [(path, node) for path, node in mappings_at(config, (f'{split}_dataloader',)) if 'ann_file' in node]
-    if len(found) != 1:
-        raise ConfigError(
-            f'{split}_dataloader reads {len(found)} annotation files, and --data replaces one: port a config with one '
-            'COCO data set for each split'
-        )
-    path, node = found[0]
-    maps = is_panoptic_dataset(node) or any(step.get('with_seg') for step in mappings(config[path[0]]))
-    if maps or not is_coco_dataset(node):
-        what = 'semantic maps' if maps else 'annotations of another form than COCO'
-        raise ConfigError(
-            f'{dotted(path)} is a {name_of(node)} with {what}, which --data cannot replace: port a config that reads '
-            'boxes and masks from a COCO file'
-        )
-    if node.get('proposal_file'):
-        raise ConfigError(
-            f'{dotted(path)}.proposal_file = {node["proposal_file"]} holds proposals for the images of the base: port '
-            'a detector that makes its own, such as mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
-        )
-    return path
 
 
 def data_edits(config: Config, data: OwnData) -> Iterator[Edit]:
@@ -75,12 +31,12 @@ def data_edits(config: Config, data: OwnData) -> Iterator[Edit]:
     """
     paths = data_sets(config)
     masks = _reads_masks(config, data.train)
-    old = class_names(value_at(config, paths['train'])) or ()
+    old = names_of(config, paths['train'])
     classes = Variable('classes', data.train.facts.classes)
     yield Edit(('classes',), classes.value)
     for split, path in paths.items():
         part = data.train if split == 'train' else data.val
-        yield from _read(config, path, part, classes)
+        yield from reading(config, path, part, classes)
         if split != 'train':
             yield from _evaluate(config, f'{split}_evaluator', part, masks)
     yield from _count(config, old, classes.value)
@@ -96,38 +52,20 @@ def _reads_masks(config: Config, part: Part) -> bool:
     return reads
 
 
-def _read(config: Config, path: Path, part: Part, classes: Variable) -> Iterator[Edit]:
-    """Makes a data set read the user's files, all of their images."""
-    node = value_at(config, path)
-    if not reads_coco_as_mmdet(node):
-        kind = dataset_class(node)
-        # Those of the class alone, which the user may have written.
-        known = {name for base in kind.__mro__[1:] for name in inspect.signature(base.__init__).parameters}
-        if own := [key for key in node if key not in known and key not in ('type', '_scope_')]:
-            raise ConfigError(
-                f'{dotted(path)} is a {name_of(node)}, in whose place a CocoDataset would read your data, and has no '
-                f'argument {", ".join(own)} there: port a config with a CocoDataset'
-            )
-        yield Edit((*path, 'type'), 'CocoDataset', f'a {name_of(node)} reads another form of COCO files')
-    if node.get('data_root'):
-        yield Edit((*path, 'data_root'), '')
-    yield Edit((*path, 'metainfo'), dict(classes=classes))
-    yield Edit((*path, 'ann_file'), part.facts.path.as_posix())
-    yield Edit((*path, 'data_prefix'), dict(img=f'{part.images.as_posix()}/'))
-    if node.get('indices') is not None:
-        yield Edit((*path, 'indices'), None, 'all of your images')
-
-
 def _evaluate(config: Config, key: str, part: Part, masks: bool) -> Iterator[Edit]:
     """Makes the evaluators of a split read the user's file; those of other forms than COCO are replaced by ours."""
     path: Path = (key,)
     if not (nodes := config.get(key)):
         return
     if isinstance(nodes, Mapping) and 'metrics' in nodes:
-        path, nodes = (key, 'metrics'), nodes['metrics']
+        several = name_of(nodes) == 'MultiDatasetsEvaluator'
+        path, nodes = ((key,), nodes['metrics'][:1]) if several else ((key, 'metrics'), nodes['metrics'])
     file, has_masks = part.facts.path.as_posix(), part.facts.masks >= 0.5
     if isinstance(nodes, Mapping) and is_coco_metric(nodes):
         new = _measuring(nodes, file, has_masks)
+        if unknown := [name for name in nodes if name not in new]:
+            yield Edit(path, new, f'{name_of(nodes)} takes no {", ".join(unknown)}')
+            return
         yield from (Edit((*path, name), value) for name, value in new.items() if value != nodes.get(name))
         return
     listed = [nodes] if isinstance(nodes, Mapping) else nodes
@@ -138,8 +76,14 @@ def _evaluate(config: Config, key: str, part: Part, masks: bool) -> Iterator[Edi
 
 
 def _measuring(node: Mapping, file: str, has_masks: bool) -> dict[str, Any]:
-    """A COCO metric that measures, on another file: of masks, only where there are some."""
-    new = dict(node, ann_file=file)
+    """A COCO metric that measures, on another file: of masks, only where there are some.
+
+    Without arguments that its class does not take, as MMDetection's config of Pascal VOC for COCO files has one.
+    """
+    known = inspect.signature(metric_class(node)).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    kept = {key: value for key, value in node.items() if takes_all or key in known or key in ('type', '_scope_')}
+    new = dict(kept, ann_file=file)
     if new.get('format_only'):
         new['format_only'] = False
     metric = new.get('metric')

@@ -40,14 +40,15 @@ def rows_of_training(runner: Runner) -> list[Row]:
     )
 
 
-def rows_of_test(runner: Runner) -> list[Row]:
-    """Returns the rows of a runner that is about to test."""
+def rows_of_test(runner: Runner, form: str = '') -> list[Row]:
+    """Returns the rows of a runner that is about to test, in another form than the model's own if there is a text."""
     return _rows(
         runner,
         classes=lambda it: describe_classes(it.test_dataloader.dataset),
         network=lambda it: describe_network(bare(it.model)),
         weights=lambda it: describe_weights(it.cfg),
         device=lambda it: describe_device(bare(it.model)),
+        inference=lambda it: form,
         log_file=lambda it: describe_log(it.logger),
     )
 

@@ -41,7 +41,8 @@ def test(
         show: Whether to show these pictures in windows.
         wait_time: Seconds that each window stays.
         tta: Whether to average over flips.
-        form: A hook that changes the model once its weights are loaded, such as `deploy.TestOptimized`.
+        form: A hook that changes the model once its weights are loaded, such as `deploy.TestOptimized`. Its `str` is
+            shown.
         console: What is shown, a key of `fishnet_mmdet.training.console.MODES`.
 
     Raises:
@@ -68,7 +69,7 @@ def test(
         runner.register_hook(StrictLoading())
         if form:
             runner.register_hook(form)
-        follow(runner, screen, rows_of_test)
+        follow(runner, screen, lambda it: rows_of_test(it, str(form or '')))
         if out:
             runner.test_evaluator.metrics.append(_dump_class(cfg)(out_file_path=out))
         with config_mistakes(cfg):
