@@ -1,5 +1,6 @@
 """Finds things in a config, no matter how deeply they are nested in wrappers."""
 
+import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +51,17 @@ def metric_class(node: Mapping) -> type | None:
     if isinstance(kind, str):
         return METRICS.get(kind if '.' in kind else f'mmdet.{kind}')
     return kind
+
+
+def arguments_not_taken(metric: Mapping) -> list[str]:
+    """Keys of a metric config that its class takes no argument for; none if the class is not registered."""
+    kind = metric_class(metric)
+    if kind is None:
+        return []
+    parameters = inspect.signature(kind).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return []
+    return [key for key in metric if key not in parameters and key not in ('type', '_scope_')]
 
 
 def class_names(dataset: Mapping, scope: str = 'mmdet') -> Sequence[str]:

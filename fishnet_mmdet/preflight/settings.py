@@ -12,7 +12,7 @@ from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.figures import Figures, figures_of
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import mappings
+from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings
 from fishnet_mmdet.preflight.schedules import Length, check_schedules, length_of
 
 BACKENDS = {
@@ -46,14 +46,23 @@ def check_settings(cfg: Config, splits: Sequence[str], data: CocoData | None = N
                 text = f'{", ".join(given)} without {", ".join(lacking)}'
                 yield Finding('parts-missing', split, '', text)
     for split in splits:
-        if split != 'train' and (twice := figures_of(cfg, split).twice()):
-            yield Finding('figures-twice', split, '', f'{split}_evaluator gives {", ".join(twice[:3])} more than once')
+        if split != 'train':
+            yield from _of_evaluators(cfg, split)
     for node in mappings([cfg.get('vis_backends'), cfg.get('visualizer')]):
         packages = BACKENDS.get(name_of(node), ())
         if packages and not any(map(find_spec, packages)):
             yield Finding('package-missing', 'visualizer', '', f'{name_of(node)} needs {" or ".join(packages)}')
     if 'train' in splits:
         yield from _of_training(cfg, data)
+
+
+def _of_evaluators(cfg: Config, split: str) -> Iterator[Finding]:
+    if twice := figures_of(cfg, split).twice():
+        yield Finding('figures-twice', split, '', f'{split}_evaluator gives {", ".join(twice[:3])} more than once')
+    for node in mappings(cfg.get(f'{split}_evaluator')):
+        if extra := arguments_not_taken(node):
+            text = f'{split}_evaluator: {name_of(node)} takes no {", ".join(extra)}'
+            yield Finding('setting-invalid', split, '', f'{text}; _delete_=True drops what the base has')
 
 
 def _of_training(cfg: Config, data: CocoData | None) -> Iterator[Finding]:

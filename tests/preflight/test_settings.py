@@ -59,6 +59,7 @@ def changed(kind, told, base=EPOCHS, **options):
 
 
 COCO = dict(type='CocoMetric', metric='bbox')
+PANOPTIC = dict(_delete_=True, type='CocoPanopticMetric')
 CASES = [
     changed('figure-missing', 'coco/bbox_mAP_50', **{SAVE_BEST: 'coco/segm_mAP'}),
     changed('figure-missing', "is 'coco/bbox_mAP' meant?", **{SAVE_BEST: 'bbox_mAP'}),
@@ -70,8 +71,9 @@ CASES = [
     changed('no-effect', 'EarlyStoppingHook', custom_hooks=[dict(type='EarlyStoppingHook', monitor='acc')]),
     changed('no-effect', 'gives no figures', **{'val_evaluator.format_only': True}),
     changed('no-effect', 'does not validate', val_cfg=None, val_dataloader=None, val_evaluator=None),
-    changed('setting-invalid', 'rule', **{'val_evaluator': dict(type='CocoPanopticMetric'), SAVE_BEST: 'auto'}),
+    changed('setting-invalid', 'rule', **{'val_evaluator': PANOPTIC, SAVE_BEST: 'auto'}),
     changed('setting-invalid', 'rule', **{'val_evaluator': dict(type='X'), SAVE_BEST: 'own/thing'}),
+    changed('setting-invalid', 'takes no eval_mode', val_evaluator=[COCO | dict(eval_mode='area')]),
     changed('figures-twice', 'coco/bbox_mAP', val_evaluator=[COCO, dict(type='OfficialCocoMetric')]),
     changed('parts-missing', 'val_dataloader', val_dataloader=None),
     changed('parts-missing', 'without val_cfg', val_cfg=None, **{SAVE_BEST: None}),

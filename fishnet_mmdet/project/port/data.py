@@ -1,6 +1,5 @@
 """The user's own data in place of those of a detector: data sets, evaluators, and the number of classes."""
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from mmengine.config import Config
 from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_metric
-from fishnet_mmdet.preflight.nodes import mappings, metric_class
+from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings
 from fishnet_mmdet.project.own_data import OwnData, Part
 from fishnet_mmdet.project.port.data_sets import data_sets, names_of, reading
 from fishnet_mmdet.project.port.edits import Edit, Variable, mappings_at
@@ -80,10 +79,8 @@ def _measuring(node: Mapping, file: str, has_masks: bool) -> dict[str, Any]:
 
     Without arguments that its class does not take, as MMDetection's config of Pascal VOC for COCO files has one.
     """
-    known = inspect.signature(metric_class(node)).parameters
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    kept = {key: value for key, value in node.items() if takes_all or key in known or key in ('type', '_scope_')}
-    new = dict(kept, ann_file=file)
+    unknown = arguments_not_taken(node)
+    new = dict({key: value for key, value in node.items() if key not in unknown}, ann_file=file)
     if new.get('format_only'):
         new['format_only'] = False
     metric = new.get('metric')

@@ -113,7 +113,7 @@ def reading(config: Config, path: Path, part: Part, classes: Variable) -> Iterat
     first, *others = _members(node)
     if 'datasets' in node or is_voc_dataset(first):
         kept = {key: first[key] for key in KEPT if first.get(key)}
-        names = ' and '.join(map(name_of, (first, *others)))
+        names = ' and '.join(dict.fromkeys(map(name_of, (first, *others))))
         yield Edit(path, dict(type='CocoDataset', data_root='', **files, **kept), f'in place of {names}')
         return
     if not reads_coco_as_mmdet(node):
