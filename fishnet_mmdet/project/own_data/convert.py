@@ -3,9 +3,9 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import repeat
 from pathlib import Path
 from types import ModuleType
+from xml.etree.ElementTree import Element
 
 import yaml
 
@@ -79,7 +79,7 @@ def _convert(read: Callable, supervision: ModuleType, part: dict, path: Path, ov
         raise UserError(f'{part["labels"]} cannot be read: {type(error).__name__}: {error}') from error
     for entry in content['annotations']:
         # supervision marks masks of several parts as crowds, which training would leave out. Neither format has crowds.
-        entry['iscrowd'] = next(difficult.get(entry['image_id'], repeat(0)))
+        entry['iscrowd'] = next(difficult.get(entry['image_id'], iter(())), 0)
     content['licenses'] = []
     return write_annotations(path, content, overwrite)
 
@@ -94,10 +94,14 @@ def _difficult(labels: Path, images: Sequence[Mapping]) -> dict[int, Iterator[in
 
     files = {image['id']: labels / f'{Path(image["file_name"]).stem}.xml' for image in images}
     return {
-        image: iter([int(node.findtext('difficult') or 0) and 1 for node in parse(file).getroot().findall('object')])
+        image: iter([int(_is_difficult(node)) for node in parse(file).getroot().findall('object')])
         for image, file in files.items()
         if file.is_file()
     }
+
+
+def _is_difficult(node: Element) -> bool:
+    return (node.findtext('difficult') or '').strip().lower() in ('1', 'true', 'yes')
 
 
 def _read_yolo(supervision: ModuleType, part: dict) -> object:
