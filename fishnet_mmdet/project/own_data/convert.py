@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from xml.etree.ElementTree import Element
 
 import yaml
 
@@ -78,7 +77,7 @@ def _convert(read: Callable, supervision: ModuleType, part: dict, path: Path, ov
     except Exception as error:
         raise UserError(f'{part["labels"]} cannot be read: {type(error).__name__}: {error}') from error
     for entry in content['annotations']:
-        # supervision marks masks of several parts as crowds, which training would leave out. Neither format has crowds.
+        # supervision marks masks of several parts as crowds, which training would leave out. Difficult objects are some.
         entry['iscrowd'] = next(difficult.get(entry['image_id'], iter(())), 0)
     content['licenses'] = []
     return write_annotations(path, content, overwrite)
@@ -94,14 +93,10 @@ def _difficult(labels: Path, images: Sequence[Mapping]) -> dict[int, Iterator[in
 
     files = {image['id']: labels / f'{Path(image["file_name"]).stem}.xml' for image in images}
     return {
-        image: iter([int(_is_difficult(node)) for node in parse(file).getroot().findall('object')])
+        image: iter([int(node.findtext('difficult') == '1') for node in parse(file).getroot().findall('object')])
         for image, file in files.items()
         if file.is_file()
     }
-
-
-def _is_difficult(node: Element) -> bool:
-    return (node.findtext('difficult') or '').strip().lower() in ('1', 'true', 'yes')
 
 
 def _read_yolo(supervision: ModuleType, part: dict) -> object:
