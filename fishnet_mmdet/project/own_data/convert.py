@@ -77,7 +77,8 @@ def _convert(read: Callable, supervision: ModuleType, part: dict, path: Path, ov
     except Exception as error:
         raise UserError(f'{part["labels"]} cannot be read: {type(error).__name__}: {error}') from error
     for entry in content['annotations']:
-        # supervision marks masks of several parts as crowds, which training would leave out; difficult objects should be.
+        # supervision marks masks of several parts as crowds, which training would leave out. Only difficult objects
+        # should be left out.
         entry['iscrowd'] = next(difficult.get(entry['image_id'], iter(())), 0)
     content['licenses'] = []
     return write_annotations(path, content, overwrite)
