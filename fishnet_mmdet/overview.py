@@ -20,7 +20,7 @@ COMMANDS = {
     'get-coco': 'download COCO 2017, checked and unpacked',
     'infer': 'find objects on pictures, folders, videos or a camera',
     'eval': 'evaluate a COCO results file without a model',
-    'check': 'check the images and annotations of a config',
+    'check': 'check data, weights and settings of a config',
     'configs': 'list the configs that ship, or copy one',
     'port': 'put FishNet into any config with a ResNet',
     'convert': 'convert FishNet weights of any known key naming',

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -265,6 +266,20 @@ class TestWheels:
             monkeypatch.setattr(sys.implementation, 'cache_tag', tag)
             with pytest.raises(SetupError, match='no C'):
                 check_compiler(family(other), tmp_path)
+
+    @pytest.mark.skipif(not shutil.which('c++'), reason='the wheels are kept, and there is no compiler')
+    @pytest.mark.parametrize(('asked', 'compiles'), [('C++17', False), ('C++20', True)])
+    def test_are_compiled_with_the_standard_that_torch_asks_for(self, asked, compiles, tmp_path):
+        from environment.wheels import _compiler
+
+        header = tmp_path / 'lib/python3.12/site-packages/torch/include/ATen/ATen.h'
+        header.parent.mkdir(parents=True)
+        header.write_text(f'#error {asked} or later compatible compiler is required to use ATen.\n')
+        source = tmp_path / 'ops.cpp'
+        source.write_text('static_assert(__cplusplus >= 202002L, "");\n')
+        compiler = _compiler(tmp_path / 'bin' / 'python', tmp_path / 'building').get('CXX', 'c++')
+        command = [compiler, '-fsyntax-only', '-std=c++17', source]
+        assert (subprocess.run(command, capture_output=True).returncode == 0) == compiles
 
     def test_are_told_apart_by_python_torch_and_cuda(self):
         import torch

@@ -1,4 +1,4 @@
-"""Checks the images and annotations of a config and prints one report of everything that is wrong with them."""
+"""Checks data, weights and settings of a config and prints one report of everything that is wrong with them."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     cfg = load_config(args)
     if args.no_images:
         cfg.preflight = dict(cfg.get('preflight') or {}, images=False)
-    report = examine(cfg, args.splits, weights=False)
+    report = examine(cfg, args.splits, weights=True, download=False)
     print(report.text(args.shown))
     if args.json:
         write_report(report, args.json)

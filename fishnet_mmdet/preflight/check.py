@@ -15,7 +15,7 @@ from fishnet_mmdet.preflight.folders import check_folders
 from fishnet_mmdet.preflight.kinds import KINDS
 from fishnet_mmdet.preflight.scales import check_scales
 from fishnet_mmdet.preflight.settings import check_settings
-from fishnet_mmdet.preflight.weights import check_pretrained
+from fishnet_mmdet.preflight.weights import check_pretrained, lines_on_downloads
 
 
 def check(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = False) -> Report:
@@ -48,8 +48,14 @@ def check(cfg: Config, splits: Sequence[str], weights: bool, skip_bad: bool = Fa
     return report
 
 
-def examine(cfg: Config, splits: Sequence[str], weights: bool) -> Report:
+def examine(cfg: Config, splits: Sequence[str], weights: bool, download: bool = True) -> Report:
     """Checks the same as `check`, and returns the report even if there are errors.
+
+    Args:
+        cfg: As for `check`.
+        splits: As for `check`.
+        weights: Whether to check pretrained files.
+        download: Whether to download those that are missing. If not, the report says which were not checked.
 
     Raises:
         ConfigError: `preflight.ignore` names a kind that does not exist.
@@ -63,9 +69,10 @@ def examine(cfg: Config, splits: Sequence[str], weights: bool) -> Report:
         findings = [*check_folders(cfg, splits), *check_coco(cfg, splits, data, progress)]
     findings += [*check_scales(data), *check_settings(cfg, splits, data)]
     if weights:
-        findings += check_pretrained(cfg.model)
+        findings += check_pretrained(cfg.model, download)
     shown = [finding for finding in _unique(findings) if KINDS[finding.kind].stops or finding.kind not in ignored]
-    return Report(shown, data.summary(), data.class_counts(), ignored)
+    downloads = lines_on_downloads(cfg.model) if weights and not download else []
+    return Report(shown, [*data.summary(), *downloads], data.class_counts(), ignored)
 
 
 def _ignored_kinds(cfg: Config) -> tuple[str, ...]:

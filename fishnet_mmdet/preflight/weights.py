@@ -13,7 +13,7 @@ from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.nodes import mappings
-from fishnet_mmdet.weights.load import load_backbone
+from fishnet_mmdet.weights.load import address_of, load_backbone
 
 WEIGHTS_HELP = """\
 To use weights of your own, in any known key naming:
@@ -22,16 +22,29 @@ To train from random weights: live BN, nothing frozen, a norm in the neck. `fish
 --scratch` write such a config, mask_rcnn_fishnet150_fpn_scratch is one."""
 
 
-def check_pretrained(model: Mapping) -> Iterator[Finding]:
+def check_pretrained(model: Mapping, download: bool = True) -> Iterator[Finding]:
     """Checks every pretrained file that the config of a model names.
 
-    Files that have an address and are not in the cache are downloaded.
+    Args:
+        model: The config.
+        download: Whether to download files that have an address and are not in the cache. If not, they are not checked.
     """
     for node, init in _pretrained_modules(model):
         is_fishnet = name_of(node) == 'FishNet'
+        if not download and _is_elsewhere(init['checkpoint'], is_fishnet):
+            continue
         problem = _fishnet_problem(node, init) if is_fishnet else _other_problem(init['checkpoint'])
         if problem:
             yield Finding('weights', name_of(node), '', problem)
+
+
+def lines_on_downloads(model: Mapping) -> list[str]:
+    """A line for each pretrained file that a run would download."""
+    return [
+        f'weights: `train` downloads {init["checkpoint"]}, which is not checked here'
+        for node, init in _pretrained_modules(model)
+        if _is_elsewhere(init['checkpoint'], name_of(node) == 'FishNet')
+    ]
 
 
 def pretrained_files(model: Mapping) -> list[tuple[str, str]]:
@@ -47,6 +60,14 @@ def _pretrained_modules(model: Mapping) -> Iterator[tuple[Mapping, Mapping]]:
             if one.get('type') == 'Pretrained':
                 yield node, one
                 break
+
+
+def _is_elsewhere(checkpoint: str, is_fishnet: bool) -> bool:
+    """Whether a file has to be downloaded. MMEngine alone knows where it keeps those of other networks."""
+    if not is_fishnet:
+        return '://' in checkpoint
+    address = address_of(checkpoint)
+    return address is not None and not address[1].is_file()
 
 
 def _fishnet_problem(backbone: Mapping, init: Mapping) -> str | None:

@@ -25,6 +25,13 @@ def cache_folder() -> Path:
     return Path(torch.hub.get_dir()) / 'checkpoints'
 
 
+def path_of_url(url: str) -> Path:
+    """Where the download of an address is kept."""
+    # Different addresses often end in the same file name.
+    mark = hashlib.sha256(url.encode()).hexdigest()[:8]
+    return cache_folder() / f'{mark}-{PurePosixPath(urlparse(url).path).name}'
+
+
 def obtain(weights: NamedWeights) -> Path:
     """Finds the file of an entry of the catalogue, and downloads it if it is not in the cache.
 
@@ -43,9 +50,7 @@ def obtain_url(url: str) -> Path:
     Raises:
         WeightsError: As `obtain`.
     """
-    # Different addresses often end in the same file name.
-    mark = hashlib.sha256(url.encode()).hexdigest()[:8]
-    return _obtain((url,), cache_folder() / f'{mark}-{PurePosixPath(urlparse(url).path).name}', None)
+    return _obtain((url,), path_of_url(url), None)
 
 
 def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:

@@ -112,6 +112,16 @@ def locate(source: str) -> Path:
     return Path(name)
 
 
+def address_of(source: str) -> tuple[str, Path] | None:
+    """The address from which `load` downloads a source, and where it keeps the file; None if it downloads nothing."""
+    name = source.removeprefix(SCHEME)
+    if name in CATALOGUE:
+        return CATALOGUE[name].urls[0], download.cache_folder() / CATALOGUE[name].file
+    if name.startswith(('https://', 'http://')):
+        return name, download.path_of_url(name)
+    return None
+
+
 def load_backbone(source: str, target: Mapping[str, Tensor], prefix: str | None = None) -> dict[str, Tensor]:
     """Loads weights for a FishNet backbone, every key of it, and logs a summary.
 

@@ -121,6 +121,20 @@ class TestWeights:
         with pytest.raises(PreflightError, match=r'fishnet99\) does not fit fishnet150'):
             weights_of(dict(type='FishNet', arch='fishnet150'), checkpoint=str(tmp_path / 'fish.pth'))
 
+    def test_check_reads_files_and_downloads_nothing(self, tmp_path, monkeypatch, call_tool):
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+        for number, (name, status, said) in enumerate([
+            ('none.pth', 1, 'none.pth'),
+            ('fishnet://fishnet150-imagenet', 0, '`train` downloads fishnet://fishnet150-imagenet'),
+            ('https://127.0.0.1:9/fish.pth', 0, '`train` downloads https://127.0.0.1:9/fish.pth'),
+        ]):  # fmt: skip
+            config = tmp_path / f'config{number}.py'
+            backbone = dict(type='FishNet', arch='fishnet150', init_cfg=dict(type='Pretrained', checkpoint=name))
+            config.write_text(f'model = dict(backbone={backbone})\n')
+            done = call_tool('tools/check_data.py', config, cwd=tmp_path)
+            assert (done.returncode, said in done.stdout) == (status, True), done.stdout + done.stderr
+        assert not (tmp_path / 'torch').exists()
+
     def test_other_networks_are_left_to_mmengine(self, tmp_path, monkeypatch):
         monkeypatch.setenv('TORCH_HOME', str(tmp_path))
         with pytest.raises(PreflightError) as error:

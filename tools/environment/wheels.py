@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -104,6 +105,7 @@ def _build(python: Path, family: Family, shelf: Path, source: Path | None) -> No
     environment = {'MMCV_WITH_OPS': '1', 'CFLAGS': f'-g0 -O2 {os.environ.get("CFLAGS", "")}'}
     # The folder of ninja.
     environment['PATH'] = f'{python.parent.resolve()}{os.pathsep}{os.environ["PATH"]}'
+    environment |= _compiler(python, fresh)
     log = shelf / f'build-{requirement}.log'
     log.unlink(missing_ok=True)
     command = [python, '-m', 'pip', 'wheel', '-v', '--no-build-isolation', '--no-cache-dir', '--no-deps', '--no-input']
@@ -114,3 +116,20 @@ def _build(python: Path, family: Family, shelf: Path, source: Path | None) -> No
             os.replace(wheel, shelf / wheel.name)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _compiler(python: Path, folder: Path) -> dict[str, str]:
+    """Names the compiler for the headers of the installed torch, in the variable `CXX`; nothing if any will do.
+
+    The setup.py of mmcv asks for C++17, also in OneDL's. Torch 2.14 refuses to be compiled with less than C++20.
+    """
+    headers = python.parent.parent.glob('lib/python*/site-packages/torch/include/ATen/ATen.h')
+    asked = [int(year) for header in headers for year in re.findall(r'C\+\+(\d\d) or later', header.read_text())]
+    if max(asked, default=17) <= 17:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / 'c++'
+    # A compiler takes the last standard that it is given.
+    script.write_text(f'#!/bin/sh\nexec {os.environ.get("CXX", "c++")} "$@" -std=c++{max(asked)}\n')
+    script.chmod(0o755)
+    return {'CXX': str(script)}

@@ -18,8 +18,8 @@ from fishnet_mmdet.project.new.machine import Machine, this_machine
 from fishnet_mmdet.project.new.text import Plan, config_text
 from fishnet_mmdet.project.own_data import OwnData, find_data
 from fishnet_mmdet.project.own_data.facts import Facts
-from fishnet_mmdet.weights.catalogue import CATALOGUE, first_for, released
-from fishnet_mmdet.weights.download import cache_folder
+from fishnet_mmdet.weights.catalogue import first_for, released
+from fishnet_mmdet.weights.load import address_of
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,11 @@ def _plan(
 def _to_come(weights: str | None) -> Iterator[Choice]:
     """What holds only here and now, and is not written into the config."""
     if weights:
-        known = CATALOGUE[weights]
-        path = cache_folder() / known.file
+        url, path = address_of(weights)
         if path.is_file():
             yield Choice('weights file', f'{path}', 'it is there: nothing has to be downloaded')
         else:
-            yield Choice('weights file', 'not there yet', f'`train` downloads {known.urls[0]} to {path}')
+            yield Choice('weights file', 'not there yet', f'`train` downloads {url} to {path}')
     yield Choice('time', 'not known yet', '`train` prints how much is left from its first iterations on')
 
 
