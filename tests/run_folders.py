@@ -14,7 +14,15 @@ work_dir = './work_dirs/a'
 """
 """A config as `Config.dump` writes it."""
 
+OTHER = CONFIG.replace("depth=50, frozen_stages=1, type='ResNet'", "arch='fishnet99', type='FishNet'")
+"""The same with another backbone."""
+
 CLASSES = ('cat', 'dog', 'traffic light')
+
+
+def seed(number, config=CONFIG):
+    """A config with another seed."""
+    return config.replace('dict(seed=0)', f'dict(seed={number})')
 
 
 def training(step, epoch_length=20, **figures):

@@ -17,6 +17,7 @@ from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.deploy.onnx_file import noise, write_onnx
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.training.launch import read_config
+from fishnet_mmdet.training.launch.runner import config_mistakes
 from fishnet_mmdet.weights.fitting import fit
 from fishnet_mmdet.weights.load import load_backbone, load_from_fishnet
 
@@ -85,7 +86,7 @@ def read_network(
         return nn.Sequential(backbone)
 
     cfg = read_config(source, options)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')), config_mistakes(cfg):
         model = MODELS.build(cfg.model)
     if not isinstance(getattr(model, 'backbone', None), FishNet):
         raise ExportError(f'{source}: the backbone of {type(model).__name__} is not a FishNet')

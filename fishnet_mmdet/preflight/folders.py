@@ -51,7 +51,10 @@ def _folder_of_classes(dataset: Mapping) -> Path | None:
         return root / 'train'
     if dataset.get('ann_file') or (root / 'meta' / f'{dataset.get("split")}.txt').is_file():
         return None
-    return root / (dataset.get('data_prefix') or dataset.get('split') or '')
+    prefix = dataset.get('data_prefix')
+    # MMPretrain takes a text or, as MMEngine, a dict.
+    prefix = prefix.get('img_path') if isinstance(prefix, Mapping) else prefix
+    return root / (prefix or dataset.get('split') or '')
 
 
 def _class_folders(dataset: Mapping) -> list[str]:

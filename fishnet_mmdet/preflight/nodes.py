@@ -53,15 +53,14 @@ def metric_class(node: Mapping) -> type | None:
     return kind
 
 
-def arguments_not_taken(metric: Mapping) -> list[str]:
-    """Keys of a metric config that its class takes no argument for; none if the class is not registered."""
-    kind = metric_class(metric)
+def arguments_not_taken(node: Mapping, kind: type | None) -> list[str]:
+    """Keys of a config that its class takes no argument for; none if the class is not known."""
     if kind is None:
         return []
     parameters = inspect.signature(kind).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return []
-    return [key for key in metric if key not in parameters and key not in ('type', '_scope_')]
+    return [key for key in node if key not in parameters and key not in ('type', '_scope_')]
 
 
 def class_names(dataset: Mapping, scope: str = 'mmdet') -> Sequence[str]:

@@ -9,10 +9,11 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
 from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.figures import Figures, figures_of
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings
+from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings, metric_class
 from fishnet_mmdet.preflight.schedules import Length, check_schedules, length_of
 
 BACKENDS = {
@@ -48,6 +49,7 @@ def check_settings(cfg: Config, splits: Sequence[str], data: CocoData | None = N
     for split in splits:
         if split != 'train':
             yield from _of_evaluators(cfg, split)
+    yield from _of_fishnets(cfg)
     for node in mappings([cfg.get('vis_backends'), cfg.get('visualizer')]):
         packages = BACKENDS.get(name_of(node), ())
         if packages and not any(map(find_spec, packages)):
@@ -56,11 +58,18 @@ def check_settings(cfg: Config, splits: Sequence[str], data: CocoData | None = N
         yield from _of_training(cfg, data)
 
 
+def _of_fishnets(cfg: Config) -> Iterator[Finding]:
+    for node in mappings(cfg.get('model')):
+        if name_of(node) == 'FishNet' and (extra := arguments_not_taken(node, FishNet)):
+            text = f'FishNet takes no {", ".join(extra)}; _delete_=True drops what the base has'
+            yield Finding('setting-invalid', 'model', '', text)
+
+
 def _of_evaluators(cfg: Config, split: str) -> Iterator[Finding]:
     if twice := figures_of(cfg, split).twice():
         yield Finding('figures-twice', split, '', f'{split}_evaluator gives {", ".join(twice[:3])} more than once')
     for node in mappings(cfg.get(f'{split}_evaluator')):
-        if extra := arguments_not_taken(node):
+        if extra := arguments_not_taken(node, metric_class(node)):
             text = f'{split}_evaluator: {name_of(node)} takes no {", ".join(extra)}'
             yield Finding('setting-invalid', split, '', f'{text}; _delete_=True drops what the base has')
 

@@ -12,7 +12,7 @@ from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import mappings
+from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings
 from fishnet_mmdet.weights.load import address_of, load_backbone
 
 WEIGHTS_HELP = """\
@@ -77,6 +77,9 @@ def _fishnet_problem(backbone: Mapping, init: Mapping) -> str | None:
         backbone: The config of the FishNet.
         init: The `Pretrained` in its `init_cfg`.
     """
+    if arguments_not_taken(backbone, FishNet):
+        # A finding about the settings.
+        return None
     arguments = {key: value for key, value in backbone.items() if key not in ('type', 'init_cfg')}
     try:
         with torch.device('meta'):

@@ -135,7 +135,9 @@ def compare(runs: Sequence[Run], metric: str | None = None, grouped: bool = True
     metrics.sort(key=lambda m: -sum(m.key in of_run for of_run in keys))
     if metric is not None:
         metrics = _chosen_first(metric, metrics, {key for of_run in keys for key in of_run})
-    titles = without_shared_words([_name(group) for group in groups])
+    names = [_name(group) for group in groups]
+    names = [group[0].name if names.count(name) > 1 else name for name, group in zip(names, groups, strict=True)]
+    titles = without_shared_words(names)
     return Comparison(tuple(Group(t, tuple(g)) for t, g in zip(titles, groups, strict=True)), tuple(metrics))
 
 

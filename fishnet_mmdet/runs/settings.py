@@ -1,6 +1,7 @@
 """The config of a run, read from the copy in its work dir without executing it, and what differs between runs."""
 
 import ast
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def read_settings(file: Path) -> dict[str, Any]:
 def _value(node: ast.expr) -> Any:
     match node:
         case ast.Dict():
-            return {_value(k): _value(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
+            return {_key(k): _value(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
         case ast.Call(func=ast.Name(id='dict'), args=[]):
             return {k.arg: _value(k.value) for k in node.keywords if k.arg is not None}
         case ast.List() | ast.Tuple():
@@ -66,6 +67,12 @@ def _value(node: ast.expr) -> Any:
                 return ast.literal_eval(node)
             except ValueError:
                 return ast.unparse(node)
+
+
+def _key(node: ast.expr) -> Any:
+    key = _value(node)
+    # A tuple, which `_value` gives as a list.
+    return ast.unparse(node) if isinstance(key, list | dict) else key
 
 
 def at(settings: Mapping, key: str, default: Any = None) -> Any:
@@ -84,8 +91,26 @@ def differences(runs: Sequence[Mapping]) -> list[Difference]:
     Args:
         runs: Settings of each run.
     """
-    whole = [{key: value for key, value in run.items() if key not in OF_THE_START} for run in runs]
-    return list(_compare('', whole))
+    return list(_compare('', [_comparable(run) for run in runs]))
+
+
+def _comparable(run: Mapping) -> dict[str, Any]:
+    """What a run trains, in the same words for each run."""
+    what = {key: value for key, value in run.items() if key not in OF_THE_START}
+    # A run without a seed differs in its seed from one with a seed, not in more.
+    what['randomness'] = what.get('randomness') or {}
+    # `train --skip-bad` trains with annotation files in the work dir.
+    return _without(f'{os.path.normpath(str(run.get("work_dir", "")))}/preflight/', what)
+
+
+def _without(folder: str, value: Any) -> Any:
+    """A value with 'WORK_DIR/preflight/' in place of the beginning of every path that holds a folder."""
+    if isinstance(value, Mapping):
+        return {key: _without(folder, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without(folder, inner) for inner in value]
+    before, found, after = value.rpartition(folder) if isinstance(value, str) else ('', '', '')
+    return f'WORK_DIR/preflight/{after}' if found and before[-1:] in ('', '/') else value
 
 
 def same_but_for_the_seed(one: Mapping, other: Mapping) -> bool:

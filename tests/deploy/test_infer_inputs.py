@@ -62,6 +62,17 @@ class TestFindInputs:
         assert len(find_inputs([tmp_path]).kinds) == 4
         assert len(find_inputs([tmp_path], tmp_path / 'out').kinds) == 3
 
+    def test_results_beside_the_inputs(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(save(tmp_path / '1.jpg').parent)
+        save(tmp_path / 'pictures' / '1.jpg')
+        (tmp_path / 'results.json').touch()
+        for given in ('1.jpg', '.', '*'):
+            found = find_inputs([given], '.')
+            assert names(found) == ['1.jpg'] and not found.passed_over
+        for given in ('pictures', 'pictures/1.jpg'):
+            with pytest.raises(UserError, match='results would be written over it: choose another folder than --out .'):
+                find_inputs([given], '.')
+
     def test_pictures_by_content_and_other_files(self, tmp_path):
         save(tmp_path / '1.jpg').rename(tmp_path / 'no_ending')
         (tmp_path / 'notes.txt').write_text('notes')

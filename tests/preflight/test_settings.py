@@ -60,6 +60,7 @@ def changed(kind, told, base=EPOCHS, **options):
 
 COCO = dict(type='CocoMetric', metric='bbox')
 PANOPTIC = dict(_delete_=True, type='CocoPanopticMetric')
+ON_A_RESNET = dict(depth=50, style='pytorch', out_indices=(0, 1), type='FishNet', init_cfg=None)
 CASES = [
     changed('figure-missing', 'coco/bbox_mAP_50', **{SAVE_BEST: 'coco/segm_mAP'}),
     changed('figure-missing', "is 'coco/bbox_mAP' meant?", **{SAVE_BEST: 'bbox_mAP'}),
@@ -74,6 +75,7 @@ CASES = [
     changed('setting-invalid', 'rule', **{'val_evaluator': PANOPTIC, SAVE_BEST: 'auto'}),
     changed('setting-invalid', 'rule', **{'val_evaluator': dict(type='X'), SAVE_BEST: 'own/thing'}),
     changed('setting-invalid', 'takes no eval_mode', val_evaluator=[COCO | dict(eval_mode='area')]),
+    changed('setting-invalid', 'FishNet takes no depth, style', **{'model.backbone': ON_A_RESNET}),
     changed('figures-twice', 'coco/bbox_mAP', val_evaluator=[COCO, dict(type='OfficialCocoMetric')]),
     changed('parts-missing', 'val_dataloader', val_dataloader=None),
     changed('parts-missing', 'without val_cfg', val_cfg=None, **{SAVE_BEST: None}),

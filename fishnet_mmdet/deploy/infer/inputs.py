@@ -11,6 +11,7 @@ import cv2
 
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.base.folders import walk
+from fishnet_mmdet.deploy.infer.outputs import WRITTEN
 
 PICTURES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.pnm', '.jp2', '.gif')
 """Endings of pictures. A file with another ending is one if OpenCV knows its first bytes."""
@@ -55,26 +56,30 @@ def find_inputs(given: Sequence[str | Path], out: str | Path | None = None) -> I
     Args:
         given: Files; folders, with all folders in them; patterns with `*`, `?`, `[` or `**`; a camera by its number. A
             file that is named twice counts once.
-        out: A folder that is left out of the search, because the results go there.
+        out: The folder of the results. What an earlier call wrote there is left out.
 
     Raises:
-        UserError: A file does not exist, nothing fits a pattern, a folder holds no file, a camera cannot be opened, or
-            nothing is a picture or a video.
+        UserError: A file does not exist or lies where drawn pictures will be written, nothing fits a pattern, a folder
+            holds no file, a camera cannot be opened, or nothing is a picture or a video.
     """
     found, folders = Inputs(), []
-    out = os.path.join(os.path.abspath(out), '') if out else None
+    results = [os.path.abspath(os.path.join(out, name)) for name in WRITTEN] if out else []
     for one in map(str, given):
         if one.isdecimal() and not os.path.lexists(one):
             _check_camera(int(one))
             found.kinds[one] = 'camera'
             continue
-        empty = True
+        empty, replaced = True, False
         for path in map(os.path.abspath, _named(one)):
             folders.append(path if os.path.isdir(path) else os.path.dirname(path))
             for file in _files(path, found.passed_over):
-                if not (out and file.startswith(out)):
+                if any(file == result or file.startswith(f'{result}{os.sep}') for result in results):
+                    replaced = True
+                else:
                     _add(file, found)
                     empty = False
+        if empty and replaced:
+            raise UserError(f'{one}: results would be written over it: choose another folder than --out {out}')
         if empty:
             raise UserError(f'{one}: the folder holds no files to predict on')
     found.folder = os.path.commonpath(folders) if folders else ''

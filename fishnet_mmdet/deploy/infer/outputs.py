@@ -13,6 +13,9 @@ from fishnet_mmdet.base.folders import why_not_writable
 from fishnet_mmdet.deploy.infer.results import IMAGES, RESULTS
 
 PICTURE_FOLDER = 'pictures'
+WRITTEN = (RESULTS, IMAGES, PICTURE_FOLDER)
+"""What inference writes to its folder."""
+
 KEPT_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 """Endings of pictures that are written as they were read; to others, `.png` is added."""
 
@@ -28,7 +31,7 @@ def check_out(folder: Path, overwrite: bool) -> None:
     """
     if reason := why_not_writable(folder):
         raise UserError(f'--out {folder} cannot be written to, because of {reason}')
-    there = [name for name in (RESULTS, IMAGES, PICTURE_FOLDER) if (folder / name).exists()]
+    there = [name for name in WRITTEN if (folder / name).exists()]
     if there and not overwrite:
         raise UserError(f'--out {folder} holds {" and ".join(there)} already: name another folder, or add --overwrite')
 

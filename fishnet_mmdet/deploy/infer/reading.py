@@ -105,6 +105,8 @@ class ImagePipeline:
         channels = 1 if array.ndim == 2 else array.shape[2]
         if self.reader.flag.startswith('color') and channels in (1, 4):
             array = cv2.cvtColor(array, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
+        if self.reader.flag.startswith('grayscale') and channels in (3, 4):
+            array = cv2.cvtColor(array, cv2.COLOR_BGR2GRAY if channels == 3 else cv2.COLOR_BGRA2GRAY)
         return array.astype(np.float32) if self.to_float32 else array
 
 

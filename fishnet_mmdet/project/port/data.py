@@ -8,7 +8,7 @@ from mmengine.config import Config
 from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_metric
-from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings
+from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings, metric_class
 from fishnet_mmdet.project.own_data import OwnData, Part
 from fishnet_mmdet.project.port.data_sets import data_sets, names_of, reading
 from fishnet_mmdet.project.port.edits import Edit, Variable, mappings_at
@@ -79,7 +79,7 @@ def _measuring(node: Mapping, file: str, has_masks: bool) -> dict[str, Any]:
 
     Without arguments that its class does not take, as MMDetection's config of Pascal VOC for COCO files has one.
     """
-    unknown = arguments_not_taken(node)
+    unknown = arguments_not_taken(node, metric_class(node))
     new = dict({key: value for key, value in node.items() if key not in unknown}, ann_file=file)
     if new.get('format_only'):
         new['format_only'] = False
