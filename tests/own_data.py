@@ -61,15 +61,22 @@ def write_yolo(root, label='0 0.3 0.35 0.3 0.4\n'):
     (root / 'data.yaml').write_text('path: .\ntrain: images/train\nval: images/val\nnames: [disc, box]\n')
 
 
-def write_voc(root, difficult=()):
-    """A data set as Pascal VOC keeps it, without a split; images by number whose object is marked difficult."""
+def write_voc(root, difficult=(), classes=('disc', 'box'), ending='.jpg'):
+    """A data set as Pascal VOC keeps it, without a split: five images with an object of each class in turn.
+
+    Args:
+        root: Folder to write to.
+        difficult: Images by number whose object is marked difficult.
+        classes: Names of the classes.
+        ending: Ending of the images.
+    """
     for number in range(5):
-        write_image(root / f'JPEGImages/{number}.jpg', seed=number)
+        write_image(root / f'JPEGImages/{number}{ending}', seed=number)
         xml = root / f'Annotations/{number}.xml'
         xml.parent.mkdir(parents=True, exist_ok=True)
         box = '<bndbox><xmin>11</xmin><ymin>11</ymin><xmax>40</xmax><ymax>34</ymax></bndbox>'
-        name, mark = ('disc', 'box')[number % 2], int(number in difficult)
+        name, mark = classes[number % len(classes)], int(number in difficult)
         xml.write_text(
-            f'<annotation><filename>{number}.jpg</filename><size><width>96</width><height>64</height><depth>3</depth>'
+            f'<annotation><filename>{number}{ending}</filename><size><width>96</width><height>64</height><depth>3</depth>'
             f'</size><object><name>{name}</name><difficult>{mark}</difficult>{box}</object></annotation>'
         )

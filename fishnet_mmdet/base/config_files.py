@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.base.outputs import writing
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -60,6 +61,7 @@ def copy_config(name: str, folder: Path) -> list[Path]:
 
     Raises:
         ConfigError: There is no such config, or one of the files exists in the folder with other content.
+        UserError: A file cannot be written.
     """
     shipped = config_folder().resolve()
     source = find_config(shipped / f'{name.removesuffix(".py")}.py')
@@ -68,8 +70,8 @@ def copy_config(name: str, folder: Path) -> list[Path]:
         if copy.exists() and copy.read_bytes() != path.read_bytes():
             raise ConfigError(f'{copy} exists and is another file: choose another folder with --out')
     for path, copy in copies.items():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(copy, path.read_bytes())
+        with writing('--out', copy):
+            write_atomically(copy, path.read_bytes())
     return list(copies.values())
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from fishnet_mmdet.base.atomic import write_atomically
-from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.outputs import check_output, writing
 from fishnet_mmdet.preflight import Report, drop_bad, examine
 from fishnet_mmdet.training.launch import add_common_arguments, load_config
 
@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks; returns 1 if there are errors."""
+    if args.json:
+        check_output('--json', args.json)
     cfg = load_config(args)
     if args.no_images:
         cfg.preflight = dict(cfg.get('preflight') or {}, images=False)
@@ -48,7 +50,5 @@ def write_report(report: Report, path: Path) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    try:
+    with writing('--json', path):
         write_atomically(path, json.dumps(report.as_json(), indent=1).encode())
-    except OSError as error:
-        raise UserError(f'--json {path} cannot be written: {error.strerror}') from error

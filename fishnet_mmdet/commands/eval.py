@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fishnet_mmdet.base.atomic import write_atomically
-from fishnet_mmdet.base.errors import UsageError, UserError
+from fishnet_mmdet.base.errors import UsageError
+from fishnet_mmdet.base.outputs import check_output, writing
 from fishnet_mmdet.data.json_files import MAX_BYTES
 from fishnet_mmdet.evaluation.class_plot import draw_classes
 from fishnet_mmdet.evaluation.class_rows import ClassRow, best_first, class_table, or_none
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f'--plot {args.plot} must end in .png')
     for flag in ('out', 'plot'):
         if getattr(args, flag):
-            check_target(f'--{flag}', getattr(args, flag))
+            check_output(f'--{flag}', getattr(args, flag))
     # A package that is missing is reported before large files are read.
     evaluator_class(args.fast_eval)
     limit = args.max_gib * 2**30
@@ -64,7 +65,9 @@ def run(args: argparse.Namespace) -> None:
         title = f'COCO {args.iou_type} by class, percent'
         Console().print(class_table(class_rows(classes, CLASS_FIGURES), title).on_screen())
     if args.plot:
-        draw_classes(class_rows(classes, ['AP']), f'{args.iou_type} AP of {args.results}', args.plot)
+        with writing('--plot', args.plot):
+            args.plot.parent.mkdir(parents=True, exist_ok=True)
+            draw_classes(class_rows(classes, ['AP']), f'{args.iou_type} AP of {args.results}', args.plot)
     if args.out:
         by_class = {name: or_none(result.figures['AP']) for name, result in classes.items()}
         numbers = {name: or_none(value) for name, value in figures.items()}
@@ -79,25 +82,11 @@ def class_rows(classes: Mapping[str, ClassResult], names: Sequence[str]) -> list
     )
 
 
-def check_target(flag: str, path: Path) -> None:
-    """Checks, before the evaluation, that a file can be written.
-
-    Raises:
-        UserError: The path is a folder, or its folder does not exist.
-    """
-    if path.is_dir():
-        raise UserError(f'{flag} {path} is a folder: name a file')
-    if not path.resolve().parent.is_dir():
-        raise UserError(f'{flag} {path}: the folder {path.resolve().parent} does not exist')
-
-
 def write_figures(figures: dict, path: Path) -> None:
     """Writes figures as JSON.
 
     Raises:
         UserError: The file cannot be written.
     """
-    try:
+    with writing('--out', path):
         write_atomically(path, json.dumps(figures, indent=1).encode())
-    except OSError as error:
-        raise UserError(f'--out {path} cannot be written: {error.strerror}') from error

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.base.outputs import check_output, writing
 from fishnet_mmdet.preflight import Report, examine
 from fishnet_mmdet.project.own_data import find_data
 from fishnet_mmdet.project.port import parse_arch, port_config
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--output {output} must end in .py')
     if output.exists() and not args.overwrite:
         raise ConfigError(f'{output} exists: give another --output, or --overwrite')
+    check_output('--output', output)
     if (args.train or args.val) and not args.data:
         raise ConfigError('--train and --val need --data DIR, the folder of the images')
     port = port_config(args.config, parse_arch(args.arch), args.scratch, args.weights)
@@ -54,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
         # A config that cannot take data is refused before annotation files are written.
         data_sets(port.base.config)
         port = port.with_data(find_data(args.data, output, args.train, args.val, args.overwrite))
-    write_atomically(output, port.text(output.parent).encode())
+    with writing('--output', output):
+        write_atomically(output, port.text(output.parent).encode())
     for line in port.lines():
         print(line)
     written = Config.fromfile(output)

@@ -114,11 +114,26 @@ class TableReport(Hook):
         return False
 
     def before_train(self, runner: Runner) -> None:
-        """Reads the rows of the validations before the checkpoint of a resumed run."""
+        """Reads the rows of the validations before the checkpoint of a resumed run.
+
+        A run from the beginning keeps the table of an earlier run in its work dir as `NAME_val_earlier`: if it is
+        resumed before it has validated, the rows of the earlier run are not taken for its own.
+        """
         self._trains = True
+        unit, done = _progress(runner)
+        if not done:
+            self._set_aside(Path(runner.work_dir))
+            return
+        before = {f'{unit} {count}' for count in range(1, done + 1)}
         entries = _read_history(Path(runner.work_dir) / f'{self.name}_val.json')
-        _, done = _progress(runner)
-        self._history = [entry for entry in entries if int(entry['label'].split()[-1]) <= done]
+        self._history = [entry for entry in entries if entry['label'] in before]
+
+    @master_only
+    def _set_aside(self, work_dir: Path) -> None:
+        for ending in ('json', 'md'):
+            table = work_dir / f'{self.name}_val.{ending}'
+            if table.is_file():
+                table.replace(work_dir / f'{self.name}_val_earlier.{ending}')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Reports a validation. One without a training is added to the table of the work dir."""

@@ -131,6 +131,26 @@ def test_ctrl_c_ends_a_command_without_a_traceback(command, plain_signals, monke
     assert capsys.readouterr().err == f'{command}: stopped by Ctrl-C\n'
 
 
+@pytest.mark.parametrize(
+    'command',
+    [
+        'configs --copy mask_rcnn_r50_fpn --out file/x',
+        'new --data . --from-scratch -o file/x.py',
+        'new --data . --from-scratch -o folder.py --overwrite',
+        'port mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py -o file/x.py',
+        'check mask_rcnn_r50_fpn --json file/x.json',
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named_before_any_work(command, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('file').touch()
+    Path('folder.py').mkdir()
+    status, _ = call(*command.split())
+    assert str(status).startswith('error: ') and ('file' in status or 'folder.py' in status)
+    assert 'cannot be written' in status or 'is a folder' in status
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'folder.py']
+
+
 class TestFindConfig:
     @pytest.mark.parametrize('name', ['mask_rcnn_r50_fpn', 'mask_rcnn_r50_fpn.py', 'experiments/nuclei'])
     def test_by_name_from_any_folder(self, name, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from seeded import NARROW, seed, seeded_classifier
 from torch import nn
 
 from fishnet_mmdet import FishNet
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.deploy.export import (
     SIZES,
     ExportError,
@@ -141,6 +142,10 @@ class TestReadNetwork:
         torch.save(net.state_dict(), tmp_path / 'fish.pth')
         (ours,) = read_network('fishnet99', str(tmp_path / 'fish.pth'))
         assert torch.equal(ours.stem[0].conv.weight, net.stem[0].conv.weight)
+
+    def test_a_mistake_in_the_config_is_named(self):
+        with pytest.raises(ConfigError, match="type='FPNN' is not a registered"):
+            read_network(str(DEMO), 'none.pth', options={'model.neck.type': 'FPNN'})
 
     def test_of_no_fishnet(self, tmp_path):
         with pytest.raises(ExportError, match='the backbone of FasterRCNN is not a FishNet'):

@@ -66,6 +66,15 @@ class TestImagesAreReadAsInTraining:
         image = ImagePipeline(steps).read(picture()[:, :, 0])['img']
         assert image.shape == (96, 120) and image.dtype == np.float32
 
+    def test_frames_of_a_video_for_a_grayscale_network(self, tmp_path):
+        steps = [dict(type='LoadImageFromFile', color_type='grayscale'), dict(type='PackDetInputs')]
+        pipeline, file = ImagePipeline(steps), tmp_path / 'frame.png'
+        cv2.imwrite(str(file), picture())
+        of_the_file = pipeline.read(file)['img'].astype(int)
+        for array in (picture(), np.dstack([picture(), picture()[:, :, 0]])):
+            image = pipeline.read(array)['img']
+            assert image.shape == of_the_file.shape == (96, 120) and np.abs(image - of_the_file).max() <= 1
+
     @pytest.mark.parametrize('shape, dtype', [((4, 4, 3), 'f8'), ((4, 4, 3), 'u2'), ((4,), 'u1'), ((0, 4, 3), 'u1')])
     def test_what_is_not_an_image(self, shape, dtype, pipeline):
         with pytest.raises(UnreadableImage, match=r'an array of \w+ and shape .* is not an image'):

@@ -156,11 +156,12 @@ class TestTool:
         [
             ([], 'none.json'),
             (['--out', '.'], 'is a folder'),
-            (['--out', 'no/x.json'], 'does not exist'),
-            (['--plot', 'no/x.png'], 'does not exist'),
+            (['--out', 'file/x.json'], 'it is not a folder'),
+            (['--plot', 'file/x.png'], 'it is not a folder'),
         ],
     )
     def test_a_bad_path_is_one_line(self, annotations, tmp_path, flags, named):
+        (tmp_path / 'file').touch()
         done = run_here('tools/eval_results.py', annotations, tmp_path / 'none.json', *flags, cwd=tmp_path)
         assert done.returncode == 1 and named in done.stderr
         assert done.stderr.startswith('error: ') and len(done.stderr.splitlines()) == 1

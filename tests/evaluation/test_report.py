@@ -65,8 +65,29 @@ class TestTable:
         assert run(2, 4) == ['epoch 1', 'epoch 2', 'epoch 3', 'epoch 4']
         assert run(2, 3, again=True) == ['epoch 1', 'epoch 2', 'epoch 3']
         assert run(0, 1) == ['epoch 1']
+        earlier = json.loads((tmp_path / 'ap_val_earlier.json').read_text())['measured']
+        assert [row['label'] for row in earlier] == ['epoch 1', 'epoch 2', 'epoch 3']
         (tmp_path / 'ap_val.json').write_text('{"measured": [{')  # cut short by a crash
         assert run(1, 2) == ['epoch 2']
+
+    @pytest.mark.parametrize('stopped', [dict(epoch=0, iter=500), dict(epoch=3, iter=900)])
+    def test_a_new_run_that_is_resumed_before_its_first_validation(self, tmp_path, stopped):
+        """The table of an earlier run in the same work dir has rows of epochs that this run has not validated."""
+        runner = SimpleNamespace(
+            work_dir=tmp_path, epoch=0, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
+            cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
+        )  # fmt: skip
+        rows = [dict(label=f'epoch {number}', type='bbox', AP=0.5) for number in range(1, 13)]
+        (tmp_path / 'ap_val.json').write_text(json.dumps(dict(measured=rows)))
+        APReport().before_train(runner)
+        vars(runner).update(stopped)
+        report = APReport()
+        report.before_train(runner)
+        runner.epoch = 4
+        report.after_val_epoch(runner, self.METRICS)
+        measured = json.loads((tmp_path / 'ap_val.json').read_text())['measured']
+        assert [row['label'] for row in measured] == ['epoch 4']
+        assert json.loads((tmp_path / 'ap_val_earlier.json').read_text())['measured'] == rows
 
     def test_a_test_has_a_table_of_its_own(self, tmp_path):
         runner = SimpleNamespace(

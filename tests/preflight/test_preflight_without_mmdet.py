@@ -15,7 +15,7 @@ for name in ('accuracy_report', 'ap_report', 'coco_eval', 'pixel_reports', 'publ
 for name in ('coco_fields', 'coco_geometry', 'coco_masks', 'json_files', 'tiny_imagenet'):
     importlib.import_module(f'fishnet_mmdet.data.{name}')
 root = sys.argv[1]
-classes = dict(type='CustomDataset', data_root=root, data_prefix='train')
+classes = dict(type='CustomDataset', data_root=root, data_prefix=dict(img_path='train'))
 maps = dict(type='BaseSegDataset', data_root=root, data_prefix=dict(img_path='images', seg_map_path='maps'))
 coco = dict(type='CocoDataset', data_root=root, ann_file='x.json')
 cfg = Config(dict(

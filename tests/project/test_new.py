@@ -2,12 +2,11 @@
 
 import json
 import os
-import sys
 
 import pytest
 from mmengine.config import Config
 from new_case import NAMES, build, make, write_usual
-from own_data import coco, write_coco, write_voc, write_yolo
+from own_data import coco, write_coco
 
 from fishnet_mmdet import UserError
 from fishnet_mmdet.commands import run_command
@@ -235,74 +234,3 @@ class TestRefuses:
         assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
         out = capsys.readouterr().out
         assert 'preflight: 2 errors' in out and 'fishnet-mmdet train my.py --skip-bad' in out
-
-
-class TestOtherFormats:
-    @pytest.mark.parametrize('write', [write_yolo, write_voc])
-    def test_without_supervision_the_command_is_named(self, here, write, monkeypatch):
-        write(here / 'data')
-        monkeypatch.setitem(sys.modules, 'supervision', None)
-        with pytest.raises(UserError, match='needs supervision: pip install supervision'):
-            make()
-
-    def test_yolo(self, here):
-        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
-        write_yolo(here / 'data')
-        cfg, _ = make()
-        _, train, val = build(cfg)
-        assert (len(train), len(val)) == (3, 2) and train.metainfo['classes'] == ('disc', 'box')
-        box = train.get_data_info(0)['instances'][0]['bbox']
-        assert box == pytest.approx([14.4, 9.6, 43.2, 35.2], abs=0.1)
-
-    def test_yolo_with_masks(self, here):
-        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
-        write_yolo(here / 'data', '0 0.1 0.1 0.5 0.1 0.3 0.6\n')
-        cfg, _ = make()
-        assert build(cfg)[0].with_mask
-
-    def test_broken_labels(self, here):
-        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
-        write_yolo(here / 'data', '0 a b c d\n')
-        with pytest.raises(UserError, match='data/labels/train cannot be read'):
-            make()
-
-    def test_yolo_whose_training_is_a_list(self, here):
-        """It must not train on the images of the validation."""
-        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
-        write_yolo(here / 'data')
-        (here / 'data/data.yaml').write_text(
-            'train: [images/train, images/more]\nval: images/val\nnames: [disc, box]\n'
-        )
-        with pytest.raises(UserError, match=r"train is \['images/train', 'images/more'\], not one folder"):
-            make()
-
-    def test_yolo_written_on_windows(self, here):
-        pytest.importorskip('supervision', reason='YOLO is read by supervision, which is not installed')
-        write_yolo(here / 'data')
-        (here / 'data/data.yaml').write_text('train: images\\train\nval: ..\\images\\val\nnames: [disc, box]\n')
-        assert [len(part) for part in build(make()[0])[1:]] == [3, 2]
-
-    def test_voc_in_two_folders_of_one_split(self, here):
-        pytest.importorskip('supervision', reason='Pascal VOC is read by supervision, which is not installed')
-        for name in ('2007', '2012'):
-            write_voc(here / 'data/train' / name)
-        with pytest.raises(
-            UserError, match='both seem to be for train: put the annotations of a split into one folder'
-        ):
-            make()
-
-    def test_voc_is_divided(self, here):
-        pytest.importorskip('supervision', reason='Pascal VOC is read by supervision, which is not installed')
-        write_voc(here / 'data')
-        cfg, chosen = make()
-        _, train, val = build(cfg)
-        assert (len(train), len(val)) == (4, 1) and set(train.metainfo['classes']) == {'disc', 'box'}
-        assert chosen['annotations'].reason == 'converted from Pascal VOC'
-
-    def test_difficult_objects_of_voc_do_not_count(self, here):
-        pytest.importorskip('supervision', reason='Pascal VOC is read by supervision, which is not installed')
-        write_voc(here / 'data', difficult=(1, 4))
-        _, chosen = make()
-        content = json.loads((here / 'my_annotations/all.json').read_text())
-        assert {entry['image_id'] - 1 for entry in content['annotations'] if entry['iscrowd']} == {1, 4}
-        assert '2 objects are marked difficult: they count neither in the loss' in chosen['annotations'].reason

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.outputs import check_output, writing
 from fishnet_mmdet.network.arch import name_of, resolve_arch
 from fishnet_mmdet.preflight import Report, examine
 from fishnet_mmdet.project.choice import Choice
@@ -63,13 +64,14 @@ def new_config(
         machine: What trains. Default: the first GPU, or else the CPU.
 
     Raises:
-        UserError: There are no data, it is not clear which, there are no weights, or a file may not be replaced.
+        UserError: There are no data, it is not clear which, there are no weights, or a file may not be replaced or written.
     """
     out = Path(out)
     if out.suffix != '.py':
         raise UserError(f'-o {out}: a config is a .py file')
     if out.exists() and not overwrite:
         raise UserError(f'{out} exists: add --overwrite, or choose another name with -o')
+    check_output('-o', out)
     if epochs is not None and epochs < 1:
         raise UserError(f'--epochs {epochs} must be at least 1')
     # The full name of an architecture that has one.
@@ -79,7 +81,8 @@ def new_config(
     plan, made = _plan(arch, weights, own, machine or this_machine(), epochs)
     text = config_text(plan)
     report = _check(text)
-    write_atomically(out, text.encode())
+    with writing('-o', out):
+        write_atomically(out, text.encode())
     return NewConfig(out, (*own.notes, *made, *_to_come(weights)), report)
 
 

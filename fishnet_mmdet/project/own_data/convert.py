@@ -36,8 +36,11 @@ def converted(root: Path, folder: Path, overwrite: bool) -> list[tuple[str, Path
         if parts := find(root):
             supervision = _supervision(root, name)
             chosen = _two_splits(root, parts)
+            contents = {split: _coco(read, supervision, part) for split, part in chosen.items()}
+            if read is _read_voc:
+                _share_classes(list(contents.values()))
             return [
-                (name, _convert(read, supervision, part, folder / f'{split}.json', overwrite), part['images'])
+                (name, write_annotations(folder / f'{split}.json', contents[split], overwrite), part['images'])
                 for split, part in chosen.items()
             ]
     raise UserError(
@@ -64,8 +67,8 @@ def _two_splits(root: Path, parts: Mapping[str, dict]) -> dict[str, dict]:
     return {'converted_train': parts['train'], **({'converted_val': val} if val else {})}
 
 
-def _convert(read: Callable, supervision: ModuleType, part: dict, path: Path, overwrite: bool) -> Path:
-    """Reads one part and writes it as COCO."""
+def _coco(read: Callable, supervision: ModuleType, part: dict) -> dict:
+    """Reads one part as the content of a COCO file."""
     try:
         data = read(supervision, part)
         with tempfile.TemporaryDirectory() as scratch:
@@ -81,7 +84,18 @@ def _convert(read: Callable, supervision: ModuleType, part: dict, path: Path, ov
         # should be left out.
         entry['iscrowd'] = next(difficult.get(entry['image_id'], iter(())), 0)
     content['licenses'] = []
-    return write_annotations(path, content, overwrite)
+    return content
+
+
+def _share_classes(contents: Sequence[dict]) -> None:
+    """Gives the parts one list of classes: supervision numbers the classes of Pascal VOC as they appear in each."""
+    names = dict.fromkeys(entry['name'] for content in contents for entry in content['categories'])
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    for content in contents:
+        own = {entry['id']: entry['name'] for entry in content['categories']}
+        for annotation in content['annotations']:
+            annotation['category_id'] = ids[own[annotation['category_id']]]
+        content['categories'] = [{'id': number, 'name': name, 'supercategory': ''} for name, number in ids.items()]
 
 
 def _difficult(labels: Path, images: Sequence[Mapping]) -> dict[int, Iterator[int]]:
@@ -128,17 +142,27 @@ def _yolo_parts(root: Path) -> dict[str, dict]:
                 labels = images and _labels_of(images)
                 if labels:
                     found[role] = dict(images=images, labels=labels, yaml=file)
-            if found and 'train' not in found:
-                # Without this, the images of the validation would be trained on.
-                raise UserError(f'{file}: train is {content.get("train")!r}, not one folder of images with labels')
             if found:
+                _check_roles(file, content, found)
                 return found
     return {}
+
+
+def _check_roles(file: Path, content: Mapping, found: Mapping[str, dict]) -> None:
+    """Refuses a role that is named and not found: its images would be trained on, or be left out without a word."""
+    validates = 'val' if content.get('val') else 'test'
+    for role, fix in (('train', ''), (validates, ', or remove the line: the training images are divided then')):
+        if role not in found and (role == 'train' or content.get(role)):
+            raise UserError(
+                f'{file}: {role} is {content.get(role)!r}, not one folder of images with labels: correct it{fix}'
+            )
 
 
 def _yolo_images(file: Path, content: Mapping, role: str) -> Path | None:
     """The image folder of a role. Ultralytics and Roboflow disagree on where a relative path starts."""
     value = content.get(role)
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
     if not isinstance(value, str):
         return None
     value, inside = (text.replace('\\', '/') for text in (value, str(content.get('path') or '')))
@@ -160,11 +184,15 @@ def _labels_of(images: Path) -> Path | None:
 def _voc_parts(root: Path) -> dict[str, dict]:
     """Folders of XML files by role, each with the folder of the images of the same names."""
     found: dict[str, dict] = {}
+    folders: dict[str, list[Path]] = {}
+    for image in _files(root, IMAGES):
+        folders.setdefault(image.stem, []).append(image.parent)
+    file = None
     for file in _files(root, ('.xml',)):
         labels = file.parent
         if any(part['labels'] == labels for part in found.values()):
             continue
-        images = _images_named(root, labels, file.stem)
+        images = _nearest(root, labels, folders.get(file.stem, []))
         if images:
             role = role_of(labels, root) or str(labels)
             if role in found:
@@ -173,12 +201,13 @@ def _voc_parts(root: Path) -> dict[str, dict]:
                     'into one folder'
                 )
             found[role] = dict(images=images, labels=labels)
+    if file and not found:
+        raise UserError(f'{root}: no image ({", ".join(IMAGES)}) has the name of an .xml file, such as that of {file}')
     return found
 
 
-def _images_named(root: Path, labels: Path, stem: str) -> Path | None:
-    """The nearest folder that holds an image of a name."""
-    folders = [path for path, names in walk(root) if any(f'{stem}{end}' in names for end in IMAGES)]
+def _nearest(root: Path, labels: Path, folders: Sequence[Path]) -> Path | None:
+    """The folder that is most likely to hold the images of a folder of XML files."""
     role = role_of(labels, root)
     return max(folders, key=lambda path: (path == labels, role_of(path, root) == role, -len(path.parts)), default=None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.outputs import writing
 from fishnet_mmdet.data.coco_fields import key_in, read_coco
 
 SHARE = 0.2
@@ -70,7 +71,8 @@ def write_annotations(path: Path, content: dict, overwrite: bool) -> Path:
     """Writes an annotation file with a mark, and never over a file without it.
 
     Raises:
-        UserError: The file exists, and either `overwrite` is false or another program wrote it.
+        UserError: The file exists, and either `overwrite` is false or another program wrote it; or it cannot be
+            written.
     """
     if path.exists():
         with path.open('rb') as file:
@@ -79,5 +81,6 @@ def write_annotations(path: Path, content: dict, overwrite: bool) -> Path:
             raise UserError(f'{path} exists and was not written by fishnet-mmdet: choose another name with -o')
         if not overwrite:
             raise UserError(f'{path} exists: add --overwrite, or choose another name with -o')
-    write_atomically(path, json.dumps({'made': MARK, **{k: v for k, v in content.items() if k != 'made'}}).encode())
+    with writing('-o', path):
+        write_atomically(path, json.dumps({'made': MARK, **{k: v for k, v in content.items() if k != 'made'}}).encode())
     return path

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from fishnet_mmdet.base import outputs
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.training.checkpoints.plain import WEIGHTS, to_plain
 from fishnet_mmdet.training.checkpoints.position import position_of
@@ -135,7 +136,8 @@ def convert(source: Path | str, target: Path | str) -> tuple[int, int, list[str]
     except (TypeError, ValueError, RecursionError) as error:
         # Arrays as keys, for example, or lists that contain themselves.
         raise WeightsError(f'{source} is not a checkpoint that MMEngine wrote: {error}') from error
-    write_atomically(target, writing.torch_bytes(plain))
+    with outputs.writing('NEW', target):
+        write_atomically(target, writing.torch_bytes(plain))
     return plain['meta']['epoch'], plain['meta']['iter'], left_out
 
 
