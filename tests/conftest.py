@@ -138,7 +138,9 @@ def flags_of(call_tool, capsys):
                 run_command(command, ['--help'])
             assert end.value.code == 0
             text = capsys.readouterr().out
-        return set(re.findall(r'^ +(?:-\w, )?(--[\w-]+)', text, re.MULTILINE)) - {'--help'}
+        # Of an option, its names come first; two spaces divide them from the help.
+        names = ' '.join(re.findall(r'^ +(-\S.*?)(?:  |$)', text, re.MULTILINE))
+        return set(re.findall(r'(--[\w-]+)', names)) - {'--help'}
 
     return flags
 

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--from-scratch', action='store_true', help='start from random weights, not from ImageNet')
     parser.add_argument('--epochs', type=int, metavar='N', help='length of the run (default: by the number of images)')
-    parser.add_argument('--out', '-o', type=Path, required=True, metavar='FILE', help='config file to write')
+    parser.add_argument(
+        '--out', '--output', '-o', type=Path, required=True, metavar='FILE', help='config file to write'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace the config and the files of its split')
 
 

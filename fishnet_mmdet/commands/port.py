@@ -23,13 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'config', help='config with a ResNet: a path, or mmdet::FOLDER/NAME.py (also mmseg:: and mmpretrain::)'
     )
-    parser.add_argument('--output', '-o', required=True, help='config file to write')
+    parser.add_argument('--output', '--out', '-o', required=True, help='config file to write')
     parser.add_argument(
         '--arch',
         default='fishnet150',
         help="architecture: a name, or a dict such as \"{'base': 'fishnet150', 'width': 0.5}\" (default: %(default)s)",
     )
-    parser.add_argument('--scratch', action='store_true', help='for training from random weights')
+    # The names of `new` too.
+    parser.add_argument('--scratch', '--from-scratch', action='store_true', help='for training from random weights')
     parser.add_argument('--weights', help='pretrained weights, if not the released ones: a name, a file or an address')
     parser.add_argument(
         '--data', type=Path, metavar='DIR', help="folder of your images and annotations (default: the config's data)"

@@ -123,7 +123,7 @@ class TestSplits:
         """And not passed over, with a part of the training file in its place."""
         write_coco(here / 'data/val.json', here / 'data', {**coco(NAMES[6:]), 'annotations': []})
         write_coco(here / 'data/train.json', here / 'data', coco(NAMES[:6]))
-        assert run_command('new', ['--data', 'data', '--from-scratch', '-o', 'my.py']) == 1
+        assert run_command('new', ['--data', 'data', '--from-scratch', '--output', 'my.py']) == 1
         assert 'error [no-objects] val' in capsys.readouterr().out
 
     @pytest.mark.parametrize('field', ['id', 'image_id', 'category_id'])

@@ -263,7 +263,7 @@ class TestCommand:
     def test_can_be_read(self, config, tmp_path):
         """The first has None where a dict comes, the second a folder that MMEngine does not take in a name."""
         out = tmp_path / 'mine.py'
-        run_command('port', [config, '--scratch', '-o', str(out)])
+        run_command('port', [config, '--from-scratch', '--out', str(out)])
         assert Config.fromfile(out).model.backbone.type == 'FishNet'
 
     def test_overwrites_only_when_asked(self, tmp_path):

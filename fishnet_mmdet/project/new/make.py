@@ -64,7 +64,7 @@ def new_config(
         machine: What trains. Default: the first GPU, or else the CPU.
 
     Raises:
-        UserError: There are no data, it is not clear which, there are no weights, or a file may not be replaced or written.
+        UserError: There are no data, it is not clear which, there are no weights, or a file may not be written.
     """
     out = Path(out)
     if out.suffix != '.py':

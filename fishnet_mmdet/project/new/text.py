@@ -208,6 +208,11 @@ def _training(plan: Plan) -> str:
     else:
         optimizer = f"dict(type='AdamW', lr={plan.rate}, weight_decay=0.05)"
         decay = "    dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True),"
+    scaling = '# `train --auto-scale-lr` fits the learning rate to another batch.'
+    if not plan.weights:
+        scaling = (
+            '# For another batch, multiply the learning rate of AdamW by the square root of the ratio of the batches.'
+        )
     return f"""\
 max_epochs = {schedule.epochs}
 train_cfg = dict(type='ResumableEpochLoop', max_epochs=max_epochs, val_interval={schedule.val_interval})
@@ -222,7 +227,7 @@ param_scheduler = [
 {warm_up}
 {decay}
 ]
-# `train --auto-scale-lr` fits the learning rate to another batch.
+{scaling}
 auto_scale_lr = dict(enable=False, base_batch_size={plan.batch})
 default_hooks = dict(
     safety=dict(type='SafetyHooks'),
