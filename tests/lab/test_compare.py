@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.lab.compare.configure import configure, split, stretch
+from fishnet_mmdet.lab.compare.configure import check_backbones, configure, split, stretch
 from fishnet_mmdet.lab.compare.curves import draw_curves
 from fishnet_mmdet.lab.compare.experiment import CompareError, read_experiment
 from fishnet_mmdet.lab.compare.networks import level_channels
@@ -91,6 +91,10 @@ class TestExperiment:
             ("[['fish', 'resnet']]", "[['fish']]", 'must name each of the backbones'),
             ('seeds = [3]', 'seeds = []', 'seeds = '),
             ('seeds = [3]', 'seeds = [-1]', 'seeds = '),
+            ('seeds = [3]', 'seeds = 3', 'seeds = 3 must be a list'),
+            ('held_out = 0.25', 'held_out = None', 'held_out = None must be a number'),
+            ('[2e-3]', '2e-3', 'tracks.scratch.rates = 0.002 must be one or several numbers'),
+            ('side = 64', 'side = ', 'cannot be read: '),
             ('rate_epochs = 1', 'rate_epochs = 0', 'rate_epochs = 0'),
             ('held_out = 0.25', 'held_out = 1', 'held_out = 1'),
             ('held_out = 0.25', '', "'held_out' is missing"),
@@ -112,6 +116,14 @@ class TestExperiment:
         assert part.seeds == (7,) and nuclei.only() == nuclei
         with pytest.raises(CompareError, match='--backbones vgg: nuclei has fishnet150'):
             nuclei.only(['vgg'])
+        with pytest.raises(CompareError, match=r'--seeds \[-1\] must be'):
+            nuclei.only(seeds=[-1])
+
+    def test_a_backbone_sets_nothing_that_its_track_sets(self, small):
+        path = small.with_name('own.py')
+        path.write_text(SMALL.replace('depth=18,', 'depth=18, norm_cfg=None,'))
+        with pytest.raises(CompareError, match='backbones.resnet sets norm_cfg, which detector.py of track scratch'):
+            check_backbones(read_experiment(path))
 
     @pytest.mark.parametrize(
         'name, channels', [('fishnet150', [320, 832, 1600, 2112]), ('resnext50', [256, 512, 1024, 2048])]
@@ -182,6 +194,30 @@ class TestOrder:
             assert run.kind in ('pretrain', 'rate')
             done[run.folder] = result(0.3)
         assert len(done) == 5 * 3 * 2 + 5
+
+    def test_equal_time_waits_for_equal_epochs(self, nuclei):
+        """How long it is, is not known before; and pretraining was not asked for."""
+        done = {}
+        for run in ordered(nuclei, done, ('rate',)):
+            assert run.kind == 'rate' and run.track == 'scratch'
+            done[run.folder] = result(0.3)
+        assert len(done) == 5 * 3 and list(ordered(nuclei, done, ('time',))) == []
+        part = nuclei.only(['fishnet150', 'resnet50'], ['scratch'])
+        for run in ordered(part, done, ('epochs',)):
+            done[run.folder] = result(0.3, seconds=200.0 + 10 * run.seed if run.backbone == 'fishnet150' else 100.0)
+        longer = list(ordered(part, done, ('time',)))
+        assert [(run.backbone, run.kind, run.epochs) for run in longer] == [('resnet50', 'time', 25)] * 3
+
+    def test_a_detector_without_masks_is_judged_by_its_boxes(self, nuclei, tmp_path):
+        part, done = nuclei.only(['fishnet150', 'resnet50'], ['scratch']), {}
+        for run in ordered(part, done):
+            done[run.folder] = {key: value for key, value in result(0.3).items() if not key.startswith('segm')}
+        ap, differences, _, rates, failures = all_tables(part, done, 'here')
+        rows = {(row[2], row[5]): row[6] for row in ap.rows if row[1] == 'equal epochs'}
+        assert rows['fishnet150', 'bbox'] == '30.0 ± 0.0' and rows['fishnet150', 'segm'] is None
+        assert differences.rows[0][3:] == ('3', None, '0.0 ± 0.0')
+        assert rates.rows[0][3:] == ('30.0', 'yes') and not failures.rows
+        assert draw_curves(part, done, tmp_path / 'curves.png')
 
     def test_without_pretraining_nothing_follows(self, nuclei):
         done = {}
@@ -347,9 +383,16 @@ class TestTool:
 
         config = out / 'configs' / 'scratch' / 'fish' / 'epochs-seed-3.py'
         config.write_text(config.read_text() + '\nx = 1\n')
-        (out / 'scratch' / 'fish' / 'epochs-seed-3' / 'result.json').unlink()
         other = call_tool(self.TOOL, small, '--out', out, '--resume', '--kinds', 'epochs', cwd=tmp_path)
-        assert other.returncode == 1 and 'holds a run of another config' in other.stderr
+        assert other.returncode == 1 and 'holds a run of another config' in other.stderr and '- x = 1' in other.stderr
+
+        config.write_text(config.read_text().replace('\nx = 1\n', ''))
+        moved = call_tool(self.TOOL, small, '--out', out.rename(tmp_path / 'moved'), '--resume', cwd=tmp_path)
+        assert moved.returncode == 0 and 'no pictures' not in moved.stdout, moved.stdout + moved.stderr
+        for checkpoint in tmp_path.glob('moved/*/*/*/*.pth'):
+            checkpoint.unlink()
+        moved = call_tool(self.TOOL, small, '--out', tmp_path / 'moved', '--report', cwd=tmp_path)
+        assert moved.returncode == 0 and 'no pictures of scratch: there is no' in moved.stdout
 
     def test_errors_name_the_fix(self, tmp_path, call_tool, monkeypatch):
         done = call_tool(self.TOOL, tmp_path / 'no.py')

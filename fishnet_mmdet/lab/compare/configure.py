@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 
 from fishnet_mmdet.base.atomic import write_atomically
+from fishnet_mmdet.base.hashes import file_hash
 from fishnet_mmdet.lab.compare.experiment import CompareError, Experiment
 from fishnet_mmdet.lab.compare.networks import level_channels
 from fishnet_mmdet.lab.compare.runs import ExperimentRun
@@ -27,7 +28,7 @@ def configure(e: Experiment, run: ExperimentRun, out: Path) -> Config:
     """
     track = e.tracks[run.track]
     cfg = read_config(str(track.pretrain if run.kind == 'pretrain' else track.config))
-    common = {k: v for k, v in cfg.model.backbone.items() if k not in ('type', 'arch')}
+    common = _common(cfg)
     spec = e.backbones[run.backbone]
     if run.kind == 'pretrain':
         _set_classifier(cfg, spec, common)
@@ -45,6 +46,28 @@ def configure(e: Experiment, run: ExperimentRun, out: Path) -> Config:
     cfg.randomness = dict(seed=run.seed)
     cfg.work_dir = str(out / run.folder)
     return cfg
+
+
+def check_backbones(e: Experiment) -> None:
+    """Checks, before any run, that no backbone sets what a track sets for all of them.
+
+    Raises:
+        CompareError: One does.
+    """
+    for name, track in e.tracks.items():
+        for file in filter(None, (track.config, track.pretrain)):
+            common = _common(read_config(str(file)))
+            for backbone, spec in e.backbones.items():
+                if both := sorted(spec.keys() & common.keys()):
+                    raise CompareError(
+                        f'{e.name}: backbones.{backbone} sets {", ".join(both)}, which {file.name} of track {name} '
+                        'sets for all backbones alike: remove it from one of them'
+                    )
+
+
+def _common(cfg: Config) -> dict:
+    """The settings of a track's backbone that hold for every backbone."""
+    return {k: v for k, v in cfg.model.backbone.items() if k not in ('type', 'arch')}
 
 
 def _set_classifier(cfg: Config, spec: Mapping, common: Mapping) -> None:
@@ -71,6 +94,8 @@ def stretch(cfg: Config, epochs: int) -> None:
     def moved(epoch: int) -> int:
         return max(1, round(epoch * factor)) if epoch else 0
 
+    if isinstance(cfg.param_scheduler, dict):
+        cfg.param_scheduler = [cfg.param_scheduler]
     for scheduler in cfg.param_scheduler:
         for key in ('begin', 'end', 'T_max'):
             if key in scheduler:
@@ -127,6 +152,8 @@ def _set_split(cfg: Config, paths: tuple[Path, Path]) -> None:
     train, held_out = (str(path.resolve()) for path in paths)
     images = cfg.train_dataloader.dataset.data_prefix
     cfg.train_dataloader.dataset.ann_file = train
+    # A run of another division is a run of another config.
+    cfg.held_out = dict(sha256=file_hash(paths[1]))
     for dataset in (cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
         dataset.ann_file, dataset.data_prefix = held_out, images
     cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = held_out

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fishnet_mmdet.lab.compare.experiment import Experiment
-from fishnet_mmdet.lab.compare.results import Results
+from fishnet_mmdet.lab.compare.results import Results, judged
 from fishnet_mmdet.lab.compare.tables import READINGS, finished
 
 COLOURS = ['#D55E00', '#0072B2', '#E69F00', '#009E73', '#8C2D04', '#CC79A7', '#56B4E9', '#4B5563']
@@ -16,7 +16,7 @@ COLOURS = ['#D55E00', '#0072B2', '#E69F00', '#009E73', '#8C2D04', '#CC79A7', '#5
 
 
 def draw_curves(e: Experiment, done: Results, out: Path) -> bool:
-    """Draws segm AP over epochs, segm AP over device time, and the loss: a row for each track, a line for each seed.
+    """Draws AP over epochs and over device time, and the loss: a row for each track, a line for each seed.
 
     Args:
         e: The experiment.
@@ -53,8 +53,9 @@ def _draw_runs(
     by_epoch, by_time, loss = row
     for i, run in enumerate(runs):
         name = f'{backbone}, {READINGS[reading]}' if i == 0 else None
-        epochs = np.array([int(epoch) for epoch in run['segm_curve']])
-        aps = [100 * figures['AP'] for figures in run['segm_curve'].values()]
+        curve = run[f'{judged(run)}_curve']
+        epochs = np.array([int(epoch) for epoch in curve])
+        aps = [100 * figures['AP'] for figures in curve.values()]
         style = dict(color=colour, linestyle=line, linewidth=1.2, label=name)
         if reading == 'epochs':
             by_epoch.plot(epochs, aps, marker='o', markersize=3, **style)
@@ -64,8 +65,8 @@ def _draw_runs(
 
 def _label(row: Sequence[Axes], track: str) -> None:
     by_epoch, by_time, loss = row
-    by_epoch.set(title=f'{track}: segm AP on val', xlabel='epochs', ylabel='AP, %')
-    by_time.set(title=f'{track}: segm AP on val', xlabel='minutes of training (validation not counted)')
+    by_epoch.set(title=f'{track}: AP on val', xlabel='epochs', ylabel='AP, %')
+    by_time.set(title=f'{track}: AP on val', xlabel='minutes of training (validation not counted)')
     loss.set(title=f'{track}: training loss', xlabel='iterations', yscale='log')
     for axes in row:
         axes.grid(alpha=0.3)

@@ -1,5 +1,6 @@
 """Trains one run in a process of its own, and stops it on request."""
 
+import difflib
 import json
 import os
 import re
@@ -18,8 +19,13 @@ from fishnet_mmdet.lab.compare.results import RESULT, progress, result_of
 from fishnet_mmdet.training.stopping import STOPPED
 
 OUTPUT = 'output.txt'
+KILLED = 'killed'
+"""File that says that a run was killed before."""
+
 REFUSED = re.compile(r'^error: (.+)', re.MULTILINE | re.DOTALL)
 """The last line of a training that ended because the user has to fix something first."""
+
+WORK_DIR = re.compile(r"^work_dir = '(.*)'$", re.MULTILINE)
 
 POLL_SECONDS = 0.5
 
@@ -41,7 +47,7 @@ def config_of(out: Path, folder: Path) -> Path:
 
 
 def prepare(cfg: Config, out: Path, folder: Path) -> None:
-    """Writes the config of a run.
+    """Writes the config of a run, also of one that has a result.
 
     Args:
         cfg: The config.
@@ -52,12 +58,23 @@ def prepare(cfg: Config, out: Path, folder: Path) -> None:
         CompareError: The folder holds a run of another config.
     """
     path, text = config_of(out, folder), cfg.pretty_text
-    if path.is_file() and path.read_text() != text and any((out / folder).glob('*.pth')):
+    has_begun = any((out / folder).glob('*.pth')) or (out / folder / RESULT).is_file()
+    if path.is_file() and has_begun and (lines := _other_lines(path.read_text(), text, folder)):
         raise CompareError(
-            f'{out / folder} holds a run of another config, whose figures cannot be compared. Delete the folder to run '
-            'it again, or choose another --out'
+            f'{out / folder} holds a run of another config, whose figures cannot be compared: {"; ".join(lines[:4])}. '
+            f'Delete the folder to run it again, or choose another --out. If the change does not matter, delete {path}'
         )
     write_atomically(path, text.encode())
+
+
+def _other_lines(old: str, new: str, folder: Path) -> list[str]:
+    """The lines in which two configs of a run differ. The folder of the experiment may have moved."""
+    texts = []
+    for text in (old, new):
+        work_dir = WORK_DIR.search(text)
+        moved = work_dir and work_dir[1].removesuffix(str(folder))
+        texts.append([line.strip() for line in (text.replace(moved, '') if moved else text).splitlines()])
+    return [line for line in difflib.ndiff(*texts) if line.startswith(('- ', '+ '))]
 
 
 def execute(out: Path, run: Path, deadline: float | None, on_progress: Callable[[str], None]) -> dict:
@@ -87,13 +104,24 @@ def execute(out: Path, run: Path, deadline: float | None, on_progress: Callable[
         status, peak, asked = _wait(process, folder, deadline, on_progress)
     if status == STOPPED:
         raise RunStopped(f'{run} was stopped')
-    if status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
+    # The system kills what takes all memory. The second time, that is the run's result.
+    killed_again = status == -signal.SIGKILL and not asked and (folder / KILLED).is_file()
+    if status == -signal.SIGKILL:
+        (folder / KILLED).touch()
+    if status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL) and not killed_again:
         raise RunStopped(f'{run} was ended by signal {-status}')
     printed = (folder / OUTPUT).read_bytes()[begin:].decode(errors='replace')
     if status and (refused := REFUSED.search(printed)):
         raise CompareError(f'{run}: {refused[1]}')
-    result = dict(failed=_reason(printed)) if status else dict(result_of(config, folder), process_peak_mb=peak)
-    write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
+    reason = (
+        'killed twice (signal 9), as the system does to what takes all memory' if killed_again else _reason(printed)
+    )
+    result = dict(failed=reason) if status else dict(result_of(config, folder), process_peak_mb=peak)
+    kept = dict(result)
+    if 'checkpoint' in kept:
+        # The folder of the experiment may be moved.
+        kept['checkpoint'] = os.path.relpath(kept['checkpoint'], out)
+    write_atomically(folder / RESULT, json.dumps(kept, indent=1).encode())
     if asked:
         raise RunStopped(f'{run} finished, and the next run was not started')
     return result

@@ -74,11 +74,13 @@ class Experiment:
             seeds: Seeds in place of the experiment's; empty for its own.
 
         Raises:
-            CompareError: A name that the experiment does not have.
+            CompareError: A name that the experiment does not have, or a seed that is none.
         """
         for flag, names, known in (('--backbones', backbones, self.backbones), ('--tracks', tracks, self.tracks)):
             if unknown := [name for name in names if name not in known]:
                 raise CompareError(f'{flag} {unknown[0]}: {self.name} has {", ".join(known)}')
+        if seeds:
+            _check_seeds('--seeds', seeds)
         kept = [tuple(b for b in group if b in (backbones or self.backbones)) for group in self.rounds]
         return replace(
             self,
@@ -96,8 +98,13 @@ def read_experiment(path: Path) -> Experiment:
         CompareError: A missing or unknown field, or a value that cannot be run.
     """
     path = find_config(path)
-    values = Config.fromfile(path).to_dict()
+    try:
+        values = Config.fromfile(path).to_dict()
+    # Any code may stand in the file.
+    except Exception as error:
+        raise CompareError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
     _check_names(path.name, values, FIELDS, FIELDS)
+    _check_kinds(path.name, values)
     experiment = Experiment(
         name=path.stem,
         **{
@@ -118,9 +125,9 @@ def _read_track(path: Path, name: str, values: Mapping) -> Track:
     for key, file in files.items():
         if not file.is_file():
             raise CompareError(f'{where}.{key} = {values[key]!r}: there is no {file}')
-    rates = tuple(values['rates'])
+    rates = tuple(values['rates']) if isinstance(values['rates'], list | tuple) else ()
     if not rates or not all(isinstance(rate, int | float) and rate > 0 for rate in rates):
-        raise CompareError(f'{where}.rates = {values["rates"]!r} must be numbers above 0')
+        raise CompareError(f'{where}.rates = {values["rates"]!r} must be one or several numbers above 0, in a list')
     return Track(rates=rates, **files)
 
 
@@ -129,6 +136,22 @@ def _check_names(where: str, values: Mapping, known: set[str], needed: set[str])
         raise CompareError(f'{where}: unknown field {unknown[0]!r}; one of {", ".join(sorted(known))}')
     if missing := sorted(needed - set(values)):
         raise CompareError(f'{where}: field {missing[0]!r} is missing')
+
+
+def _check_kinds(name: str, values: Mapping) -> None:
+    for fields, kind, text in (
+        (('backbones', 'tracks'), Mapping, 'a dict'),
+        (('rounds', 'seeds'), list | tuple, 'a list'),
+        (('held_out',), int | float, 'a number'),
+    ):
+        for field in fields:
+            if not isinstance(values[field], kind):
+                raise CompareError(f'{name}: {field} = {values[field]!r} must be {text}')
+
+
+def _check_seeds(where: str, seeds: Sequence[int]) -> None:
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise CompareError(f'{where} {list(seeds)} must be integers of at least 0')
 
 
 def _check(e: Experiment) -> None:
@@ -140,8 +163,7 @@ def _check(e: Experiment) -> None:
         )
     if e.baseline not in e.backbones:
         raise CompareError(f'{e.name}: baseline = {e.baseline!r} must be one of {", ".join(e.backbones)}')
-    if not e.seeds or not all(type(seed) is int and seed >= 0 for seed in e.seeds):
-        raise CompareError(f'{e.name}: seeds = {list(e.seeds)} must be integers of at least 0')
+    _check_seeds(f'{e.name}: seeds =', e.seeds)
     if type(e.rate_epochs) is not int or e.rate_epochs < 1:
         raise CompareError(f'{e.name}: rate_epochs = {e.rate_epochs!r} must be an integer of at least 1')
     if not 0 < e.held_out < 1:

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmdet.registry import DATASETS, MODELS
+from mmdet.structures.bbox import get_box_tensor
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
+from mmengine.structures import InstanceData
 
 from fishnet_mmdet.training.launch import read_config
 
@@ -64,15 +66,18 @@ def _seen_by(cfg: Config, checkpoint: str, count: int) -> list[tuple[np.ndarray,
             (sample,) = model.test_step(pseudo_collate([item]))
         image = cv2.cvtColor(cv2.imread(sample.img_path), cv2.COLOR_BGR2RGB)
         found = sample.pred_instances.cpu()
-        masks = found.masks[found.scores >= MIN_SCORE].numpy()
-        truth = item['data_samples'].gt_instances.masks.masks
-        shown.append((_outlined(image, truth, GREEN), _outlined(image, masks, MAGENTA)))
+        sure, truth = found[found.scores >= MIN_SCORE], item['data_samples'].gt_instances
+        shown.append((_outlined(image, truth, GREEN), _outlined(image, sure, MAGENTA)))
     return shown
 
 
-def _outlined(image: np.ndarray, masks: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+def _outlined(image: np.ndarray, objects: InstanceData, colour: tuple[int, int, int]) -> np.ndarray:
     drawn = image.copy()
-    for mask in masks:
-        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if 'masks' not in objects:
+        for left, top, right, bottom in get_box_tensor(objects.bboxes).round().int().tolist():
+            cv2.rectangle(drawn, (left, top), (right, bottom), colour, 1)
+        return drawn
+    for mask in getattr(objects.masks, 'masks', objects.masks):
+        contours, _ = cv2.findContours(np.asarray(mask, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawn, contours, -1, colour, 1)
     return drawn

@@ -30,10 +30,18 @@ def read_results(out: Path) -> dict[Path, dict]:
     found = {}
     for path in sorted(out.glob(f'*/*/*/{RESULT}')):
         try:
-            found[path.parent.relative_to(out)] = json.loads(path.read_text())
+            result = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise CompareError(f'{path} cannot be read ({error}); delete it to run that training again') from error
+        if 'checkpoint' in result:
+            result['checkpoint'] = str(out / result['checkpoint'])
+        found[path.parent.relative_to(out)] = result
     return found
+
+
+def judged(result: Mapping) -> str | None:
+    """The kind of AP that a detector is judged by: of masks, or of boxes where it has none; None without a figure."""
+    return next((kind for kind in ('segm', 'bbox') if kind in result), None)
 
 
 def progress(folder: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fishnet_mmdet.lab.compare.experiment import Experiment, Track
-from fishnet_mmdet.lab.compare.results import Results
+from fishnet_mmdet.lab.compare.results import Results, judged
 
 KINDS = ('pretrain', 'rate', 'epochs', 'time')
 """Kinds of runs, in the order in which they depend on each other.
@@ -69,7 +69,7 @@ def ordered(e: Experiment, done: Results, kinds: tuple[str, ...] = KINDS) -> Ite
     """
     for group in e.rounds:
         for name, track in e.tracks.items():
-            if track.pretrain:
+            if track.pretrain and 'pretrain' in kinds:
                 yield from (ExperimentRun(track=name, backbone=b, kind='pretrain') for b in group)
             ready = [b for b in group if not track.pretrain or weights_of(name, b, done)]
             if 'rate' in kinds:
@@ -78,7 +78,7 @@ def ordered(e: Experiment, done: Results, kinds: tuple[str, ...] = KINDS) -> Ite
                 yield from _runs_that_count(e, name, ready, done, 'epochs')
     if 'time' in kinds:
         for name in e.tracks:
-            yield from _runs_that_count(e, name, [b for group in e.rounds for b in group], done, 'time')
+            yield from _longer_runs(e, name, done)
 
 
 def _rate_run(e: Experiment, track: str, backbone: str, rate: float, done: Results) -> ExperimentRun:
@@ -96,6 +96,14 @@ def _runs_that_count(
             if rate is not None:
                 run = run_that_counts(e, track, backbone, reading, seed, done)
                 yield replace(run, rate=rate, weights=weights_of(track, backbone, done))
+
+
+def _longer_runs(e: Experiment, track: str, done: Results) -> list[ExperimentRun]:
+    """The runs of equal time, once those of equal epochs say how long they are; none of the slowest backbone."""
+    backbones = [b for group in e.rounds for b in group if best_rate(e.tracks[track], track, b, done) is not None]
+    if any(run.folder not in done for run in _runs_that_count(e, track, backbones, done, 'epochs')):
+        return []
+    return [run for run in _runs_that_count(e, track, backbones, done, 'time') if run.kind == 'time']
 
 
 def run_that_counts(e: Experiment, track: str, backbone: str, reading: str, seed: int, done: Results) -> ExperimentRun:
@@ -122,7 +130,7 @@ def weights_of(track: str, backbone: str, done: Results) -> str | None:
 
 
 def best_rate(track: Track, name: str, backbone: str, done: Results) -> float | None:
-    """The learning rate with the highest segm AP on the held-out images.
+    """The learning rate with the highest AP on the held-out images: segm AP, or bbox AP of a detector without masks.
 
     Args:
         track: The track.
@@ -136,7 +144,9 @@ def best_rate(track: Track, name: str, backbone: str, done: Results) -> float | 
     tried = [done.get(ExperimentRun(track=name, backbone=backbone, kind='rate', rate=r).folder) for r in track.rates]
     if not all(tried):
         return None
-    aps = {rate: result['segm']['AP'] for rate, result in zip(track.rates, tried, strict=True) if 'segm' in result}
+    aps = {
+        rate: result[kind]['AP'] for rate, result in zip(track.rates, tried, strict=True) if (kind := judged(result))
+    }
     return max(aps, key=aps.get, default=None)
 
 

@@ -7,14 +7,14 @@ import torch
 from rich.console import Console
 
 from fishnet_mmdet.base.tables import write_tables
-from fishnet_mmdet.lab.compare.configure import configure
+from fishnet_mmdet.lab.compare.configure import check_backbones, configure
 from fishnet_mmdet.lab.compare.curves import draw_curves
 from fishnet_mmdet.lab.compare.execute import RunStopped, config_of, execute, prepare
 from fishnet_mmdet.lab.compare.experiment import CompareError, Experiment
 from fishnet_mmdet.lab.compare.pictures import draw_pictures
-from fishnet_mmdet.lab.compare.results import Results, read_results
+from fishnet_mmdet.lab.compare.results import Results, judged, read_results
 from fishnet_mmdet.lab.compare.runs import ExperimentRun, ordered
-from fishnet_mmdet.lab.compare.tables import all_tables
+from fishnet_mmdet.lab.compare.tables import TYPES, all_tables
 from fishnet_mmdet.lab.machine import describe, sentence
 
 MIN_WIDTH = 160
@@ -52,9 +52,11 @@ def train_missing(
     """
     if minutes is not None and not minutes > 0:
         raise CompareError(f'--minutes {minutes:g}: must be above 0')
+    check_backbones(e)
     deadline = time.monotonic() + 60 * minutes if minutes else None
     for run in ordered(e, done, kinds):
         if run.folder in done:
+            prepare(configure(e, run, out), out, run.folder)
             continue
         if deadline and time.monotonic() > deadline:
             return RunStopped('the time is over')
@@ -75,8 +77,8 @@ def train_missing(
 def _short(result: dict) -> str:
     if 'failed' in result:
         return f'failed ({result["failed"]})'
-    if 'segm' in result:
-        return f'segm AP {100 * result["segm"]["AP"]:.1f}, bbox AP {100 * result["bbox"]["AP"]:.1f}'
+    if judged(result):
+        return ', '.join(f'{kind} AP {100 * result[kind]["AP"]:.1f}' for kind in TYPES if kind in result)
     return f'top-1 {result["top1"]:.1f} %' if 'top1' in result else 'done'
 
 
@@ -100,8 +102,10 @@ def report(e: Experiment, done: Results, out: Path, console: Console) -> None:
         trained = {
             b: (config_of(out, folder), done[folder]['checkpoint'])
             for b, folder in runs.items()
-            if 'segm' in done.get(folder, {})
+            if judged(done.get(folder, {}))
         }
-        if trained:
+        if gone := [checkpoint for _, checkpoint in trained.values() if not Path(checkpoint).is_file()]:
+            console.print(f'no pictures of {track}: there is no {gone[0]}')
+        elif trained and e.pictures:
             draw_pictures(trained, e.pictures, out / f'pictures_{track}.png')
     console.print(f'tables, curves.png and pictures are in {out}')

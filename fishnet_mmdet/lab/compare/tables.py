@@ -7,7 +7,7 @@ import numpy as np
 from fishnet_mmdet.base.tables import Column, Table
 from fishnet_mmdet.lab.compare.experiment import Experiment
 from fishnet_mmdet.lab.compare.networks import count_backbone
-from fishnet_mmdet.lab.compare.results import FIGURES, Results
+from fishnet_mmdet.lab.compare.results import FIGURES, Results, judged
 from fishnet_mmdet.lab.compare.runs import ExperimentRun, best_rate, run_that_counts
 
 READINGS = {'epochs': 'equal epochs', 'time': 'equal device time'}
@@ -43,7 +43,7 @@ def mean_and_deviation(values: Sequence[float | None]) -> str | None:
 def finished(e: Experiment, track: str, backbone: str, reading: str, done: Results) -> dict[int, Mapping]:
     """Results of the finished runs that count in a reading, by seed."""
     found = {seed: done.get(run_that_counts(e, track, backbone, reading, seed, done).folder, {}) for seed in e.seeds}
-    return {seed: result for seed, result in found.items() if 'segm' in result}
+    return {seed: result for seed, result in found.items() if judged(result)}
 
 
 def ap_table(e: Experiment, done: Results, machine: str) -> Table:
@@ -55,7 +55,7 @@ def ap_table(e: Experiment, done: Results, machine: str) -> Table:
                 runs = finished(e, track, backbone, reading, done)
                 epochs = next((str(run['epochs']) for run in runs.values()), None)
                 for kind in TYPES:
-                    figures = [mean_and_deviation([r[kind][f] for r in runs.values()]) for f in FIGURES]
+                    figures = [mean_and_deviation([r[kind][f] for r in runs.values() if kind in r]) for f in FIGURES]
                     rows.append((track, title, backbone, f'{len(runs)} of {len(e.seeds)}', epochs, kind, *figures))
     names = ('track', 'reading', 'backbone', 'seeds', 'epochs', 'type')
     return Table(
@@ -77,7 +77,9 @@ def differences_table(e: Experiment, done: Results) -> Table:
                 runs = finished(e, track, backbone, reading, done)
                 shared = sorted(set(runs) & set(base))
                 if backbone != e.baseline and shared:
-                    above = [[runs[s][kind]['AP'] - base[s][kind]['AP'] for s in shared] for kind in TYPES]
+                    above = [
+                        [runs[s][kind]['AP'] - base[s][kind]['AP'] for s in shared if kind in runs[s]] for kind in TYPES
+                    ]
                     rows.append((track, title, backbone, str(len(shared)), *map(mean_and_deviation, above)))
     names = ('track', 'reading', 'backbone', 'seeds')
     return Table(
@@ -137,11 +139,11 @@ def rates_table(e: Experiment, done: Results) -> Table:
     return Table(
         name='rates',
         title='Learning rates, chosen on images held out of the training set',
-        columns=[*map(Column, ('track', 'backbone', 'rate')), Column('segm AP', 's'), Column('chosen')],
+        columns=[*map(Column, ('track', 'backbone', 'rate')), Column('AP', 's'), Column('chosen')],
         rows=rows,
         notes=[
-            f'{e.rate_epochs} epochs, seed 0. {100 * e.held_out:g} % of the training images are held out for this '
-            'choice only.'
+            f'segm AP, or bbox AP of detectors without masks. {e.rate_epochs} epochs, seed 0. {100 * e.held_out:g} % '
+            'of the training images are held out for this choice only.'
         ],
     )
 
@@ -149,7 +151,8 @@ def rates_table(e: Experiment, done: Results) -> Table:
 def _rate_ap(result: Mapping | None) -> str | None:
     if result is None:
         return None
-    return mean_and_deviation([result['segm']['AP']]) if 'segm' in result else 'failed'
+    kind = judged(result)
+    return mean_and_deviation([result[kind]['AP']]) if kind else 'failed'
 
 
 def failures_table(done: Results) -> Table:
