@@ -6,7 +6,7 @@ Paper: FishNet: A Versatile Backbone for Image, Region, and Pixel Level Predicti
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.model import BaseModule, initialize
+from mmengine.model import BaseModule, PretrainedInit, initialize
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -191,7 +191,7 @@ class FishNet(BaseModule):
                 and train on with random weights.
         """
         configs = [self.init_cfg] if isinstance(self.init_cfg, Mapping) else self.init_cfg
-        pretrained = next((c for c in configs if c['type'] == 'Pretrained'), None)
+        pretrained = next((c for c in configs if c['type'] in ('Pretrained', PretrainedInit)), None)
         if pretrained is None:
             super().init_weights()
         else:
@@ -222,6 +222,7 @@ class FishNet(BaseModule):
         for level, stage in enumerate(self.head):
             if level >= last:
                 stage.transfer.requires_grad_(False)
+                stage.down.requires_grad_(False)
             if level > last:
                 stage.refine.requires_grad_(False)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.hub
+from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 
 from fishnet_mmdet.base.config_nodes import name_of
@@ -57,7 +58,7 @@ def _pretrained_modules(model: Mapping) -> Iterator[tuple[Mapping, Mapping]]:
     for node in mappings(model):
         init = node.get('init_cfg') or []
         for one in [init] if isinstance(init, Mapping) else init:
-            if one.get('type') == 'Pretrained':
+            if one.get('type') in ('Pretrained', PretrainedInit):
                 yield node, one
                 break
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 
@@ -28,12 +29,12 @@ def prepare_cpu_processes(cfg: Config) -> None:
     """Makes `torchrun ... --launcher pytorch` work without a GPU.
 
     MMEngine's launcher would call CUDA. It leaves an existing process group as it is, so one is created here. Other
-    launchers, and machines with CUDA, need nothing.
+    launchers, and machines with an accelerator, need nothing.
 
     Args:
         cfg: The config of the run; changed in place.
     """
-    if cfg.get('launcher', 'none') != 'pytorch' or torch.cuda.is_available():
+    if cfg.get('launcher', 'none') != 'pytorch' or get_device() not in ('cpu', 'mps'):
         return
     env_cfg = cfg.setdefault('env_cfg', {})
     if not torch.distributed.is_initialized():

@@ -55,6 +55,8 @@ class _Resumable(ExactLoop):
         config['batch_sampler'] = {**own, 'batch_sampler': config.pop('batch_sampler', None)}
         # By name: the FlexibleRunner of MMEngine does not take the function itself.
         config.setdefault('worker_init_fn', dict(type=isolate_worker_signals.__name__))
+        # MMEngine takes it out of the arguments only where it sets a worker_init_fn itself.
+        config.pop('disable_subprocess_warning', None)
         return config
 
     @contextmanager

@@ -54,23 +54,32 @@ def obtain_url(url: str) -> Path:
 
 
 def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:
+    # Before any lock: a shared folder may be read-only, and a file gets its name when it is whole.
+    if path.exists():
+        _verify(path, checksum, f'delete or replace {path} (its source: {", ".join(urls)})')
+        return path
+    lock = FileLock(f'{path}.lock')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except OSError as error:
         raise WeightsError(
-            f'the folder {path.parent} for downloads cannot be created: {error.strerror}. TORCH_HOME names another one'
+            f'{path.name} is not in {path.parent}, which cannot be written to: {error.strerror}. TORCH_HOME names '
+            'another folder for downloads'
         ) from error
-    with FileLock(f'{path}.lock'):
+    reasons = []
+    try:
+        # Another process may have been first.
         if path.exists():
-            _verify(path, checksum, f'delete or replace {path} (its source: {", ".join(urls)})')
-            return path
-        reasons = []
+            return _obtain(urls, path, checksum)
         for url in urls:
             try:
                 _download(url, path, checksum)
                 return path
             except (WeightsError, TransferError) as error:
                 reasons.append(f'  {url}: {error}')
+    finally:
+        lock.release()
     raise WeightsError(
         f'{path.name} could not be downloaded.\n' + '\n'.join(reasons) + '\n'
         f'Put the file there by hand: {path}\n'

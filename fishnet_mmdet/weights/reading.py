@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fishnet_mmdet.base.hashes import file_hash
-from fishnet_mmdet.weights.containers import reason, sniff, unpack
+from fishnet_mmdet.weights.containers import MAX_BYTES, reason, sniff, unpack
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.hashes import content_hash
 from fishnet_mmdet.weights.notes import from_strings
@@ -69,7 +69,8 @@ def read(path: Path | str, take: Take | None = None) -> WeightFile:
             plain containers.
     """
     path = Path(path)
-    container = sniff(path)
+    # A file that is here may be large, but not unpack to much more than its size.
+    container = sniff(path, max(MAX_BYTES, 2 * path.stat().st_size) if path.is_file() else MAX_BYTES)
     if container == 'zip of a file':
         return _read_packed(path, take)
     if container == 'safetensors':

@@ -20,9 +20,9 @@ NARROW = dict(
 FIXED = dict(type='BN', requires_grad=False)
 
 
-def narrow(**kwargs):
+def narrow(arch=NARROW, **kwargs):
     torch.manual_seed(0)
-    net = FishNet(NARROW, **kwargs)
+    net = FishNet(arch, **kwargs)
     net.init_weights()
     return net
 
@@ -137,10 +137,12 @@ def test_every_parameter_gets_a_gradient():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
+@pytest.mark.parametrize('down', ['max2', 'conv'])
 @pytest.mark.parametrize('out_indices', [(0,), (1, 2), (3,), (0, 2)])
-def test_a_subset_of_levels(out_indices):
+def test_a_subset_of_levels(out_indices, down):
     """The chosen levels are those of the full set, and whatever still trains gets a gradient (DDP needs it)."""
-    full, some = narrow().eval(), narrow(out_indices=out_indices)
+    full, some = (narrow({**NARROW, 'down': down}, **more) for more in ({}, dict(out_indices=out_indices)))
+    full.eval()
     image = torch.rand(1, 3, 64, 64)
     for index, level in zip(out_indices, some.eval()(image), strict=True):
         assert torch.equal(level, full(image)[index])

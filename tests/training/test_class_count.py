@@ -7,13 +7,14 @@ import mmdet
 import pytest
 import torch
 from conftest import CONFIGS
+from mmdet.models.mot.base import BaseMOTModel
 from mmdet.registry import MODELS as DET_MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from fishnet_mmdet import ClassCountGuard
-from fishnet_mmdet.training.guards.class_count import mismatches
+from fishnet_mmdet.training.guards.class_count import OTHER_CLASSES, TRACKER, mismatches
 
 
 class TestClassCountGuard:
@@ -48,6 +49,26 @@ class TestClassCountGuard:
         with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdet'):
             model = DET_MODELS.build(cfg.model)
         assert mismatches(model, self.COCO, 'train') == []
+
+    @pytest.mark.parametrize('name', sorted({name for name in OTHER_CLASSES if name[0].isupper()}))
+    def test_heads_that_count_something_else(self, name):
+        """Tokens of text, or persons; some of them cannot be built without further packages."""
+        model = nn.ModuleDict(
+            {'head': type('Derived', (type(DET_MODELS.get(name).__name__, (nn.Identity,), {}),), {})()}
+        )
+        model['head'].num_classes = 256
+        assert mismatches(model, self.COCO, 'train') == []
+
+    def test_validation_data_of_trackers(self):
+        """They list 13 classes of the benchmark, of which a tracker finds one."""
+        assert BaseMOTModel.__name__ == TRACKER
+        run = self.runner(('a', 'b'), ('a', 'b', 'c'))
+        run.model.__class__ = type('QDTrack', (type(TRACKER, (nn.ModuleDict,), {}),), {})
+        ClassCountGuard().before_train(run)
+        ClassCountGuard().before_val(run)
+        run.train_dataloader.dataset.metainfo = dict(classes=('a',))
+        with pytest.raises(ValueError, match=r"without=\['ClassCountGuard'\]"):
+            ClassCountGuard().before_train(run)
 
     def test_panoptic_heads_count_things_and_stuff(self):
         data = dict(self.COCO, thing_classes=('t',) * 80, stuff_classes=('s',) * 53)

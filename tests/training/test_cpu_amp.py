@@ -188,6 +188,14 @@ class TestTheSwitch:
         launch._use_mixed_precision(cfg)
         assert cfg.optim_wrapper.type == kind.__name__
 
+    def test_settings_of_the_other_wrapper_are_dropped(self):
+        options = dict(
+            type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16', optimizer=dict(type='SGD', lr=0.1)
+        )
+        cfg = launch.Config(dict(optim_wrapper=options))
+        launch._use_mixed_precision(cfg)
+        assert isinstance(build_optim_wrapper(nn.Linear(2, 2), cfg.optim_wrapper), CpuAmpOptimWrapper)
+
     def test_a_run_resumes_exactly(self, demo_data, run_tool, tmp_path):
         options = [*demo_options(demo_data), 'train_cfg.max_epochs=2', 'default_hooks.checkpoint.max_keep_ckpts=-1']
         options += ['val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']

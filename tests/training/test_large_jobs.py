@@ -87,13 +87,16 @@ class TestSlurm:
 def test_the_loader_of_the_loops_is_built_by_both_runners(runner):
     """MMEngine's strategies (FSDP, DeepSpeed, ...) need the second."""
     loader = dict(
-        dataset=list(range(6)), sampler=dict(type='DefaultSampler', shuffle=True), batch_size=2, num_workers=0
-    )
+        dataset=list(range(6)), sampler=dict(type='DefaultSampler', shuffle=True), batch_size=2, num_workers=0,
+        disable_subprocess_warning=True,
+    )  # fmt: skip
     seeded = ResumableEpochLoop._seeded(SimpleNamespace(endless=False), loader, 0)
     assert runner.build_dataloader(seeded, seed=0).worker_init_fn.func is isolate_worker_signals
 
 
 def test_the_workers_of_validation_and_test_are_isolated_too(tmp_path):
-    runner = build_runner(read_config('mask_rcnn_fishnet_demo', {'work_dir': str(tmp_path)}))
+    quiet = {f'{split}_dataloader.disable_subprocess_warning': True for split in ('train', 'val', 'test')}
+    runner = build_runner(read_config('mask_rcnn_fishnet_demo', {'work_dir': str(tmp_path), **quiet}))
     for name in ('val_dataloader', 'test_dataloader'):
         assert runner.cfg[name].worker_init_fn == dict(type='isolate_worker_signals')
+        assert 'disable_subprocess_warning' not in runner.cfg[name]

@@ -271,3 +271,6 @@ class TestChangedSchedule:
         old = dict(optimizer=dict(wrapper.state_dict(), param_groups=[dict(wrapper.param_groups[0], lr=0.1)]))
         (line,) = kept_settings(run, old)
         assert line == 'optim_wrapper.optimizer.lr: 0.1 is kept, not 0.2'
+        # In a test, the schedules of the config are not built.
+        run.param_schedulers = [dict(type='ConstantLR'), dict(type='LinearLR')]
+        assert len(list(kept_settings(run, dict(old, param_schedulers=[dict(last_step=1)])))) == 1

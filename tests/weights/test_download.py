@@ -69,6 +69,19 @@ def cached():
     return sorted(p.name for p in download.cache_folder().iterdir() if p.suffix != '.lock')
 
 
+def test_a_shared_cache_that_is_read_only(server, monkeypatch):
+    path = download.obtain(named(server))
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr(download.FileLock, 'acquire', refuse)
+    assert download.obtain(named(server)) == path
+    path.unlink()
+    with pytest.raises(WeightsError, match='fish.pth is not in .*, which cannot be written to: .*TORCH_HOME'):
+        download.obtain(named(server))
+
+
 def test_downloads_once(server):
     path = download.obtain(named(server))
     assert path == download.cache_folder() / 'fish.pth' and path.read_bytes() == server.content
@@ -221,7 +234,7 @@ def test_no_network(tmp_path, monkeypatch):
 def test_a_cache_folder_that_cannot_be_created(tmp_path, monkeypatch):
     (tmp_path / 'file').touch()
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file'))
-    with pytest.raises(WeightsError, match='cannot be created: .*TORCH_HOME'):
+    with pytest.raises(WeightsError, match='cannot be written to: .*TORCH_HOME'):
         download.obtain_url('https://example.com/fish.pth')
 
 

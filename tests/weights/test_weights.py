@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
-from mmengine.model import initialize
+from mmengine.model import PretrainedInit, initialize
 from seeded import NARROW, official_state, relative_error, seeded_classifier
 from weight_cases import as_downloaded, in_naming, same
 
 from fishnet_mmdet import FishNet, FishNetClassifier
+from fishnet_mmdet.weights import reading
 from fishnet_mmdet.weights.convert import convert_weights
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.load import load, load_backbone
@@ -26,6 +27,23 @@ def narrow():
 
 
 class TestAnyFile:
+    @pytest.mark.parametrize('kind', ['Pretrained', PretrainedInit])
+    def test_a_classifier_in_configs_of_texts_and_of_classes(self, tmp_path, narrow, kind):
+        torch.save(narrow, tmp_path / 'fish.pth')
+        net = FishNet(NARROW, init_cfg=dict(type=kind, checkpoint=str(tmp_path / 'fish.pth')))
+        net.init_weights()
+        assert torch.equal(net.stem[0].conv.weight, narrow['backbone.stem.0.conv.weight'])
+
+    def test_a_large_file_of_the_users_own_training(self, tmp_path, narrow, monkeypatch):
+        """Only what unpacks to much more than its size is refused."""
+        monkeypatch.setattr(reading, 'MAX_BYTES', 1000)
+        torch.save(narrow, tmp_path / 'fish.pth')
+        assert read(tmp_path / 'fish.pth').state.keys() == narrow.keys()
+        with zipfile.ZipFile(tmp_path / 'bomb.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr('fish.pth', bytes(10**6))
+        with pytest.raises(WeightsError, match='unpacks to 1,000,000 bytes'):
+            read(tmp_path / 'bomb.zip')
+
     def test_the_authors_file(self, tmp_path):
         """FishNet-150, whole: into a detector's backbone, and through a converted file into the classifier."""
         state = official_state('fishnet150')

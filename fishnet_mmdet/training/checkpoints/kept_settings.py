@@ -57,7 +57,7 @@ def _of_schedulers(prefix: str, states: Any, schedulers: Any) -> Iterator[str]:
     if not isinstance(states, Sequence) or not isinstance(schedulers, Sequence):
         return
     for index, (state, scheduler) in enumerate(zip_longest(states, schedulers)):
-        if state is not None and not hasattr(scheduler, 'state_dict') and scheduler is not None:
+        if scheduler is not None and not hasattr(scheduler, 'state_dict'):
             # A config: not built, so nothing is loaded into it.
             continue
         old = {} if state is None else _settings(state)

@@ -52,6 +52,8 @@ def position_of(content: Mapping[str, Any], path: Path) -> Position:
         missing = 'does not hold the epoch and iteration of a training (meta.epoch, meta.iter)'
     elif 'optimizer' not in content:
         missing = 'holds no optimizer'
+    elif not isinstance(content.get('message_hub'), Mapping):
+        missing = 'holds no message_hub, as checkpoints of MMDetection 2'
     if missing:
         raise WeightsError(
             f'{path} {missing}: it can be loaded, not resumed. To start from its weights: --cfg-options load_from=FILE'

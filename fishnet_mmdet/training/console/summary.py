@@ -137,7 +137,8 @@ def describe_length(runner: Runner) -> str:
 def describe_batch(cfg: Config) -> str:
     """Images of a step of the optimizer; empty where the sampler makes the batches."""
     each = (cfg.get('train_dataloader') or {}).get('batch_size')
-    if not each:
+    # Some samplers take a list of sizes.
+    if not isinstance(each, int):
         return ''
     steps, ranks = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1), get_world_size()
     parts = [f'{each} images', *[f'{ranks} processes'] * (ranks > 1), *[f'{steps} steps'] * (steps > 1)]

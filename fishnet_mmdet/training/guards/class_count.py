@@ -11,8 +11,16 @@ from torch import nn
 
 from fishnet_mmdet.base.errors import UserError
 
-OTHER_CLASSES = {'backbone', 'neck', 'rpn_head', 'FusedSemanticHead'}
-"""Names or types of modules whose `num_classes` does not count the data's classes, such as a backbone."""
+OTHER_CLASSES = {
+    'backbone', 'neck', 'rpn_head', 'FusedSemanticHead', 'GroundingDINOHead', 'ATSSVLFusionHead', 'LinearReIDHead',
+}  # fmt: skip
+"""Names or types of modules whose `num_classes` does not count the data's classes.
+
+Heads that read text count its tokens, and heads of re-identification count persons.
+"""
+
+TRACKER = 'BaseMOTModel'
+"""MMDetection's base of trackers. Their validation data list all classes of a benchmark, also those not detected."""
 
 WRAPPED = ('detector', 'model', 'architecture')
 """Settings under which wrappers have the model that they wrap."""
@@ -70,14 +78,22 @@ class ClassCountGuard(Hook):
 
 def _check(runner: Runner, loaders: Mapping) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    metas = {split: getattr(loader.dataset, 'metainfo', {}) for split, loader in loaders.items()}
+    is_tracker = TRACKER in {kind.__name__ for kind in type(model).__mro__}
+    metas = {
+        split: getattr(loader.dataset, 'metainfo', {})
+        for split, loader in loaders.items()
+        if split == 'train' or not is_tracker
+    }
     # A runner made of objects has no config.
     config = getattr(getattr(runner, 'cfg', None), 'model', None)
     # Test-time augmentation wraps the config too.
     config = config.get('module', config) if isinstance(config, Mapping) else None
     lines = [line for split, meta in metas.items() for line in mismatches(model, meta, split, config)]
     if lines:
-        raise ClassCountError('the number of classes does not fit:\n  ' + '\n  '.join(lines))
+        raise ClassCountError(
+            'the number of classes does not fit:\n  ' + '\n  '.join(lines) + '\n'
+            "If the model counts other classes on purpose: dict(type='SafetyHooks', without=['ClassCountGuard'])"
+        )
 
 
 def mismatches(model: nn.Module, metainfo: Mapping, split: str, config: object = None) -> list[str]:

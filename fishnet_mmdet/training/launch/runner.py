@@ -60,6 +60,8 @@ def _isolate_workers(cfg: Config) -> None:
     for name in ('val_dataloader', 'test_dataloader'):
         if loader := cfg.get(name):
             loader.setdefault('worker_init_fn', dict(type='isolate_worker_signals'))
+            # MMEngine takes it out of the arguments only where it sets a worker_init_fn itself.
+            loader.pop('disable_subprocess_warning', None)
 
 
 @contextmanager

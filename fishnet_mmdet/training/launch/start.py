@@ -97,7 +97,7 @@ def _from_weights(weights: str | None) -> Start:
 
 def checkpoint_out_dir(cfg: Config) -> str | None:
     """Returns the folder that the config gives MMEngine's checkpoint hook; None stands for the work dir."""
-    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     return hook.get('out_dir')
 
 

@@ -43,10 +43,10 @@ def switch_on_pictures(cfg: Config, show: bool, show_dir: str | None, wait_time:
     else:
         import fishnet_mmdet.training.detector_pictures  # noqa: F401
 
-        hook = cfg.default_hooks.get('visualization', dict(type='DetVisualizationHook'))
+        hook = (cfg.get('default_hooks') or {}).get('visualization') or dict(type='DetVisualizationHook')
         hook = in_folders(hook, 'DetVisualizationHook', 'mmdet')
         hook = dict(hook, draw=True, test_out_dir=show_dir)
-    cfg.default_hooks.visualization = dict(hook, show=show, wait_time=wait_time)
+    cfg.default_hooks = dict(cfg.get('default_hooks') or {}, visualization=dict(hook, show=show, wait_time=wait_time))
 
 
 def switch_on_backends(cfg: Config, tensorboard: bool = False, wandb: bool = False) -> None:

@@ -76,11 +76,14 @@ def _use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
         return
+    # Settings of MMEngine's wrappers that bfloat16 does not need.
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):
+        cfg.optim_wrapper.pop(key, None)
     cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
 
 
 def _switch_on_scaling(cfg: Config) -> None:
-    if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
         raise ConfigError('--auto-scale-lr: the config must have auto_scale_lr=dict(base_batch_size=...)')
     cfg.auto_scale_lr.enable = True
 
@@ -96,9 +99,10 @@ def _inform_hooks(runner: Runner, start: Start, strict: bool) -> None:
 
 def _warn_of_batch_size(runner: Runner) -> None:
     """A learning rate for another batch size is the most frequent cause of a loss that diverges."""
-    scaling = runner.cfg.get('auto_scale_lr', {})
+    scaling = runner.cfg.get('auto_scale_lr') or {}
     base, each = scaling.get('base_batch_size'), runner.cfg.train_dataloader.get('batch_size')
-    if base and each and not scaling.get('enable') and runner.world_size * each != base:
+    # Some samplers take a list of sizes.
+    if base and isinstance(each, int) and not scaling.get('enable') and runner.world_size * each != base:
         advice = f'--auto-scale-lr multiplies it by {runner.world_size * each / base:g}'
         if runner.cfg.get('resume'):
             advice = 'this resume keeps the learning rate of its checkpoint'
