@@ -23,7 +23,8 @@ CHAIN_CONFIG = configs/mask_rcnn_fishnet_demo_pretrained.py
 CHAIN_DIR = work_dirs/demo_chain
 # Two processes of one thread each: on feature maps as small as the demo's, a second thread does not make a process
 # faster.
-TWO = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per_node=2
+# On the CPU also where there is a GPU: two processes cannot share one.
+TWO = CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --standalone --nproc_per_node=2
 
 .PHONY: setup doctor demo demo-chain lint format test test-long docs pins matrix
 

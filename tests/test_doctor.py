@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import REPO
 
-from fishnet_mmdet.doctor import cores, packages, tried
+from fishnet_mmdet.doctor import checks, cores, packages, tried
 from fishnet_mmdet.doctor.report import CHECKS
 
 PACKAGES = packages.FORKS if packages.takes_forks() else packages.ORIGINALS
@@ -141,6 +141,31 @@ def test_both_families_at_once(tmp_path):
     done = doctor(tmp_path)
     assert done.returncode == 1
     assert 'pip uninstall -y mmcv onedl-mmcv mmdet onedl-mmdetection && pip install' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'there, version, fix',
+    [
+        ({'mmcv', 'onedl-mmcv'}, (3, 12), 'mmcv==2.1.0'),
+        ({'mmcv', 'onedl-mmcv'}, (3, 13), 'onedl-mmcv==2.3.6'),
+        # The others say which family it is.
+        ({'mmengine', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection'}, (3, 11), 'onedl-mmengine==0.10.12'),
+        ({'mmengine', 'onedl-mmengine', 'mmcv', 'mmdet'}, (3, 13), 'mmengine==0.10.7'),
+        ({'mmcv', 'mmcv-lite'}, (3, 11), 'mmcv==2.1.0'),
+        ({'onedl-mmcv', 'mmcv-lite'}, (3, 11), 'onedl-mmcv==2.3.6'),
+        ({'mmcv-lite'}, (3, 11), 'mmcv==2.1.0'),
+    ],
+)
+def test_packages_that_overwrite_each_other(there, version, fix, monkeypatch):
+    for module in (checks, packages):
+        monkeypatch.setattr(module, 'installed', lambda: there)
+    monkeypatch.setattr(sys, 'version_info', version)
+    result = CHECKS['package families']('package families')
+    assert result.state == 'FAIL' and result.fix.endswith(f' {fix}'), result.fix
+    # The build of mmcv needs more than pip brings.
+    assert ('psutil' in result.fix) == ('mmcv' in fix)
+    gone = set(result.fix.partition(' && ')[0].split()) - {'pip', 'uninstall', '-y'}
+    assert gone <= there and fix.partition('==')[0] not in there - gone
 
 
 def test_a_combination_outside_the_matrix_was_not_tried(tmp_path):

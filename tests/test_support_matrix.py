@@ -67,6 +67,13 @@ def test_a_row_goes_on_after_the_step_that_failed(matrix, monkeypatch):
     assert list(module.REPO.glob('.venv*'))
 
 
+def test_what_was_found_in_an_environment_that_is_gone_is_found_again(matrix):
+    module, results, ran = matrix
+    results[ROW] = dict(torch='1.0', passed=3, note='kept', date='2020-01-01')
+    assert module.try_row(row(ROW), again=False, keep=False)
+    assert ran == ['_set_up', '_test', '_demo'] and results[ROW]['passed'] == 7 and results[ROW]['note'] == 'kept'
+
+
 def test_a_python_that_is_not_here_is_not_tried(matrix, monkeypatch, capsys):
     module, results, ran = matrix
     monkeypatch.undo()

@@ -3,14 +3,24 @@
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from fishnet_mmdet.doctor.cores import check_cores
 from fishnet_mmdet.doctor.diagnosis import Diagnosis
-from fishnet_mmdet.doctor.packages import FORKS, FRAMEWORKS, ORIGINALS, distribution, fixes, installed, rebuild
+from fishnet_mmdet.doctor.packages import (
+    FORKS,
+    FRAMEWORKS,
+    ORIGINALS,
+    distribution,
+    fixes,
+    install,
+    installed,
+    rebuild,
+    takes_forks,
+)
 from fishnet_mmdet.doctor.tried import check_combination
 
 
@@ -24,18 +34,23 @@ def _families(name: str) -> Diagnosis:
     both = [pair for pair in pairs if {distribution(part) for part in pair} <= there]
     if both:
         packages = ' '.join(distribution(part) for pair in both for part in pair)
-        keep = ' '.join(pair[sys.version_info >= (3, 13)] for pair in both)
-        return Diagnosis(
-            name,
-            'FAIL',
-            f'packages that overwrite each other are installed together: {packages}',
-            f'pip uninstall -y {packages} && pip install --no-build-isolation --no-cache-dir {keep}',
-        )
-    if 'mmcv-lite' in there and 'mmcv' in there:
-        fix = f'pip uninstall -y mmcv-lite mmcv && {rebuild(ORIGINALS["mmcv"])}'
-        return Diagnosis(name, 'FAIL', 'mmcv-lite overwrites files of mmcv', fix)
+        fix = f'pip uninstall -y {packages} && {install([pair[_takes_forks(pairs, there)] for pair in both])}'
+        text = f'packages that overwrite each other are installed together: {packages}'
+        return Diagnosis(name, 'FAIL', text, fix)
+    if 'mmcv-lite' in there:
+        whole = ORIGINALS['mmcv'] if 'mmcv' in there or not takes_forks() else FORKS['mmcv']
+        unwanted = ' '.join(sorted({'mmcv-lite', distribution(whole)} & there))
+        text = 'mmcv-lite has no operators, and overwrites files of mmcv'
+        return Diagnosis(name, 'FAIL', text, f'pip uninstall -y {unwanted} && {rebuild(whole)}')
     forks = [distribution(part) for part in FORKS.values() if distribution(part) in there]
     return Diagnosis(name, 'ok', f'OneDL, forks: {", ".join(forks)}' if forks else 'OpenMMLab originals')
+
+
+def _takes_forks(pairs: Sequence[tuple[str, str]], there: Collection[str]) -> bool:
+    """Which family to keep: that of the packages that are installed without their twins, or that of this Python."""
+    alone = [{distribution(part) for part in pair} & set(there) for pair in pairs]
+    families = {distribution(fork) in found for (_, fork), found in zip(pairs, alone, strict=True) if len(found) == 1}
+    return families == {True} or len(families) != 1 and sys.version_info >= (3, 13)
 
 
 def _torch(name: str) -> Diagnosis:

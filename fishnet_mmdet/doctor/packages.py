@@ -1,6 +1,7 @@
 """The packages that a training needs, in two families, and the commands that install them."""
 
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 
 ORIGINALS = {
@@ -52,6 +53,14 @@ def rebuild(mmcv: str) -> str:
         "pip install 'setuptools>=77,<81' wheel ninja psutil && MMCV_WITH_OPS=1 pip install --no-build-isolation "
         f'--no-cache-dir --no-deps --force-reinstall {mmcv}'
     )
+
+
+def install(packages: Sequence[str]) -> str:
+    """The commands that install packages of one family; mmcv is built."""
+    built = [package for package in packages if distribution(package).endswith('mmcv')]
+    others = [package for package in packages if package not in built]
+    commands = [f'pip install {" ".join(others)}'] if others else []
+    return ' && '.join([*map(rebuild, built), *commands])
 
 
 def takes_forks() -> bool:

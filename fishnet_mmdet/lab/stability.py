@@ -250,7 +250,7 @@ def _read(path: Path) -> dict[Cell, Outcome]:
         return {}
     try:
         return {Cell(**row['cell']): Outcome(**row['outcome']) for row in json.loads(path.read_text())}
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f'{path} does not hold outcomes of the grid: name another file with --out') from error
 
 
@@ -264,6 +264,9 @@ def table(outcomes: Mapping[Cell, Outcome]) -> str:
     for row, texts in rows.items():
         cells = [*map(str, row), *(texts.get(network, '') for network in networks)]
         lines.append(f'| {" | ".join(cells)} |')
-    gradients = {cell.network: outcome.gradient for cell, outcome in outcomes.items()}
-    first = ', '.join(f'{network} {norm:.1f}' for network, norm in gradients.items())
+    gradients: dict[str, dict[str, None]] = {}
+    for cell, outcome in outcomes.items():
+        # Of each seed; it does not depend on the learning rate.
+        gradients.setdefault(cell.network, {})[f'{outcome.gradient:.1f}'] = None
+    first = ', '.join(f'{network} {" and ".join(norms)}' for network, norms in gradients.items())
     return '\n'.join([*lines, '', f'Norm of the first gradient: {first}.'])

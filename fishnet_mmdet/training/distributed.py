@@ -11,6 +11,8 @@ from mmengine.device import get_device
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 
+from fishnet_mmdet.base.errors import ConfigError
+
 
 @MODEL_WRAPPERS.register_module()
 class CPUDistributedDataParallel(MMDistributedDataParallel):
@@ -33,8 +35,19 @@ def prepare_cpu_processes(cfg: Config) -> None:
 
     Args:
         cfg: The config of the run; changed in place.
+
+    Raises:
+        ConfigError: There are more processes on this machine than GPUs.
     """
-    if cfg.get('launcher', 'none') != 'pytorch' or get_device() not in ('cpu', 'mps'):
+    if cfg.get('launcher', 'none') != 'pytorch':
+        return
+    each_here, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
+    if torch.cuda.is_available() and each_here > gpus:
+        raise ConfigError(
+            f'{each_here} processes on this machine, but torch finds {gpus} GPU{"s" * (gpus > 1)}, and each process '
+            f'needs one: start {gpus} (--nproc_per_node), or train on the CPU with CUDA_VISIBLE_DEVICES='
+        )
+    if get_device() not in ('cpu', 'mps'):
         return
     env_cfg = cfg.setdefault('env_cfg', {})
     if not torch.distributed.is_initialized():

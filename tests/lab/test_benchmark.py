@@ -28,7 +28,13 @@ from fishnet_mmdet.lab.benchmark.contenders import (
 )
 from fishnet_mmdet.lab.benchmark.detector import DETECTORS
 from fishnet_mmdet.lab.benchmark.forms import FORMS
-from fishnet_mmdet.lab.benchmark.measure import BackboneStep, BenchmarkPlan, ignore_progress, measure_in_turns
+from fishnet_mmdet.lab.benchmark.measure import (
+    BackboneStep,
+    BenchmarkPlan,
+    ignore_progress,
+    measure_in_turns,
+    pass_over_if_out_of_memory,
+)
 from fishnet_mmdet.lab.benchmark.measurement import Case
 from fishnet_mmdet.lab.benchmark.memory import memory_of
 from fishnet_mmdet.lab.benchmark.networks import gmacs
@@ -220,6 +226,17 @@ class TestTimings:
         lost, kept = json.loads(report.json())['measurements']
         assert lost.keys() == kept.keys() and lost['ms'] is None and kept['rounds'] == 2
         draw(report, tmp_path / 'benchmark.png')
+        # Nothing fits, at one size and at several.
+        draw(replace(report, measurements=[rows[0]]), tmp_path / 'nothing.png')
+        several = [replace(rows[0], case=replace(rows[0].case, height=side, width=side)) for side in (32, 64)]
+        draw(replace(report, measurements=several), tmp_path / 'nothing.png')
+
+    def test_memory_that_runs_out_on_a_cpu(self):
+        with pytest.raises(RuntimeError) as error:
+            torch.empty(2**55)
+        pass_over_if_out_of_memory(error.value)
+        with pytest.raises(RuntimeError, match='size mismatch'):
+            pass_over_if_out_of_memory(RuntimeError('size mismatch'))
 
 
 LONG = ('optimized-compiled',)  # the code of optimized-bf16-compiled in another dtype

@@ -1,6 +1,7 @@
 """The drawn data set: repeatable, in COCO's format, with everything a detector meets."""
 
 import json
+import tempfile
 
 import cv2
 import numpy as np
@@ -99,6 +100,15 @@ def test_other_data_is_never_overwritten(tmp_path):
     with pytest.raises(DemoDataError, match='mine'):
         make_demo_data(tmp_path / 'mine')
     assert [p.name for p in (tmp_path / 'mine').iterdir()] == ['photo.jpg']
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr(tempfile, 'TemporaryDirectory', refuse)
+    with pytest.raises(DemoDataError, match='cannot be written: .*give another folder'):
+        make_demo_data(tmp_path / 'demo')
 
 
 def test_another_spec_is_drawn_again(tmp_path):

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from types import ModuleType, SimpleNamespace
 
@@ -16,7 +17,7 @@ import torch
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.lab.benchmark.contenders import Contender
 from fishnet_mmdet.lab.benchmark.networks import NETWORKS, Network
-from fishnet_mmdet.lab.benchmark.rivals import lines, runtimes
+from fishnet_mmdet.lab.benchmark.rivals import lines, measure, runtimes
 from fishnet_mmdet.lab.benchmark.rivals.grid import DEFAULT, QUICK, Cell, make_grid
 from fishnet_mmdet.lab.benchmark.rivals.lines import Line
 from fishnet_mmdet.lab.benchmark.rivals.measure import missing, not_timed
@@ -24,6 +25,7 @@ from fishnet_mmdet.lab.benchmark.rivals.runtimes import RUNTIMES, NotOffered, op
 from fishnet_mmdet.lab.benchmark.rivals.table import tables
 from fishnet_mmdet.lab.benchmark.rivals.worker import Opener, Refused, Worker, draw_images, prepare
 from fishnet_mmdet.lab.benchmark.tasks import BenchmarkError
+from fishnet_mmdet.lab.benchmark.timing import Budget
 from fishnet_mmdet.lab.machine import describe
 
 TINY = dict(
@@ -234,6 +236,24 @@ class TestLines:
         lines.append(file, [line('optimized', [4.0])])
         read = lines.read(file)
         assert [each.seconds for each in read[CELL]] == [[4.0]] and len(read) == 2
+
+    def test_new_contenders_are_measured_beside_those_of_an_earlier_call(self, tmp_path, monkeypatch):
+        """Rounds of different calls do not compare."""
+        eager, optimized = Contender('fishnet99', 'eager'), Contender('fishnet99', 'optimized')
+        monkeypatch.setattr(measure, '_workers', lambda *args: nullcontext({}))
+        monkeypatch.setattr(
+            measure, '_measure_cell', lambda cell, contenders, *_: [line(each.form, [1.0, 2.0]) for each in contenders]
+        )
+        file = tmp_path / lines.NAME
+        lines.append(file, [line('eager', [3.0])])
+        plan = measure.RivalsPlan(
+            grid={'fishnet99': ([optimized], [CELL])}, file=file, budget=Budget(seconds=0, rounds=2), threads=1,
+            deadline=float('inf'), machine={},
+        )  # fmt: skip
+        list(measure.measure_rivals(plan, lines.read(file), lambda *_: None))
+        read = lines.read(file)[CELL]
+        assert [(each.contender, each.seconds) for each in read] == [(eager, [1.0, 2.0]), (optimized, [1.0, 2.0])]
+        assert tables({CELL: read})
 
     def test_a_line_that_was_cut_off(self, tmp_path):
         file = tmp_path / lines.NAME

@@ -46,3 +46,11 @@ def test_a_file_of_another_kind_is_not_overwritten(tmp_path):
     with pytest.raises(ConfigError, match='--out'):
         train_grid([], tmp_path / 'other.json')
     assert (tmp_path / 'other.json').read_text() == '{"a": 1}'
+    with pytest.raises(ConfigError, match='--out'):
+        train_grid([], tmp_path)
+
+
+def test_the_first_gradient_of_each_seed():
+    cells = [Cell(network='resnet50', warm_up=w, rate=0.02, seed=s, iterations=9) for s in (0, 1) for w in (0, 9)]
+    outcomes = {c: Outcome(finished=9, first=2.0, worst=3.0, last=1.0, gradient=8.2 + 3.5 * c.seed) for c in cells}
+    assert table(outcomes).endswith('Norm of the first gradient: resnet50 8.2 and 11.7.')

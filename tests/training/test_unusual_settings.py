@@ -10,6 +10,7 @@ from mmengine.config import Config
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.position import position_of
 from fishnet_mmdet.training.console.summary import describe_batch
+from fishnet_mmdet.training.distributed import prepare_cpu_processes
 from fishnet_mmdet.training.launch import training
 from fishnet_mmdet.training.launch.start import checkpoint_out_dir
 from fishnet_mmdet.training.launch.switches import switch_on_pictures
@@ -41,3 +42,14 @@ def test_a_checkpoint_of_mmdetection_2_is_not_resumed(tmp_path):
     content = dict(meta=dict(epoch=7, iter=700), state_dict={'x': torch.zeros(1)}, optimizer={})
     with pytest.raises(WeightsError, match='holds no message_hub, as checkpoints of MMDetection 2.*load_from=FILE'):
         position_of(content, tmp_path / 'epoch_7.pth')
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
+    with pytest.raises(
+        ConfigError, match='2 processes on this machine, but torch finds 1 GPU, .*CUDA_VISIBLE_DEVICES='
+    ):
+        prepare_cpu_processes(Config(dict(launcher='pytorch')))
+    prepare_cpu_processes(Config(dict(launcher='none')))

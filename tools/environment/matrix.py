@@ -62,10 +62,13 @@ def try_row(row: Row, again: bool, keep: bool) -> bool:
         say(f'{row.name}: no python{row.python} runs here; put it on the PATH')
         return False
     found = {} if again else read_results().get(row.name, {})
+    folder, log = REPO / f'.venv-matrix-{row.name}', WORK / f'{row.name}.log'
     if complete(found):
         say(f'{row.name}: done on {found["date"]}')
         return True
-    folder, log = REPO / f'.venv-matrix-{row.name}', WORK / f'{row.name}.log'
+    if not folder.exists():
+        # What was found in another environment does not hold for the next.
+        found = {key: value for key, value in found.items() if key == 'note'}
     log.parent.mkdir(parents=True, exist_ok=True)
     if again:
         shutil.rmtree(folder, ignore_errors=True)

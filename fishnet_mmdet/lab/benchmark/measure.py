@@ -217,8 +217,8 @@ def measure_in_turns(
         try:
             calls[name] = warm_up(step, device)
             used[name] = _memory_use(step, device, training)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            pass_over_if_out_of_memory(error)
         # Otherwise the gradients of all networks would be in memory at once.
         step.network.zero_grad(set_to_none=True)
     works = {name: steps[name] for name in used}
@@ -240,6 +240,13 @@ def measure_in_turns(
         else Measurement(case=case, contender=str(name))
         for name in steps
     ]
+
+
+def pass_over_if_out_of_memory(error: RuntimeError) -> None:
+    """Raises an error, unless memory ran out; on a CPU torch raises a plain RuntimeError then."""
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        raise error
+    torch.cuda.empty_cache()
 
 
 def _memory_use(step: Step, device: str, training: bool) -> MemoryUse:

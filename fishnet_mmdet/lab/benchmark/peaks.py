@@ -75,7 +75,9 @@ def set_up(device: str, *, tf32: bool, threads: int | None) -> None:
         tf32: Whether CUDA may compute float32 products in TF32.
         threads: Threads of torch on the CPU; None for torch's own choice.
     """
-    if threads:
+    if threads is not None:
+        if threads < 1:
+            raise BenchmarkError(f'--threads {threads}: must be at least 1')
         torch.set_num_threads(threads)
     if device == 'cuda':
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32

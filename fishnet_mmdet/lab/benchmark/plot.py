@@ -125,7 +125,9 @@ def _bars(part: SubFigure, rows: list[Measurement]) -> None:
     for axes in (left, right):
         _tidy(axes, 'x')
         axes.margins(y=0.02)
-        axes.set_xlim(0, 1.13 * axes.dataLim.x1)
+        # Without a bar, there is no limit.
+        if 0 < axes.dataLim.x1 < float('inf'):
+            axes.set_xlim(0, 1.13 * axes.dataLim.x1)
 
 
 def _beside(axes: Axes, x: float, y: float, text: str) -> None:
@@ -157,6 +159,9 @@ def _label_curves(speed: Axes, memory: Axes, scan: list[Measurement], *, over_si
     case = scan[0].case
     fixed = f'batch {case.batch}' if over_size else f'{case.height} x {case.width} pixels'
     for axes in (speed, memory):
+        if not any(m.timing for m in scan):
+            axes.text(0.5, 0.5, 'out of memory', ha='center', fontsize=8, color='0.35', transform=axes.transAxes)
+            continue
         axes.set(xscale='log', yscale='log')
         axes.set_xticks(ticks, [str(tick) for tick in ticks], rotation=45 if len(ticks) > 4 else 0)
         axes.xaxis.set_minor_locator(NullLocator())

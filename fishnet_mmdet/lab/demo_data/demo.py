@@ -144,15 +144,15 @@ def _write_once(root: Path, wanted: str, draw: Callable[[Path], None]) -> bool:
 
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root.parent, prefix='.demo-') as scratch:
+            drawn = Path(scratch) / 'drawn'
+            drawn.mkdir()
+            draw(drawn)
+            (drawn / 'demo_spec.json').write_text(wanted)
+            shutil.rmtree(root, ignore_errors=True)
+            drawn.rename(root)  # one move, because the temporary folder is on the same file system
     except OSError as error:
         raise DemoDataError(f'{root} cannot be written: {error}; give another folder') from error
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix='.demo-') as scratch:
-        drawn = Path(scratch) / 'drawn'
-        drawn.mkdir()
-        draw(drawn)
-        (drawn / 'demo_spec.json').write_text(wanted)
-        shutil.rmtree(root, ignore_errors=True)
-        drawn.rename(root)  # one move, because the temporary folder is on the same file system
     return True
 
 

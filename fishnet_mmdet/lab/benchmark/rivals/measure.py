@@ -93,6 +93,10 @@ def measure_rivals(plan: RivalsPlan, known: Cells, on_progress: OnProgress) -> I
         if not wanted or time.monotonic() >= plan.deadline:
             continue
         on_progress(f'{network}: exporting', done / plan.size)
+        # Rounds of different calls do not compare: what a cell has already is measured again, beside what is new. It
+        # comes first, so that the reader of the file sees that the cell begins again.
+        before = [line.contender for cell in wanted for line in known.get(cell, ())]
+        contenders = list(dict.fromkeys([*before, *contenders]))
         with _workers(network, contenders, wanted, plan) as workers:
             for cell in wanted:
                 if time.monotonic() >= plan.deadline:

@@ -12,8 +12,8 @@ from fishnet_mmdet.lab.machine import sentence
 
 HOW = (
     "ms of a pass, median over the rounds; in brackets how many times as fast as pytorchcv's FishNet, or where that is "
-    'not timed as the first contender (the median of the ratios of each round). Every contender ran in a process of '
-    'its own, in turns.'
+    'not timed as our eager form, or else as the first contender (the median of the ratios of each round). Every '
+    'contender ran in a process of its own, in turns.'
 )
 
 
