@@ -1,7 +1,4 @@
-"""Backbone against backbone: what is run, in which order, alike but for the backbone; real runs that stop and go on.
-
-For docs/compare.md, which shows the whole command.
-"""
+"""Backbone against backbone: what is run, in which order, alike but for the backbone; tables and curves."""
 
 import json
 from itertools import islice
@@ -10,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from compare_case import SMALL, result, write_small
 from conftest import CONFIGS
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -22,25 +20,8 @@ from fishnet_mmdet.lab.compare.networks import level_channels
 from fishnet_mmdet.lab.compare.results import result_of
 from fishnet_mmdet.lab.compare.runs import ExperimentRun, best_rate, ordered
 from fishnet_mmdet.lab.compare.tables import all_tables, mean_and_deviation
-from fishnet_mmdet.training.stopping import STOPPED
 
 NUCLEI = CONFIGS / 'experiments' / 'nuclei.py'
-SMALL = """
-backbones = dict(
-    fish=dict(type='FishNet', arch=dict(
-        tail=(1, 1, 1), bridge=1, body=(1, 1, 1), body_transfer=(1, 1, 1), head=(1, 1, 1), head_transfer=(1, 1, 1),
-        stem_width=16, tail_widths=(32, 64, 128), body_widths=(128, 96, 64))),
-    resnet=dict(type='ResNet', depth=18, base_channels=8),
-)
-baseline = 'resnet'
-rounds = [['fish', 'resnet']]
-seeds = [3]
-tracks = dict(scratch=dict(config='detector.py', rates=[2e-3]))
-rate_epochs = 1
-held_out = 0.25
-side = 64
-pictures = 2
-"""
 
 
 @pytest.fixture
@@ -50,32 +31,7 @@ def nuclei():
 
 @pytest.fixture(scope='module')
 def small(demo_data, tmp_path_factory):
-    """An experiment of seconds on drawn images."""
-    folder = tmp_path_factory.mktemp('experiment')
-    data = dict(data_root=f'{demo_data}/')
-    settings = dict(
-        train_dataloader=dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=data),
-        val_dataloader=dict(num_workers=0, persistent_workers=False, dataset=data),
-        test_dataloader=dict(num_workers=0, persistent_workers=False, dataset=data),
-        val_evaluator=dict(ann_file=f'{demo_data}/annotations/instances_val.json'),
-        test_evaluator=dict(ann_file=f'{demo_data}/annotations/instances_val.json'),
-        train_cfg=dict(max_epochs=2, val_interval=1),
-        default_hooks=dict(logger=dict(interval=1)),
-    )
-    lines = [f'{key} = {value!r}' for key, value in settings.items()]
-    base = f'_base_ = {str(CONFIGS / "mask_rcnn_fishnet_demo.py")!r}'
-    (folder / 'detector.py').write_text('\n'.join([base, *lines]) + '\n')
-    (folder / 'small.py').write_text(SMALL)
-    return folder / 'small.py'
-
-
-def result(ap, seconds=100.0, epochs=12, **more):
-    figures = dict.fromkeys(('AP', 'AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L'), ap)
-    curve = {str(epoch): figures for epoch in (epochs // 2, epochs)}
-    return dict(
-        segm=figures, bbox=figures, segm_curve=curve, bbox_curve=curve, epochs=epochs, train_seconds=seconds,
-        iteration_ms=5.0, loss={'10': 2.0, '20': 1.0}, checkpoint='epoch_12.pth', process_peak_mb=9.0, **more,
-    )  # fmt: skip
+    return write_small(tmp_path_factory.mktemp('experiment'), demo_data)
 
 
 class TestExperiment:
@@ -345,72 +301,3 @@ def test_a_size_without_objects_has_no_figure(tmp_path, nothing):
     (tmp_path / 'config.py').write_text('train_cfg = dict(max_epochs=1)\n')
     found = result_of(tmp_path / 'config.py', tmp_path)
     assert found['segm']['AP_L'] is None and found['segm']['AP'] == found['segm_curve'][1]['AP_M'] == 0.5
-
-
-class TestTool:
-    TOOL = 'tools/compare_backbones.py'
-
-    def test_stops_goes_on_and_reports(self, small, tmp_path, call_tool):
-        """From a folder outside the repo: trainings are processes of their own, of the package as it is installed."""
-        out = tmp_path / 'out'
-        stopped = call_tool(self.TOOL, small, '--out', out, '--minutes', 0.05, cwd=tmp_path)
-        assert stopped.returncode == STOPPED, stopped.stdout + stopped.stderr
-        assert '--resume' in stopped.stdout and not list(out.glob('*/*/*/result.json'))
-
-        refused = call_tool(self.TOOL, small, '--out', out, cwd=tmp_path)
-        assert refused.returncode == 1 and 'give --resume to continue them' in refused.stderr
-
-        done = call_tool(self.TOOL, small, '--out', out, '--resume', cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        results = {path.parent.relative_to(out): json.loads(path.read_text()) for path in out.glob('*/*/*/result.json')}
-        kinds = sorted(f'{folder.parent.name}/{folder.name}' for folder in results)
-        assert [kind for kind in kinds if 'time' not in kind] == [
-            'fish/epochs-seed-3', 'fish/rate-0.002', 'resnet/epochs-seed-3', 'resnet/rate-0.002',
-        ]  # fmt: skip
-        for folder, each in results.items():
-            assert each['iterations'] == each['epochs'] * (3 if 'rate' in folder.name else 4), each
-            assert list(each['segm_curve']) == [str(epoch) for epoch in range(1, each['epochs'] + 1)]
-            assert each['iteration_ms'] > 0 and each['process_peak_mb'] > 100
-        rows = json.loads((out / 'ap.json').read_text())['rows']
-        assert all(row['AP_L'] is None for row in rows), 'there are no large objects'
-        assert rows and (out / 'pictures_scratch.png').is_file()
-        table = (out / 'ap.md').read_text()
-        assert '1 of 1' in table and (out / 'curves.png').is_file()
-
-        (out / 'ap.md').unlink()
-        reported = call_tool(self.TOOL, small, '--out', out, '--report', '--seeds', 3, cwd=tmp_path)
-        assert reported.returncode == 0 and (out / 'ap.md').read_text() == table
-
-        config = out / 'configs' / 'scratch' / 'fish' / 'epochs-seed-3.py'
-        config.write_text(config.read_text() + '\nx = 1\n')
-        other = call_tool(self.TOOL, small, '--out', out, '--resume', '--kinds', 'epochs', cwd=tmp_path)
-        assert other.returncode == 1 and 'holds a run of another config' in other.stderr and '- x = 1' in other.stderr
-
-        config.write_text(config.read_text().replace('\nx = 1\n', ''))
-        moved = call_tool(self.TOOL, small, '--out', out.rename(tmp_path / 'moved'), '--resume', cwd=tmp_path)
-        assert moved.returncode == 0 and 'no pictures' not in moved.stdout, moved.stdout + moved.stderr
-        for checkpoint in tmp_path.glob('moved/*/*/*/*.pth'):
-            checkpoint.unlink()
-        moved = call_tool(self.TOOL, small, '--out', tmp_path / 'moved', '--report', cwd=tmp_path)
-        assert moved.returncode == 0 and 'no pictures of scratch: there is no' in moved.stdout
-
-    def test_errors_name_the_fix(self, tmp_path, call_tool, monkeypatch):
-        done = call_tool(self.TOOL, tmp_path / 'no.py')
-        assert done.returncode == 1 and 'config file not found' in done.stderr
-        done = call_tool(self.TOOL, NUCLEI, '--tracks', 'fast')
-        assert done.returncode == 1 and '--tracks fast: nuclei has scratch, pretrained' in done.stderr
-        done = call_tool(self.TOOL, NUCLEI, '--minutes', 0, '--out', tmp_path / 'never')
-        assert done.returncode == 1 and '--minutes 0: must be above 0' in done.stderr
-        with monkeypatch.context() as patch:
-            patch.setenv('NUCLEI_ROOT', str(tmp_path))
-            done = call_tool(self.TOOL, NUCLEI, '--out', tmp_path / 'out')
-        assert done.returncode == 1 and 'is the data where the config says' in done.stderr
-
-    def test_a_training_without_data_ends_the_comparison(self, tmp_path, call_tool, monkeypatch):
-        """It is not a result: the same call goes on once the data are there."""
-        monkeypatch.setenv('TINY_IMAGENET_ROOT', str(tmp_path / 'nowhere'))
-        flags = ['--tracks', 'pretrained', '--backbones', 'resnet50', '--out', tmp_path / 'other']
-        done = call_tool(self.TOOL, NUCLEI, *flags)
-        assert done.returncode == 1 and 'pretrained/resnet50/pretrain: ' in done.stderr, done.stderr
-        assert 'nowhere' in done.stderr and done.stderr.startswith('error: ')
-        assert not list(tmp_path.glob('other/*/*/*/result.json'))
