@@ -235,13 +235,14 @@ def test_points_are_all_sizes_and_all_batches():
 class TestTool:
     @pytest.mark.parametrize('detectors', [(), pytest.param(tuple(DETECTORS), marks=pytest.mark.long)])
     def test_a_quick_run(self, call_tool, tmp_path, detectors):
-        flags = ['--quick', '--tasks', 'inference', 'fixed', '--sizes', 64, 96, '--out', tmp_path]
+        flags = ['--quick', '--tasks', 'inference', 'fixed', '--sizes', 64, 96]
         flags += ['--batches', 1, '--rounds', 2, '--seconds', 0, '--device', 'cpu', '--tf32', 'off']
         flags += ['--threads', torch.get_num_threads()]
         flags += ['--detector'] if detectors else []
-        done = call_tool('tools/benchmark.py', *flags)
+        done = call_tool('tools/benchmark.py', *flags, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
-        record = json.loads((tmp_path / 'benchmark.json').read_text())
+        out = tmp_path / 'work_dirs' / 'benchmark_quick'
+        record = json.loads((out / 'benchmark.json').read_text())
         rows = record['measurements']
         able = {task: [c for c in read_contenders(QUICK) if task in c.made.tasks] for task in ('inference', 'fixed')}
         expected = [(TASKS[task].title, side, str(c)) for task in able for side in (64, 96) for c in able[task]]
@@ -259,10 +260,10 @@ class TestTool:
         lean = [r for r in rows if r['contender'] == 'fishnet99:with_cp=stage']
         assert lean and all(row['memory'] < 0.3 for row in lean)
 
-        markdown = (tmp_path / 'benchmark.md').read_text()
+        markdown = (out / 'benchmark.md').read_text()
         for row in rows:
             assert row['contender'] in markdown and row['contender'] in done.stdout
-        picture = imread(tmp_path / 'benchmark.png')
+        picture = imread(out / 'benchmark.png')
         assert picture.shape[0] > 500 and picture.std() > 0.05
         assert str(REPO) not in json.dumps(record) + markdown
 
