@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fishnet_mmdet.base.atomic import write_atomically
-from fishnet_mmdet.base.errors import UsageError
+from fishnet_mmdet.base.errors import UsageError, UserError
 from fishnet_mmdet.base.outputs import check_output, writing
 from fishnet_mmdet.data.json_files import MAX_BYTES
 from fishnet_mmdet.evaluation.class_plot import draw_classes
@@ -64,14 +64,16 @@ def run(args: argparse.Namespace) -> None:
     if args.classwise:
         title = f'COCO {args.iou_type} by class, percent'
         Console().print(class_table(class_rows(classes, CLASS_FIGURES), title).on_screen())
-    if args.plot:
-        with writing('--plot', args.plot):
-            args.plot.parent.mkdir(parents=True, exist_ok=True)
-            draw_classes(class_rows(classes, ['AP']), f'{args.iou_type} AP of {args.results}', args.plot)
     if args.out:
         by_class = {name: or_none(result.figures['AP']) for name, result in classes.items()}
         numbers = {name: or_none(value) for name, value in figures.items()}
         write_figures({'iou_type': args.iou_type, **numbers, 'AP_by_class': by_class}, args.out)
+    if args.plot and not classes:
+        raise UserError(f'--plot: {args.annotations} has no categories, so there is nothing to draw')
+    if args.plot:
+        with writing('--plot', args.plot):
+            args.plot.parent.mkdir(parents=True, exist_ok=True)
+            draw_classes(class_rows(classes, ['AP']), f'{args.iou_type} AP of {args.results}', args.plot)
 
 
 def class_rows(classes: Mapping[str, ClassResult], names: Sequence[str]) -> list[ClassRow]:

@@ -43,7 +43,9 @@ class TinyImageNet(BaseDataset):
             if not path.exists():
                 tree = TREE.format(root=data_root)
                 raise DataNotFoundError(f'Tiny ImageNet not found: {path.resolve()} does not exist. Expected:\n{tree}')
-        classes = tuple(sorted(path.name for path in needed[0].iterdir() if path.is_dir()))
+        # Hidden folders and files are what file managers and Jupyter leave.
+        names = (path.name for path in needed[0].iterdir() if path.is_dir())
+        classes = tuple(sorted(name for name in names if not name.startswith('.')))
         super().__init__(data_root=data_root, metainfo=dict(classes=classes), pipeline=pipeline, **more)
 
     def load_data_list(self) -> list[dict]:
@@ -53,6 +55,7 @@ class TinyImageNet(BaseDataset):
         if self.split == 'train':
             paths = sorted((root / 'train').glob('*/images/*'))
             named = [(path, path.parent.parent.name) for path in paths]
+            named = [(path, name) for path, name in named if name in labels and not path.name.startswith('.')]
         else:
             lines = (root / 'val' / 'val_annotations.txt').read_text().splitlines()
             named = [(root / 'val' / 'images' / line.split('\t')[0], line.split('\t')[1]) for line in lines]

@@ -120,6 +120,10 @@ class _Joined:
         # A resumed run may begin with the validation that was interrupted.
         iteration = max(self.training, default=0)
         epoch = self.training.get(iteration, {}).get('epoch')
+        if epoch is None:
+            # The lines before this start may be lost: then the epoch of its first iteration says how far they went.
+            first = next((row['epoch'] for row in rows if is_training(row) and 'epoch' in row), None)
+            epoch = None if first is None else int(first) - 1
         for row in rows:
             step = int(row['step'])
             if is_training(row):

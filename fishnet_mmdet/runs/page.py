@@ -190,7 +190,8 @@ def _runs(c: Comparison) -> str:
 
 
 def _classes(per_class: Sequence[tuple[Classes, str]], charts: Sequence[tuple[Panel, str]], c: Comparison) -> str:
-    if not per_class:
+    # Without a figure of all classes, no validation is the best one.
+    if not per_class or not c.metric:
         return ''
     order = 'Largest difference first.' if len(c.groups) > 1 else 'Best first.'
     seeds = ' A large dot is the mean of the runs of a group.' if len(c.runs) > len(c.groups) else ''
@@ -199,12 +200,6 @@ def _classes(per_class: Sequence[tuple[Classes, str]], charts: Sequence[tuple[Pa
     places = set(per_class[0][0].at)
     where = f'At the best validation by {c.metric.title} ({places.pop()}).' if len(places) == 1 else ''
     where = where or f'At the best validation of each run by {c.metric.title}, which the table of the runs names.'
-    order = 'Largest difference first.' if len(c.groups) > 1 else 'Best first.'
-    seeds = ' A large dot is the mean of the runs of a group.' if len(c.runs) > len(c.groups) else ''
-    absent = any(set(row) == {None} for table, _ in per_class for row in zip(*table.values, strict=True))
-    none = ' "-": the validation data have no objects of the class.' if absent else ''
-    at = list(zip(c.runs, per_class[0][0].at, strict=True))
-    places = at[0][1] if len({place for _, place in at}) == 1 else '; '.join(f'{_name(r, c)}: {p}' for r, p in at)
     note = f'{order} {where}{seeds}{none}'
     figures = ''.join(f'<figure role="img" aria-label="AP of each class">{svg}</figure>' for _, svg in per_class)
     figures += _figures(charts, 'Classes')

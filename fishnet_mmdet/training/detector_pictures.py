@@ -1,5 +1,6 @@
 """mmdet's hook for pictures: of a test in the folders of the images, of validations always of the same images."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mmengine import fileio
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from fishnet_mmdet.training.pictures import PicturesInFolders
+from fishnet_mmdet.training.pictures import PicturesInFolders, image_paths, unlike_names
 
 
 @HOOKS.register_module()
@@ -29,6 +30,13 @@ class ValPicturesHook(DetVisualizationHook):
     TensorBoard and Weights & Biases, the steps of a name are one image in the course of the training.
     """
 
+    _names: Mapping[str, str] | None = None
+
+    def before_val(self, runner: Runner) -> None:
+        """Finds names that tell images of different folders apart."""
+        if self.draw and self._names is None:
+            self._names = unlike_names(image_paths(runner.val_dataloader.dataset))
+
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Mapping, outputs: Sequence[DetDataSample]
     ) -> None:
@@ -38,7 +46,7 @@ class ValPicturesHook(DetVisualizationHook):
             return
         image = mmcv.imfrombytes(fileio.get(path, backend_args=self.backend_args), channel_order='rgb')
         self._visualizer.add_datasample(
-            f'val_{Path(path).stem}',
+            f'val_{self._names.get(os.path.abspath(path), Path(path).stem)}',
             image,
             data_sample=outputs[0],
             pred_score_thr=self.score_thr,

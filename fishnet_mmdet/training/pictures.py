@@ -1,9 +1,32 @@
 """Pictures of a test: those of images with the same name, in different folders, do not replace each other."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.runner import Runner
+
+
+def image_paths(dataset: Any) -> list[str]:
+    """The absolute paths of the images of a data set, without those that come from no files."""
+    if not hasattr(dataset, 'get_data_info'):
+        return []
+    paths = (dataset.get_data_info(index).get('img_path') for index in range(len(dataset)))
+    return [os.path.abspath(path) for path in paths if path]
+
+
+def unlike_names(paths: Sequence[str]) -> dict[str, str]:
+    """A name for each image: its file without the ending, and as much of its path and ending as tells it from others.
+
+    Args:
+        paths: Absolute paths.
+    """
+    shared = os.path.commonpath(list(map(os.path.dirname, paths))) if paths else ''
+    below = {path: os.path.relpath(path, shared).replace(os.sep, '_') for path in paths}
+    stems = {path: os.path.splitext(name)[0] for path, name in below.items()}
+    counts = Counter(stems.values())
+    return {path: stem if counts[stem] == 1 else below[path] for path, stem in stems.items()}
 
 
 class PicturesInFolders:
@@ -20,9 +43,7 @@ class PicturesInFolders:
 
     def before_test(self, runner: Runner) -> None:
         """Finds the folder that all images share."""
-        dataset = runner.test_dataloader.dataset
-        paths = (dataset.get_data_info(index).get('img_path') for index in range(len(dataset)))
-        folders = {os.path.dirname(os.path.abspath(path)) for path in paths if path}
+        folders = set(map(os.path.dirname, image_paths(runner.test_dataloader.dataset)))
         self._shared = os.path.commonpath(folders) if folders else ''
 
     def after_test_iter(

@@ -190,6 +190,10 @@ class TestTinyImageNet:
         return tmp_path
 
     def test_reads_the_archive(self, tiny):
+        """And not what Jupyter and file managers leave in it."""
+        (tiny / 'train/.ipynb_checkpoints/images').mkdir(parents=True)
+        for name in ('.ipynb_checkpoints', 'n01'):
+            (tiny / f'train/{name}/images/.DS_Store').touch()
         train = DATASETS.build(dict(type='TinyImageNet', data_root=str(tiny), split='train'))
         val = DATASETS.build(dict(type='TinyImageNet', data_root=str(tiny), split='val'))
         assert train.metainfo['classes'] == val.metainfo['classes'] == ('n01', 'n02', 'n03')

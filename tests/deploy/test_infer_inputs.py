@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from infer_case import save
 
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.deploy import find_inputs
 from fishnet_mmdet.deploy.infer.image_ids import AnnotatedIds
-from fishnet_mmdet.deploy.infer.outputs import output_name
+from fishnet_mmdet.deploy.infer.outputs import output_name, write_picture
 from fishnet_mmdet.deploy.infer.sources import AHEAD, read_ahead
 
 
@@ -154,6 +155,8 @@ class TestAnnotatedIds:
         categories = [(0, 'a'), (1, 'a'), (2, 'b')]
         assert self.ids(tmp_path, [(7, '1.jpg')], categories, [1, 2]).category_ids(['a', 'b']) == [1, 2]
         assert self.ids(tmp_path, [(7, '1.jpg')], categories, [0, 2]).category_ids(['a', 'b']) == [0, 2]
+        # The first one, if both are.
+        assert self.ids(tmp_path, [(7, '1.jpg')], categories, [1, 0]).category_ids(['a', 'b']) == [0, 2]
 
     @pytest.mark.parametrize(
         'images, message',
@@ -165,6 +168,11 @@ class TestAnnotatedIds:
     def test_files_that_cannot_be_used(self, images, message, tmp_path):
         with pytest.raises(UserError, match=message):
             self.ids(tmp_path, images)
+
+
+def test_a_picture_that_its_format_cannot_hold(tmp_path):
+    write_picture(tmp_path / 'tall.webp', np.zeros((16400, 8, 3), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ['tall.webp.png']
 
 
 def test_names_never_collide(tmp_path):

@@ -85,6 +85,8 @@ class TestPlainArrays:
         assert isinstance(predictor.predict(photo), Prediction) and len(found) == 3
         assert all(same(one, found[0]) for one in found)
         assert predictor.predict([]) == []
+        with pytest.raises(UserError, match='batch = 0 must be at least 1'):
+            predictor.predict([photo], batch=0)
 
     def test_batches_of_images_of_one_size_change_nothing(self, predictor):
         images = [picture(seed) for seed in range(3)]

@@ -147,6 +147,14 @@ class TestTool:
             assert cells[2] == ('-' if by_class[name] is None else f'{100 * by_class[name]:.1f}')
         assert imread(plot).shape[1] > 500
 
+    def test_a_plot_without_classes(self, tmp_path):
+        (tmp_path / 'a.json').write_text(json.dumps(dict(images=[], categories=[], annotations=[])))
+        (tmp_path / 'r.json').write_text('[]')
+        flags = ['--plot', 'classes.png', '--out', 'figures.json']
+        done = run_here('tools/eval_results.py', 'a.json', 'r.json', *flags, cwd=tmp_path)
+        assert done.returncode == 1 and 'a.json has no categories' in done.stderr, done.stderr
+        assert (tmp_path / 'figures.json').is_file()
+
     def test_a_plot_that_is_not_png(self, annotations, tmp_path):
         done = run_here('tools/eval_results.py', annotations, 'x.json', '--plot', tmp_path / 'classes.jpg')
         assert done.returncode == 2 and 'classes.jpg must end in .png' in done.stderr

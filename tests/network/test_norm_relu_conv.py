@@ -8,6 +8,7 @@ import pytest
 import torch
 from ops_case import LAYOUTS, kept_by, leaf, norm_of
 from torch.autograd import gradcheck
+from torch.nn.utils import prune
 
 from fishnet_mmdet.network.blocks import PreActConv
 from fishnet_mmdet.network.ops.norm_relu_conv import norm_relu_conv
@@ -49,6 +50,18 @@ class TestNormReLUConv:
             'x': x.grad,
             **{k: p.grad for k, p in part.named_parameters() if p.grad is not None},
         }
+
+    def test_pruning_and_hooks_work(self):
+        plain, lean = self.pair('live', '3x3')
+        calls = []
+        for part in (plain, lean):
+            prune.l1_unstructured(part.conv, 'weight', amount=0.5)
+            part.norm.register_forward_hook(lambda *_: calls.append(1))
+        for _ in range(2):
+            x = torch.randn(3, 8, 9, 10)
+            (ours, grads), (theirs, expected) = self.step(lean, x), self.step(plain, x)
+            assert torch.equal(ours, theirs) and grads.keys() == expected.keys()
+        assert len(calls) == 4 + 2  # torch's checkpoint calls again in backward
 
     @pytest.mark.parametrize('layout', LAYOUTS)
     @pytest.mark.parametrize('geometry', GEOMETRIES)

@@ -53,6 +53,16 @@ class TestNormReLU:
         assert gradcheck(lambda x: norm_relu(norm, x), x)
         assert gradgradcheck(lambda x: norm_relu(norm, x), x)
 
+    @pytest.mark.parametrize('layout', LAYOUTS)
+    def test_group_norm_behind_frozen_parts(self, layout):
+        """Torch 2.11 ends the process in the backward of a map in channels_last that needs no gradient."""
+        norm, x = nn.GroupNorm(2, 6), leaf(2, 6, 10, 10, layout=layout).detach()
+        norm_relu(norm, x).sum().backward()
+        ours = norm.weight.grad.clone()
+        norm.zero_grad()
+        F.relu(norm(x.contiguous())).sum().backward()
+        torch.testing.assert_close(ours, norm.weight.grad)
+
     def test_keeps_what_the_convolution_keeps_and_a_scale(self):
         norm, conv, x = norm_of(64), nn.Conv2d(64, 8, 1), leaf(2, 64, 8, 8)
         own = {p.untyped_storage().data_ptr() for p in (*conv.parameters(), x)}
@@ -171,6 +181,9 @@ class TestLeanMaxPool2d:
     def test_gradcheck(self, window):
         x = torch.randperm(2 * 13 * 14, dtype=torch.float64).view(1, 2, 13, 14).requires_grad_()
         assert gradcheck(LeanMaxPool2d(*window), x)
+        assert gradgradcheck(LeanMaxPool2d(*window), x)
+        x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        assert gradgradcheck(LeanMaxPool2d(*window), x)
 
     def test_without_gradient(self):
         x = leaf(1, 2, 8, 8)

@@ -48,6 +48,12 @@ class TestJoin:
         start(tmp_path, [validation(2, 0.7), *(training(s) for s in range(45, 61, 5))], '20260102_000000')
         assert [(v.epoch, v.iteration) for v in read_log(tmp_path).validations] == [(1, 20), (2, 40)]
 
+    def test_a_start_alone_that_begins_with_the_validation_of_the_epoch_before(self, tmp_path):
+        """The lines before it are lost, or the folder of one start was named."""
+        for owed in (validation(2, 0.3), validation(40, 0.3)):
+            log = read_log(start(tmp_path / str(owed['step']), [owed, *epochs(3, 4)]))
+            assert [v.epoch for v in log.validations] == [2, 3, 4]
+
     def test_a_start_that_only_validated(self, tmp_path):
         start(tmp_path, epochs(1, 2), '20260101_000000')
         start(tmp_path, [validation(0, 0.99)], '20260102_000000')

@@ -104,12 +104,11 @@ def _categories(data: dict) -> dict[str, int]:
     names = [category['name'] for category in data['categories']]
     if len(set(names)) < len(names):
         used = _category_ids(data.get('annotations', ()))
-        # A later one with the same name would win.
-        ordered = sorted(data['categories'], key=lambda category: category['id'] in used)
+        ordered = sorted(data['categories'], key=lambda category: category['id'] not in used)
     else:
         ordered = data['categories']
     found: dict[str, int] = {}
-    for category in reversed(ordered):
+    for category in ordered:
         found.setdefault(category['name'], category['id'])
     return {category['name']: found[category['name']] for category in data['categories']}
 

@@ -33,11 +33,13 @@ class Inputs:
         kinds: The kind of each input by its absolute path; of a camera, by its number.
         folder: The deepest folder that all files share. Names in the results are relative to it.
         passed_over: Path and reason of what was found and is neither a picture nor a video.
+        named: The paths of these files.
     """
 
     kinds: dict[str, Kind] = field(default_factory=dict)
     folder: str = ''
     passed_over: list[tuple[str, str]] = field(default_factory=list)
+    named: set[str] = field(default_factory=set)
 
     def of_kind(self, kind: Kind) -> list[str]:
         """The inputs of one kind."""
@@ -118,7 +120,8 @@ def _add(path: str, found: Inputs) -> None:
         found.kinds[path] = 'video'
     elif ending in PICTURES or _is_picture(path):
         found.kinds[path] = 'picture'
-    elif path not in dict(found.passed_over):
+    elif path not in found.named:
+        found.named.add(path)
         found.passed_over.append((path, 'neither a picture nor a video'))
 
 

@@ -1,5 +1,6 @@
 """Writes drawn pictures and videos; no two inputs get the same name."""
 
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -54,13 +55,20 @@ def output_name(source: str, name: str, endings: tuple[str, ...], added: str) ->
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Writes a picture, (H, W, 3) in BGR order, in the format of its ending.
+    """Writes a picture, (H, W, 3) in BGR order, in the format of its ending, or as PNG if it is too large for that.
 
     Raises:
         OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _, content = cv2.imencode(path.suffix, picture)
+    is_encoded, content = cv2.imencode(path.suffix, picture)
+    if not is_encoded:
+        path = path.with_name(f'{path.name}.png')
+        is_encoded, content = cv2.imencode('.png', picture)
+    if not is_encoded:
+        raise OSError(
+            errno.EFBIG, f'{picture.shape[1]} x {picture.shape[0]} pixels are too large for a picture', str(path)
+        )
     path.write_bytes(content)
 
 

@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from fishnet_mmdet.base.errors import ConfigError, UserError
 from fishnet_mmdet.deploy.infer.prediction import Prediction
 from fishnet_mmdet.deploy.infer.reading import ImagePipeline, inference_dataset
+from fishnet_mmdet.deploy.infer.sources import check_batch
 from fishnet_mmdet.deploy.infer.weights import read_detector
 from fishnet_mmdet.deploy.inference import arguments_of, optimize_for_inference
 from fishnet_mmdet.preflight.nodes import class_names
@@ -93,6 +94,7 @@ class Predictor:
 
         Raises:
             UnreadableImage: A file or an array is not an image that can be read.
+            UserError: `batch` is below 1.
         """
         if isinstance(images, ImageInput):
             return next(self.stream([images], 1, threshold))
@@ -104,6 +106,7 @@ class Predictor:
         Yields:
             One prediction for each image, in order.
         """
+        check_batch(batch)
         images = iter(images)
         while chunk := list(islice(images, batch)):
             for found in self.predict_loaded([self.read(image) for image in chunk]):

@@ -19,12 +19,16 @@ def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
 
     Shape: (N, C, H, W) -> (N, C, H, W). A compiler gets the plain operations and decides by itself what to keep.
     """
-    if is_fixed(norm) and keeps_for_backward(x) and not _is_watched(norm):
+    if is_fixed(norm) and keeps_for_backward(x) and not is_watched(norm):
         return FixedNormReLU.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
+    if isinstance(norm, nn.GroupNorm) and x.device.type == 'cpu' and not x.requires_grad:
+        # Behind frozen parts. Torch 2.11 crashes in the backward of GroupNorm on a map in channels_last that needs no
+        # gradient.
+        x = x.contiguous()
     return F.relu(norm(x), inplace=True)
 
 
-def _is_watched(module: nn.Module) -> bool:
+def is_watched(module: nn.Module) -> bool:
     """Whether hooks wait for a call of the module itself."""
     return bool(
         module._forward_pre_hooks or module._forward_hooks or module._backward_pre_hooks or module._backward_hooks

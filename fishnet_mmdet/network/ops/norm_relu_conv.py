@@ -10,18 +10,22 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from fishnet_mmdet.network.ops.compiling import is_compiling
+from fishnet_mmdet.network.ops.norm_relu import is_watched
 
 KNOWS_AUTOCAST = hasattr(torch, 'get_autocast_dtype')
 """Since torch 2.4."""
 
 
-def can_recompute(norm: nn.Module) -> bool:
-    """Whether `norm_relu_conv` can take this norm: a plain BatchNorm. Others (SyncBN, GN) take torch's checkpoint.
+def can_recompute(norm: nn.Module, conv: nn.Module) -> bool:
+    """Whether `norm_relu_conv` can take this norm and this convolution: a plain BatchNorm and a plain convolution.
 
-    Before torch 2.4 every norm does.
+    Others (SyncBN, GN), and those with hooks, as pruning sets them, take torch's checkpoint. Before torch 2.4 all do.
     """
     return (
         type(norm) is nn.BatchNorm2d
+        and type(conv) is nn.Conv2d
+        and not is_watched(norm)
+        and not is_watched(conv)
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None

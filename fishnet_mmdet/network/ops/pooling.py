@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from fishnet_mmdet.network.ops.lean import keeps_for_backward
 from fishnet_mmdet.network.ops.memory_format import memory_format_of
@@ -45,20 +45,46 @@ class ByteMaxPool(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Turns the cells back into places and hands them to torch's own backward."""
+        """Hands each output's gradient to its maximum."""
         (cell,) = ctx.saved_tensors
-        kernel, stride, padding, ceil_mode = ctx.window
-        shape, dtype, memory_format = ctx.input_like
-        corner, steps = _window(grad.shape, shape, kernel, stride, padding, grad.device)
-        place = _look_up(steps, cell.int()).add_(corner)
+        return ByteMaxUnpool.apply(grad, cell, ctx.window, ctx.input_like), None, None, None, None
+
+
+class ByteMaxUnpool(torch.autograd.Function):
+    """The backward pass of `ByteMaxPool`, which can be differentiated too."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        grad: Tensor,
+        cell: Tensor,
+        window: tuple[int, int, int, bool],
+        input_like: tuple[torch.Size, torch.dtype, torch.memory_format],
+    ) -> Tensor:
+        """Turns the cells back into places and hands them to torch's own backward."""
+        ctx.save_for_backward(cell)
+        ctx.window, ctx.shape = window, input_like[0]
+        kernel, stride, padding, ceil_mode = window
+        shape, dtype, memory_format = input_like
         # torch's backward reads only shape and memory format of its input; the values of this one do not matter.
         x = torch.empty(shape, dtype=dtype, device=grad.device, memory_format=memory_format)
-        grad = torch.ops.aten.max_pool2d_with_indices_backward(
-            grad, x, [kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], ceil_mode, place
+        return torch.ops.aten.max_pool2d_with_indices_backward(
+            grad, x, [kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], ceil_mode, _places(cell, window, shape)
         )
-        return grad, None, None, None, None
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Takes the gradient at each maximum."""
+        (cell,) = ctx.saved_tensors
+        place = _places(cell, ctx.window, ctx.shape)
+        return grad.flatten(-2).gather(-1, place.flatten(-2)).view(place.shape), None, None, None
+
+
+def _places(cell: Tensor, window: tuple[int, int, int, bool], shape: torch.Size) -> Tensor:
+    """The place of each maximum in the flat map, from its cell in the window."""
+    corner, steps = _window(cell.shape, shape, *window[:3], cell.device)
+    return _look_up(steps, cell.int()).add_(corner)
 
 
 def _window(
