@@ -1,8 +1,10 @@
 """The doctor on this machine, and in environments that are broken on purpose."""
 
 import os
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import REPO
@@ -203,6 +205,21 @@ def test_advice_is_for_the_family_that_is_there_or_fits(there, version, forks, m
     assert ('onedl' in advice['mmdet'], 'onedl' in advice['mmcv operators']) == (forks, forks)
     # A wheel has no clone.
     assert not [text for text in advice.values() if 'tools/' in text or '-e .' in text or 'make ' in text]
+
+
+def test_mmcv_is_built_with_the_standard_that_torch_asks_for(monkeypatch, tmp_path):
+    header = tmp_path / 'include/ATen/ATen.h'
+    header.parent.mkdir(parents=True)
+    monkeypatch.setattr(packages, 'find_spec', lambda _: SimpleNamespace(origin=str(tmp_path / '__init__.py')))
+    assert packages.rebuild('mmcv').startswith('pip install')
+    header.write_text('#error C++20 or later compatible compiler is required to use ATen.\n')
+    command, _, rest = packages.rebuild('mmcv').partition('pip install')
+    assert rest.endswith(' mmcv')
+    (tmp_path / 'ops.cpp').write_text('static_assert(__cplusplus >= 202002L, "");\n')
+    check = f'{command}$CXX -fsyntax-only -std=c++17 ops.cpp'
+    if shutil.which('c++'):
+        done = subprocess.run(check, shell=True, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
 
 
 def test_data_is_found_from_the_working_folder(tmp_path, demo_data):

@@ -1,8 +1,11 @@
 """The packages that a training needs, in two families, and the commands that install them."""
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 
 ORIGINALS = {
     'mmengine': 'mmengine==0.10.7',
@@ -50,9 +53,23 @@ def fixes() -> dict[str, str]:
 def rebuild(mmcv: str) -> str:
     """The command that builds mmcv for the installed torch."""
     return (
-        "pip install 'setuptools>=77,<81' wheel ninja psutil && MMCV_WITH_OPS=1 pip install --no-build-isolation "
-        f'--no-cache-dir --no-deps --force-reinstall {mmcv}'
+        f"{_compiler()}pip install 'setuptools>=77,<81' wheel ninja psutil && MMCV_WITH_OPS=1 pip install "
+        f'--no-build-isolation --no-cache-dir --no-deps --force-reinstall {mmcv}'
     )
+
+
+def _compiler() -> str:
+    """Commands that set a compiler for the headers of the installed torch, if it needs one.
+
+    mmcv asks for C++17 by name, and torch 2.14 refuses less than C++20. A compiler takes the last standard it is given.
+    """
+    spec = find_spec('torch')
+    header = Path(spec.origin).parent / 'include/ATen/ATen.h' if spec and spec.origin else None
+    asked = re.findall(r'C\+\+(\d\d) or later', header.read_text()) if header and header.is_file() else []
+    if max(map(int, asked), default=17) <= 17:
+        return ''
+    script = f'\'#!/bin/sh\\nexec c++ "$@" -std=c++{max(asked)}\\n\''
+    return f'printf {script} > cxx20 && chmod +x cxx20 && export CXX="$PWD/cxx20" && '
 
 
 def install(packages: Sequence[str]) -> str:
