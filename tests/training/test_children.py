@@ -107,6 +107,10 @@ class TestHandlers:
                 os.kill(os.getpid(), signal.SIGTERM)
             finally:
                 own_handlers._after_fork()
+            # A thread that the system has not woken yet takes it a moment later.
+            deadline = time.monotonic() + 5
+            while not request.on_any_rank() and time.monotonic() < deadline:
+                time.sleep(0.01)
             assert request.on_any_rank()
         finally:
             request.restore_handlers()
