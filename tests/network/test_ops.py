@@ -62,6 +62,8 @@ class TestNormReLU:
         norm.zero_grad()
         F.relu(norm(x.contiguous())).sum().backward()
         torch.testing.assert_close(ours, norm.weight.grad)
+        with torch.no_grad():
+            assert norm_relu(norm, x).stride() == x.stride()  # inference keeps the memory format
 
     def test_keeps_what_the_convolution_keeps_and_a_scale(self):
         norm, conv, x = norm_of(64), nn.Conv2d(64, 8, 1), leaf(2, 64, 8, 8)

@@ -21,7 +21,7 @@ def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
     """
     if is_fixed(norm) and keeps_for_backward(x) and not is_watched(norm):
         return FixedNormReLU.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
-    if isinstance(norm, nn.GroupNorm) and x.device.type == 'cpu' and not x.requires_grad:
+    if isinstance(norm, nn.GroupNorm) and x.device.type == 'cpu' and torch.is_grad_enabled() and not x.requires_grad:
         # Behind frozen parts. Torch 2.11 crashes in the backward of GroupNorm on a map in channels_last that needs no
         # gradient.
         x = x.contiguous()
