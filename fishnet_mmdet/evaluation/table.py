@@ -99,6 +99,7 @@ class TableReport(Hook):
         self.show_published = published
         self._history: list[dict] = []
         self._trains = False
+        self._is_new = False
         self._on_published_data: dict[str, bool] = {}
 
     @abstractmethod
@@ -116,20 +117,25 @@ class TableReport(Hook):
     def before_train(self, runner: Runner) -> None:
         """Reads the rows of the validations before the checkpoint of a resumed run.
 
-        A run from the beginning keeps the table of an earlier run in its work dir as `NAME_val_earlier`: if it is
-        resumed before it has validated, the rows of the earlier run are not taken for its own.
+        A run from the beginning keeps the table of an earlier run in its work dir as `NAME_val_earlier`, once it has
+        something of its own: if it is then resumed before it has validated, rows of the earlier run are not its own.
         """
         self._trains = True
         unit, done = _progress(runner)
-        if not done:
-            self._set_aside(Path(runner.work_dir))
-            return
+        self._is_new = not done
         before = {f'{unit} {count}' for count in range(1, done + 1)}
         entries = _read_history(Path(runner.work_dir) / f'{self.name}_val.json')
         self._history = [entry for entry in entries if entry['label'] in before]
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keeps the table of an earlier run aside: from now on this run can be resumed."""
+        self._set_aside(Path(runner.work_dir))
+
     @master_only
     def _set_aside(self, work_dir: Path) -> None:
+        if not self._is_new:
+            return
+        self._is_new = False
         for ending in ('json', 'md'):
             table = work_dir / f'{self.name}_val.{ending}'
             if table.is_file():
@@ -139,6 +145,7 @@ class TableReport(Hook):
         """Reports a validation. One without a training is added to the table of the work dir."""
         if self._trains:
             label = ' '.join(map(str, _progress(runner)))
+            self._set_aside(Path(runner.work_dir))
         else:
             # `runner.iter` would build the training loop.
             label, self._history = ALONE, _read_history(Path(runner.work_dir) / f'{self.name}_val.json')

@@ -72,7 +72,8 @@ def down_sampling(kind: str, width: int, norm_cfg: dict) -> nn.Module:
         'max2': LeanMaxPool2d(2, 2, ceil_mode=True),
         'max3': LeanMaxPool2d(3, 2, padding=1),
         # At the border, an incomplete window gives the mean of the pixels inside.
-        'avg2': nn.AvgPool2d(2, ceil_mode=True),
+        # `count_include_pad` changes nothing without padding, but onnxruntime 1.23 gets this mean wrong with it.
+        'avg2': nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
     }[kind]
 
 

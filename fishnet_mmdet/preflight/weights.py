@@ -40,9 +40,9 @@ def check_pretrained(model: Mapping, download: bool = True) -> Iterator[Finding]
 
 
 def lines_on_downloads(model: Mapping) -> list[str]:
-    """A line for each pretrained file that a run would download."""
+    """A line for each pretrained file that a run may have to download."""
     return [
-        f'weights: `train` downloads {init["checkpoint"]}, which is not checked here'
+        f'weights: {init["checkpoint"]} is not looked at here; `train` loads it, from its cache or by a download'
         for node, init in _pretrained_modules(model)
         if _is_elsewhere(init['checkpoint'], name_of(node) == 'FishNet')
     ]
@@ -64,7 +64,7 @@ def _pretrained_modules(model: Mapping) -> Iterator[tuple[Mapping, Mapping]]:
 
 
 def _is_elsewhere(checkpoint: str, is_fishnet: bool) -> bool:
-    """Whether a file has to be downloaded. MMEngine alone knows where it keeps those of other networks."""
+    """Whether a file may have to be downloaded. MMEngine alone knows where it keeps those of other networks."""
     if not is_fishnet:
         return '://' in checkpoint
     address = address_of(checkpoint)

@@ -47,9 +47,18 @@ def read_settings(file: Path) -> dict[str, Any]:
         The settings; empty if the file cannot be read.
     """
     try:
-        body = ast.parse(file.read_text()).body
+        return parse_settings(file.read_text())
     except (OSError, ValueError, SyntaxError):
         return {}
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """Reads the text of such a config.
+
+    Raises:
+        SyntaxError: It is not Python.
+    """
+    body = ast.parse(text).body
     assignments = [node for node in body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
     return {node.targets[0].id: _value(node.value) for node in assignments}
 

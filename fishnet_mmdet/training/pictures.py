@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.runner import Runner
@@ -23,10 +24,15 @@ def unlike_names(paths: Sequence[str]) -> dict[str, str]:
         paths: Absolute paths.
     """
     shared = os.path.commonpath(list(map(os.path.dirname, paths))) if paths else ''
-    below = {path: os.path.relpath(path, shared).replace(os.sep, '_') for path in paths}
-    stems = {path: os.path.splitext(name)[0] for path, name in below.items()}
-    counts = Counter(stems.values())
-    return {path: stem if counts[stem] == 1 else below[path] for path, stem in stems.items()}
+    names: dict[str, str] = {}
+    left = list(dict.fromkeys(paths))
+    below = {path: os.path.relpath(path, shared).replace(os.sep, '_') for path in left}
+    for name_of in (lambda path: Path(path).stem, lambda path: os.path.splitext(below[path])[0], below.get):
+        # A name that is taken counts as one that several have.
+        counts = Counter([*map(name_of, left), *names.values()])
+        names |= {path: name_of(path) for path in left if counts[name_of(path)] == 1}
+        left = [path for path in left if path not in names]
+    return names | {path: f'{below[path]}_{number}' for number, path in enumerate(left)}
 
 
 class PicturesInFolders:

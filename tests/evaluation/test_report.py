@@ -79,8 +79,11 @@ class TestTable:
         )  # fmt: skip
         rows = [dict(label=f'epoch {number}', type='bbox', AP=0.5) for number in range(1, 13)]
         (tmp_path / 'ap_val.json').write_text(json.dumps(dict(measured=rows)))
-        APReport().before_train(runner)
+        new = APReport()
+        new.before_train(runner)
+        assert json.loads((tmp_path / 'ap_val.json').read_text())['measured'] == rows
         vars(runner).update(stopped)
+        new.before_save_checkpoint(runner, {})
         report = APReport()
         report.before_train(runner)
         runner.epoch = 4
@@ -88,6 +91,23 @@ class TestTable:
         measured = json.loads((tmp_path / 'ap_val.json').read_text())['measured']
         assert [row['label'] for row in measured] == ['epoch 4']
         assert json.loads((tmp_path / 'ap_val_earlier.json').read_text())['measured'] == rows
+
+    def test_a_start_that_saves_nothing_leaves_the_table_to_the_run_before(self, tmp_path):
+        """Somebody forgot --resume, and the run died in its first iterations."""
+        runner = SimpleNamespace(
+            work_dir=tmp_path, epoch=0, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
+            cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
+        )  # fmt: skip
+        rows = [dict(label=f'epoch {number}', type='bbox', AP=0.5) for number in range(1, 7)]
+        (tmp_path / 'ap_val.json').write_text(json.dumps(dict(measured=rows)))
+        APReport().before_train(runner)
+        runner.epoch = 6
+        report = APReport()
+        report.before_train(runner)
+        runner.epoch = 7
+        report.after_val_epoch(runner, self.METRICS)
+        measured = json.loads((tmp_path / 'ap_val.json').read_text())['measured']
+        assert [row['label'] for row in measured] == [f'epoch {number}' for number in range(1, 8)]
 
     def test_a_test_has_a_table_of_its_own(self, tmp_path):
         runner = SimpleNamespace(

@@ -13,11 +13,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fishnet_mmdet.lab.compare import execute
 from fishnet_mmdet.lab.compare.configure import check_backbones, configure, split, stretch
 from fishnet_mmdet.lab.compare.curves import draw_curves
+from fishnet_mmdet.lab.compare.execute import prepare
 from fishnet_mmdet.lab.compare.experiment import CompareError, read_experiment
 from fishnet_mmdet.lab.compare.networks import level_channels
-from fishnet_mmdet.lab.compare.results import result_of
+from fishnet_mmdet.lab.compare.results import read_results, result_of
 from fishnet_mmdet.lab.compare.runs import ExperimentRun, best_rate, ordered
 from fishnet_mmdet.lab.compare.tables import all_tables, mean_and_deviation
 
@@ -301,3 +303,42 @@ def test_a_size_without_objects_has_no_figure(tmp_path, nothing):
     (tmp_path / 'config.py').write_text('train_cfg = dict(max_epochs=1)\n')
     found = result_of(tmp_path / 'config.py', tmp_path)
     assert found['segm']['AP_L'] is None and found['segm']['AP'] == found['segm_curve'][1]['AP_M'] == 0.5
+
+
+class TestRunsOfEarlierCalls:
+    FOLDER = Path('scratch/fish/rate-0.001')
+
+    def test_a_config_of_another_place_and_of_an_earlier_version(self, tmp_path):
+        old = dict(work_dir=f'/there/{self.FOLDER}', ann_file='/there/split/train.json', lr=0.1, x=[1, '/other'])
+        new = {**old, 'work_dir': f'{tmp_path}/{self.FOLDER}', 'ann_file': f'{tmp_path}/split/train.json'}
+        new['held_out'] = dict(sha256='1')
+        config, result_file = tmp_path / 'configs' / f'{self.FOLDER}.py', tmp_path / self.FOLDER / 'result.json'
+        for path, text in ((config, Config(old).pretty_text), (result_file, '{}')):
+            path.parent.mkdir(parents=True)
+            path.write_text(text)
+        prepare(Config(new), tmp_path, self.FOLDER)
+        assert config.read_text() == Config(new).pretty_text
+        with pytest.raises(CompareError, match='lr was 0.1 and is 0.2'):
+            prepare(Config({**new, 'lr': 0.2}), tmp_path, self.FOLDER)
+        with pytest.raises(CompareError, match='held_out.sha256'):
+            prepare(Config({**new, 'held_out': dict(sha256='2')}), tmp_path, self.FOLDER)
+
+    def test_a_checkpoint_that_was_moved_with_its_folder(self, tmp_path):
+        folder = tmp_path / self.FOLDER
+        folder.mkdir(parents=True)
+        (folder / 'epoch_1.pth').touch()
+        for written in (f'/there/{self.FOLDER}/epoch_1.pth', f'{self.FOLDER}/epoch_1.pth'):
+            (folder / 'result.json').write_text(json.dumps(dict(checkpoint=written)))
+            assert read_results(tmp_path)[self.FOLDER]['checkpoint'] == str(folder / 'epoch_1.pth')
+
+    def test_only_a_run_that_is_killed_at_the_same_place_has_failed(self, tmp_path):
+        def log(step):
+            file = tmp_path / '1' / 'vis_data' / 'scalars.json'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(dict(loss=1.0, step=step, epoch=1)) + '\n')
+
+        killed = []
+        for step in (5, 9, 9):
+            log(step)
+            killed.append(execute._is_killed_again(tmp_path))
+        assert killed == [False, False, True]

@@ -56,14 +56,21 @@ class TestTool:
         config = out / 'configs' / 'scratch' / 'fish' / 'epochs-seed-3.py'
         config.write_text(config.read_text() + '\nx = 1\n')
         other = call_tool(self.TOOL, small, '--out', out, '--resume', '--kinds', 'epochs', cwd=tmp_path)
-        assert other.returncode == 1 and 'holds a run of another config' in other.stderr and '- x = 1' in other.stderr
+        assert (
+            other.returncode == 1
+            and 'holds a run of another config' in other.stderr
+            and 'x was 1 and is -' in other.stderr
+        )
 
         config.write_text(config.read_text().replace('\nx = 1\n', ''))
-        moved = call_tool(self.TOOL, small, '--out', out.rename(tmp_path / 'moved'), '--resume', cwd=tmp_path)
+        moved_to = tmp_path / 'moved/to/a/folder/whose/path/is/longer/than/a/line/of/a/config'
+        moved_to.parent.mkdir(parents=True)
+        out.rename(moved_to)
+        moved = call_tool(self.TOOL, small, '--out', moved_to, '--resume', cwd=tmp_path)
         assert moved.returncode == 0 and 'no pictures' not in moved.stdout, moved.stdout + moved.stderr
-        for checkpoint in tmp_path.glob('moved/*/*/*/*.pth'):
+        for checkpoint in moved_to.glob('*/*/*/*.pth'):
             checkpoint.unlink()
-        moved = call_tool(self.TOOL, small, '--out', tmp_path / 'moved', '--report', cwd=tmp_path)
+        moved = call_tool(self.TOOL, small, '--out', moved_to, '--report', cwd=tmp_path)
         assert moved.returncode == 0 and 'no pictures of scratch: there is no' in moved.stdout
 
     def test_errors_name_the_fix(self, tmp_path, call_tool, monkeypatch):

@@ -13,6 +13,8 @@ from fishnet_mmdet import FishNet
 
 FIXED = dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
 NORMS = pytest.mark.parametrize('norm', [{}, FIXED], ids=['live', 'fixed'])
+GROUP_NORM = dict(norm_cfg=dict(type='GN', num_groups=2), frozen_stages=0)
+TRACED_NORMS = pytest.mark.parametrize('norm', [{}, FIXED, GROUP_NORM], ids=['live', 'fixed', 'group'])
 
 
 def build(**kwargs):
@@ -59,7 +61,7 @@ def test_forward_hooks_see_every_layer(norm):
     assert called == layers
 
 
-@NORMS
+@TRACED_NORMS
 @pytest.mark.parametrize('grad', [True, False])
 def test_jit_trace_at_another_size(norm, grad):
     net = build(**norm).eval()
@@ -69,7 +71,7 @@ def test_jit_trace_at_another_size(norm, grad):
         assert_equal(traced(image), net(image))
 
 
-@NORMS
+@TRACED_NORMS
 def test_fx_and_feature_extraction(norm):
     net, image = build(**norm).eval(), torch.randn(1, 3, 64, 96)
     assert_equal(torch.fx.symbolic_trace(net)(image), net(image))

@@ -60,7 +60,7 @@ class TestYolo:
             make()
 
     @pytest.mark.parametrize(
-        'role, value', [('val', '[images/val, images/more]'), ('val', 'val.txt'), ('test', 'images/gone')]
+        'role, value', [('val', '[images/val, images/more]'), ('val', 'val.txt'), ('val', '../valid/images')]
     )
     def test_a_validation_that_cannot_be_used(self, here, role, value):
         """It must not be left out without a word."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -126,14 +127,20 @@ def split(e: Experiment, cfg: Config, out: Path) -> tuple[Path, Path]:
     """
     dataset = cfg.train_dataloader.dataset
     source = Path(dataset.get('data_root') or '', dataset.ann_file)
+    state = source.stat() if source.is_file() else None
+    return _split(e.name, e.held_out, source, state and (state.st_mtime_ns, state.st_size), out)
+
+
+@cache
+def _split(name: str, share: float, source: Path, state: tuple[int, int] | None, out: Path) -> tuple[Path, Path]:
     try:
         whole = json.loads(source.read_text())
     except (OSError, ValueError) as error:
         raise CompareError(f'{source} cannot be read ({error}); is the data where the config says?') from error
     ids = sorted(image['id'] for image in whole['images'])
-    count = round(len(ids) * e.held_out)
+    count = round(len(ids) * share)
     if not 0 < count < len(ids):
-        raise CompareError(f'{e.name}: held_out = {e.held_out} of {len(ids)} images leaves one part empty')
+        raise CompareError(f'{name}: held_out = {share} of {len(ids)} images leaves one part empty')
     chosen = set(np.random.default_rng(0).permutation(ids)[:count].tolist())
     paths = out / 'split' / 'train.json', out / 'split' / 'held_out.json'
     for path, held_out in zip(paths, (False, True), strict=True):

@@ -1,6 +1,5 @@
 """Trains one run in a process of its own, and stops it on request."""
 
-import difflib
 import json
 import os
 import re
@@ -10,22 +9,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.lab.compare.experiment import CompareError
 from fishnet_mmdet.lab.compare.results import RESULT, progress, result_of
+from fishnet_mmdet.runs.settings import differences, parse_settings
 from fishnet_mmdet.training.stopping import STOPPED
 
 OUTPUT = 'output.txt'
 KILLED = 'killed'
-"""File that says that a run was killed before."""
+"""File that says how far a run was when it was killed."""
 
 REFUSED = re.compile(r'^error: (.+)', re.MULTILINE | re.DOTALL)
 """The last line of a training that ended because the user has to fix something first."""
-
-WORK_DIR = re.compile(r"^work_dir = '(.*)'$", re.MULTILINE)
 
 POLL_SECONDS = 0.5
 
@@ -59,22 +58,34 @@ def prepare(cfg: Config, out: Path, folder: Path) -> None:
     """
     path, text = config_of(out, folder), cfg.pretty_text
     has_begun = any((out / folder).glob('*.pth')) or (out / folder / RESULT).is_file()
-    if path.is_file() and has_begun and (lines := _other_lines(path.read_text(), text, folder)):
+    if path.is_file() and has_begun and (other := _other_settings(path.read_text(), text, folder)):
         raise CompareError(
-            f'{out / folder} holds a run of another config, whose figures cannot be compared: {"; ".join(lines[:4])}. '
+            f'{out / folder} holds a run of another config, whose figures cannot be compared: {"; ".join(other[:4])}. '
             f'Delete the folder to run it again, or choose another --out. If the change does not matter, delete {path}'
         )
     write_atomically(path, text.encode())
 
 
-def _other_lines(old: str, new: str, folder: Path) -> list[str]:
-    """The lines in which two configs of a run differ. The folder of the experiment may have moved."""
-    texts = []
+def _other_settings(old: str, new: str, folder: Path) -> list[str]:
+    """The settings in which two configs of a run differ. The folder of the experiment may have moved."""
+    configs = []
     for text in (old, new):
-        work_dir = WORK_DIR.search(text)
-        moved = work_dir and work_dir[1].removesuffix(str(folder))
-        texts.append([line.strip() for line in (text.replace(moved, '') if moved else text).splitlines()])
-    return [line for line in difflib.ndiff(*texts) if line.startswith(('- ', '+ '))]
+        settings = parse_settings(text)
+        root = str(settings.get('work_dir', '')).removesuffix(str(folder))
+        configs.append(_below(root, settings) if root else settings)
+    if 'held_out' not in configs[0]:
+        # Written by an earlier version, which did not note it.
+        configs[1].pop('held_out', None)
+    return [f'{d.key} was {" and is ".join(d.texts())}' for d in differences(configs)]
+
+
+def _below(root: str, value: Any) -> Any:
+    """A value with paths from a folder on."""
+    if isinstance(value, dict):
+        return {key: _below(root, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_below(root, inner) for inner in value]
+    return value.removeprefix(root) if isinstance(value, str) else value
 
 
 def execute(out: Path, run: Path, deadline: float | None, on_progress: Callable[[str], None]) -> dict:
@@ -104,10 +115,7 @@ def execute(out: Path, run: Path, deadline: float | None, on_progress: Callable[
         status, peak, asked = _wait(process, folder, deadline, on_progress)
     if status == STOPPED:
         raise RunStopped(f'{run} was stopped')
-    # The system kills what takes all memory. The second time, that is the run's result.
-    killed_again = status == -signal.SIGKILL and not asked and (folder / KILLED).is_file()
-    if status == -signal.SIGKILL:
-        (folder / KILLED).touch()
+    killed_again = status == -signal.SIGKILL and not asked and _is_killed_again(folder)
     if status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL) and not killed_again:
         raise RunStopped(f'{run} was ended by signal {-status}')
     printed = (folder / OUTPUT).read_bytes()[begin:].decode(errors='replace')
@@ -125,6 +133,14 @@ def execute(out: Path, run: Path, deadline: float | None, on_progress: Callable[
     if asked:
         raise RunStopped(f'{run} finished, and the next run was not started')
     return result
+
+
+def _is_killed_again(folder: Path) -> bool:
+    """Whether a run was killed before, and has not come further: the system kills what takes all memory."""
+    mark, place = folder / KILLED, progress(folder)
+    is_again = mark.is_file() and mark.read_text() == place
+    mark.write_text(place)
+    return is_again
 
 
 def _wait(

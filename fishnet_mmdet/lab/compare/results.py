@@ -34,9 +34,15 @@ def read_results(out: Path) -> dict[Path, dict]:
         except (OSError, ValueError) as error:
             raise CompareError(f'{path} cannot be read ({error}); delete it to run that training again') from error
         if 'checkpoint' in result:
-            result['checkpoint'] = str(out / result['checkpoint'])
+            result['checkpoint'] = str(_checkpoint(out, Path(result['checkpoint'])))
         found[path.parent.relative_to(out)] = result
     return found
+
+
+def _checkpoint(out: Path, path: Path) -> Path:
+    """The checkpoint of a run; earlier versions wrote its absolute path, and the folder may have moved since."""
+    moved = out.joinpath(*path.parts[-4:])
+    return moved if path.is_absolute() and not path.is_file() and moved.is_file() else out / path
 
 
 def judged(result: Mapping) -> str | None:

@@ -56,7 +56,7 @@ def train_missing(
     deadline = time.monotonic() + 60 * minutes if minutes else None
     for run in ordered(e, done, kinds):
         if run.folder in done:
-            prepare(configure(e, run, out), out, run.folder)
+            check_is_same(e, run, out, console)
             continue
         if deadline and time.monotonic() > deadline:
             return RunStopped('the time is over')
@@ -72,6 +72,20 @@ def train_missing(
             return stopped
         console.print(f'{run}: {_short(done[run.folder])}, {time.monotonic() - start:.0f} s')
     return None
+
+
+def check_is_same(e: Experiment, run: ExperimentRun, out: Path, console: Console) -> None:
+    """Checks that a finished run is one of this experiment. Without its data, that cannot be said.
+
+    Raises:
+        CompareError: It had another config.
+    """
+    try:
+        cfg = configure(e, run, out)
+    except CompareError as error:
+        console.print(f'{run}: not compared with its config: {error}', soft_wrap=True)
+        return
+    prepare(cfg, out, run.folder)
 
 
 def _short(result: dict) -> str:

@@ -7,12 +7,14 @@ from fishnet_mmdet.network.ops.compiling import is_compiling
 
 
 def keeps_for_backward(x: Tensor) -> bool:
-    """Whether autograd is about to keep something of `x`, so that a lean operation saves memory.
+    """Whether autograd is about to keep something of `x`, so that a lean operation saves memory."""
+    return not is_traced(x) and x.requires_grad and torch.is_grad_enabled()
 
-    Compilers and tracers (`torch.compile`, `torch.jit.trace`, `torch.export`, `torch.fx`) get torch's own operations:
-    they know these, and decide by themselves what to keep.
+
+def is_traced(x: Tensor) -> bool:
+    """Whether a compiler or a tracer looks on (`torch.compile`, `torch.jit.trace`, `torch.export`, `torch.fx`).
+
+    They get torch's own operations: they know these, and decide by themselves what to keep.
     """
-    if not isinstance(x, Tensor):
-        return False  # a proxy of torch.fx
-    is_traced = is_compiling() or torch.jit.is_tracing()
-    return x.requires_grad and torch.is_grad_enabled() and not is_traced
+    # torch.fx has proxies in place of tensors.
+    return not isinstance(x, Tensor) or is_compiling() or torch.jit.is_tracing()

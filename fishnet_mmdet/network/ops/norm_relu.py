@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.network.ops.lean import keeps_for_backward
+from fishnet_mmdet.network.ops.lean import is_traced, keeps_for_backward
 
 
 def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
@@ -21,11 +21,17 @@ def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
     """
     if is_fixed(norm) and keeps_for_backward(x) and not is_watched(norm):
         return FixedNormReLU.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
-    if isinstance(norm, nn.GroupNorm) and x.device.type == 'cpu' and torch.is_grad_enabled() and not x.requires_grad:
-        # Behind frozen parts. Torch 2.11 crashes in the backward of GroupNorm on a map in channels_last that needs no
-        # gradient.
-        x = x.contiguous()
-    return F.relu(norm(x), inplace=True)
+    return F.relu(norm(_safe_for_group_norm(x) if isinstance(norm, nn.GroupNorm) else x), inplace=True)
+
+
+def _safe_for_group_norm(x: Tensor) -> Tensor:
+    """A map on which torch 2.11 survives the backward pass of GroupNorm on a CPU.
+
+    It crashes on one in channels_last that needs no gradient, which is what frozen parts give.
+    """
+    if is_traced(x) or x.device.type != 'cpu' or x.requires_grad or not torch.is_grad_enabled():
+        return x
+    return x.contiguous()
 
 
 def is_watched(module: nn.Module) -> bool:

@@ -150,8 +150,8 @@ def _yolo_parts(root: Path) -> dict[str, dict]:
 
 def _check_roles(file: Path, content: Mapping, found: Mapping[str, dict]) -> None:
     """Refuses a role that is named and not found: its images would be trained on, or be left out without a word."""
-    validates = 'val' if content.get('val') else 'test'
-    for role, fix in (('train', ''), (validates, ', or remove the line: the training images are divided then')):
+    instead = 'the test images validate' if 'test' in found else 'the training images are divided'
+    for role, fix in (('train', ''), ('val', f', or remove the line: {instead} then')):
         if role not in found and (role == 'train' or content.get(role)):
             raise UserError(
                 f'{file}: {role} is {content.get(role)!r}, not one folder of images with labels: correct it{fix}'

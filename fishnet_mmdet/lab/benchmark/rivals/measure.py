@@ -95,14 +95,17 @@ def measure_rivals(plan: RivalsPlan, known: Cells, on_progress: OnProgress) -> I
         on_progress(f'{network}: exporting', done / plan.size)
         # Rounds of different calls do not compare: what a cell has already is measured again, beside what is new. It
         # comes first, so that the reader of the file sees that the cell begins again.
-        before = [line.contender for cell in wanted for line in known.get(cell, ())]
-        contenders = list(dict.fromkeys([*before, *contenders]))
-        with _workers(network, contenders, wanted, plan) as workers:
+        of_cell = {
+            cell: list(dict.fromkeys([*(line.contender for line in known.get(cell, ())), *contenders]))
+            for cell in wanted
+        }
+        every = list(dict.fromkeys(contender for cell in wanted for contender in of_cell[cell]))
+        with _workers(network, every, wanted, plan) as workers:
             for cell in wanted:
                 if time.monotonic() >= plan.deadline:
                     break
                 say = partial(_say, on_progress, done / plan.size, 1 / plan.size)
-                lines = _measure_cell(cell, contenders, workers, plan, say)
+                lines = _measure_cell(cell, of_cell[cell], workers, plan, say)
                 append(plan.file, lines)
                 done += 1
                 yield cell, lines
