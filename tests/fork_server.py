@@ -8,6 +8,7 @@ be killed, and be one rank of several.
 import atexit
 import json
 import os
+import random
 import runpy
 import signal
 import socket
@@ -90,7 +91,9 @@ class ForkServer:
             if time.monotonic() > deadline:
                 for pid in pids:
                     os.killpg(pid, signal.SIGKILL)
-                raise TimeoutError(f'processes {pids} did not end within {timeout} s')
+                raise TimeoutError(
+                    f'of processes {pids}, with statuses {statuses}, some did not end within {timeout} s'
+                )
             time.sleep(0.02)
         return statuses
 
@@ -104,8 +107,14 @@ class ForkServer:
 
 
 def free_port():
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        return server.getsockname()[1]
+    """A port that nobody listens on, below those that the system gives to connections: none takes it meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 32000)
+        try:
+            with socket.create_server(('127.0.0.1', port)):
+                return port
+        except OSError:
+            continue
 
 
 def serve():
