@@ -7,7 +7,7 @@ import mmdet
 import pytest
 import torch
 from conftest import CONFIGS
-from mmdet.models.mot.base import BaseMOTModel
+from mmdet.models import BaseMOTModel
 from mmdet.registry import MODELS as DET_MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
