@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
-from mmengine.registry import DATASETS, METRICS
+from mmengine.registry import DATASETS, METRICS, MODELS
 
 VARIABLE = re.compile(r'\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}')
 """MMEngine's notation of an environment variable in a config, with its default: `{{$NAME:default}}`."""
@@ -51,6 +51,12 @@ def metric_class(node: Mapping) -> type | None:
     if isinstance(kind, str):
         return METRICS.get(kind if '.' in kind else f'mmdet.{kind}')
     return kind
+
+
+def model_class(node: Mapping) -> type | None:
+    """The class of a module of a model, which may be somebody else's of the same name; None if it is not registered."""
+    kind = node.get('type')
+    return MODELS.get(kind) if isinstance(kind, str) else kind
 
 
 def arguments_not_taken(node: Mapping, kind: type | None) -> list[str]:

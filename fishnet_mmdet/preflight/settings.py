@@ -9,11 +9,10 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
 from fishnet_mmdet.base.config_nodes import name_of
-from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.figures import Figures, figures_of
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings, metric_class
+from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings, metric_class, model_class
 from fishnet_mmdet.preflight.schedules import Length, check_schedules, length_of
 
 BACKENDS = {
@@ -60,7 +59,7 @@ def check_settings(cfg: Config, splits: Sequence[str], data: CocoData | None = N
 
 def _of_fishnets(cfg: Config) -> Iterator[Finding]:
     for node in mappings(cfg.get('model')):
-        if name_of(node) == 'FishNet' and (extra := arguments_not_taken(node, FishNet)):
+        if name_of(node) == 'FishNet' and (extra := arguments_not_taken(node, model_class(node))):
             text = f'FishNet takes no {", ".join(extra)}; _delete_=True drops what the base has'
             yield Finding('setting-invalid', 'model', '', text)
 

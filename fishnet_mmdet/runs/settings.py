@@ -2,7 +2,7 @@
 
 import ast
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,17 +109,22 @@ def _comparable(run: Mapping) -> dict[str, Any]:
     # A run without a seed differs in its seed from one with a seed, not in more.
     what['randomness'] = what.get('randomness') or {}
     # `train --skip-bad` trains with annotation files in the work dir.
-    return _without(f'{os.path.normpath(str(run.get("work_dir", "")))}/preflight/', what)
+    folder = f'{os.path.normpath(str(run.get("work_dir", "")))}/preflight/'
+
+    def without_place(text: str) -> str:
+        before, found, after = text.rpartition(folder)
+        return f'WORK_DIR/preflight/{after}' if found and before[-1:] in ('', '/') else text
+
+    return map_texts(what, without_place)
 
 
-def _without(folder: str, value: Any) -> Any:
-    """A value with 'WORK_DIR/preflight/' in place of the beginning of every path that holds a folder."""
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A value with every text in it changed; keys stay."""
     if isinstance(value, Mapping):
-        return {key: _without(folder, inner) for key, inner in value.items()}
+        return {key: map_texts(inner, change) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_without(folder, inner) for inner in value]
-    before, found, after = value.rpartition(folder) if isinstance(value, str) else ('', '', '')
-    return f'WORK_DIR/preflight/{after}' if found and before[-1:] in ('', '/') else value
+        return [map_texts(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def same_but_for_the_seed(one: Mapping, other: Mapping) -> bool:

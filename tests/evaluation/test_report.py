@@ -12,6 +12,13 @@ from fishnet_mmdet.evaluation.ap_report import APReport
 from fishnet_mmdet.evaluation.pixel_reports import MIoUReport, PQReport
 
 
+def quiet_runner(work_dir, epoch=0):
+    return SimpleNamespace(
+        work_dir=work_dir, epoch=epoch, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
+        cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
+    )  # fmt: skip
+
+
 class TestTable:
     METRICS = {
         'coco/bbox_mAP': 0.4149, 'coco/bbox_mAP_50': 0.6, 'coco/bbox_mAP_75': 0.45,
@@ -49,10 +56,7 @@ class TestTable:
 
     def test_a_new_run_starts_a_new_table_and_a_resumed_one_keeps_it(self, tmp_path):
         def run(first, last, again=False):
-            runner = SimpleNamespace(
-                work_dir=tmp_path, epoch=first, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
-                cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
-            )  # fmt: skip
+            runner = quiet_runner(tmp_path, first)
             report = APReport()
             report.before_train(runner)
             if again:  # as a resume does, which cannot know that it was over
@@ -73,10 +77,7 @@ class TestTable:
     @pytest.mark.parametrize('stopped', [dict(epoch=0, iter=500), dict(epoch=3, iter=900)])
     def test_a_new_run_that_is_resumed_before_its_first_validation(self, tmp_path, stopped):
         """The table of an earlier run in the same work dir has rows of epochs that this run has not validated."""
-        runner = SimpleNamespace(
-            work_dir=tmp_path, epoch=0, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
-            cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
-        )  # fmt: skip
+        runner = quiet_runner(tmp_path)
         rows = [dict(label=f'epoch {number}', type='bbox', AP=0.5) for number in range(1, 13)]
         (tmp_path / 'ap_val.json').write_text(json.dumps(dict(measured=rows)))
         new = APReport()
@@ -94,10 +95,7 @@ class TestTable:
 
     def test_a_start_that_saves_nothing_leaves_the_table_to_the_run_before(self, tmp_path):
         """Somebody forgot --resume, and the run died in its first iterations."""
-        runner = SimpleNamespace(
-            work_dir=tmp_path, epoch=0, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
-            cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
-        )  # fmt: skip
+        runner = quiet_runner(tmp_path)
         rows = [dict(label=f'epoch {number}', type='bbox', AP=0.5) for number in range(1, 7)]
         (tmp_path / 'ap_val.json').write_text(json.dumps(dict(measured=rows)))
         APReport().before_train(runner)
@@ -110,10 +108,7 @@ class TestTable:
         assert [row['label'] for row in measured] == [f'epoch {number}' for number in range(1, 8)]
 
     def test_a_test_has_a_table_of_its_own(self, tmp_path):
-        runner = SimpleNamespace(
-            work_dir=tmp_path, epoch=0, iter=0, experiment_name='x', logger=logging.getLogger('quiet'),
-            cfg=SimpleNamespace(model=dict(type='MaskRCNN')),
-        )  # fmt: skip
+        runner = quiet_runner(tmp_path)
         report = APReport()
         report.before_train(runner)
         runner.epoch = 1

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import torch
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
@@ -109,6 +110,15 @@ def test_found_and_nothing_else(kind, told, base, options):
     found = findings(base, **options)
     assert [name for name, _ in found] == [kind] and told in found[0][1]
     assert kind in KINDS
+
+
+def test_a_fishnet_of_somebody_else_has_arguments_of_its_own():
+    class FishNet(torch.nn.Module):
+        def __init__(self, depth):
+            super().__init__()
+
+    assert findings(**{'model.backbone': dict(type=FishNet, depth=50)}) == []
+    assert findings(**{'model.backbone': dict(type='elsewhere.FishNet', depth=50)}) == []
 
 
 def test_only_the_splits_that_run():

@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.lab.compare.experiment import CompareError
 from fishnet_mmdet.lab.compare.results import RESULT, progress, result_of
-from fishnet_mmdet.runs.settings import differences, parse_settings
+from fishnet_mmdet.runs.settings import differences, map_texts, parse_settings
 from fishnet_mmdet.training.stopping import STOPPED
 
 OUTPUT = 'output.txt'
@@ -72,20 +71,11 @@ def _other_settings(old: str, new: str, folder: Path) -> list[str]:
     for text in (old, new):
         settings = parse_settings(text)
         root = str(settings.get('work_dir', '')).removesuffix(str(folder))
-        configs.append(_below(root, settings) if root else settings)
+        configs.append(map_texts(settings, lambda text, root=root: text.removeprefix(root)))
     if 'held_out' not in configs[0]:
         # Written by an earlier version, which did not note it.
         configs[1].pop('held_out', None)
     return [f'{d.key} was {" and is ".join(d.texts())}' for d in differences(configs)]
-
-
-def _below(root: str, value: Any) -> Any:
-    """A value with paths from a folder on."""
-    if isinstance(value, dict):
-        return {key: _below(root, inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_below(root, inner) for inner in value]
-    return value.removeprefix(root) if isinstance(value, str) else value
 
 
 def execute(out: Path, run: Path, deadline: float | None, on_progress: Callable[[str], None]) -> dict:
