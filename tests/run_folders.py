@@ -17,6 +17,9 @@ work_dir = './work_dirs/a'
 OTHER = CONFIG.replace("depth=50, frozen_stages=1, type='ResNet'", "arch='fishnet99', type='FishNet'")
 """The same with another backbone."""
 
+OTHER_RATE = CONFIG.replace('lr=0.02', 'lr=0.01')
+"""The same with another learning rate."""
+
 CLASSES = ('cat', 'dog', 'traffic light')
 
 
@@ -59,3 +62,19 @@ def start(work_dir, lines, stamp='20260101_000000', config=CONFIG, tail=''):
     if config is not None:
         (folder / 'config.py').write_text(config)
     return work_dir
+
+
+def with_classes(lines, offset=0.0):
+    """Adds an AP of each class to the validations; one class has none."""
+    for line in lines:
+        if 'coco/bbox_mAP' in line:
+            line |= {f'coco/{name}_precision': 0.1 * i + offset for i, name in enumerate(CLASSES)}
+            line['coco/dog_precision'] = float('nan')
+    return lines
+
+
+def write_two(folder):
+    """Two runs with classes that differ in their learning rate; the first is better."""
+    a = start(folder / 'a_run', with_classes(epochs(1, 4, 0.4, interval=1), 0.2), config=OTHER_RATE)
+    b = start(folder / 'b_run', with_classes(epochs(1, 4, 0.3, interval=1)))
+    return a, b

@@ -7,6 +7,9 @@ from pathlib import Path
 import torch
 from tiny_run import logged
 
+from fishnet_mmdet.base.atomic import HALF_WRITTEN
+from fishnet_mmdet.training.checkpoints.resume import newest
+
 TIMES_AND_PLACES = ('eta', 'experiment_name', 'cfg', 'last_ckpt', 'written')
 
 
@@ -36,6 +39,17 @@ def wait_for_log(work_dir, holds, seconds=120):
 
 def iteration_of(path):
     return torch.load(path, weights_only=True)['meta']['iter']
+
+
+def found(run, warn=lambda line: None):
+    """The checkpoint from which `--resume` goes on."""
+    checkpoint = newest(run, run / 'last_checkpoint', warn)
+    return checkpoint and checkpoint.path
+
+
+def half_written(run):
+    """Files that a write has left behind."""
+    return list(Path(run).glob(f'.*{HALF_WRITTEN}'))
 
 
 def assert_same(ours, theirs, place=''):

@@ -2,14 +2,13 @@
 
 import json
 import re
-from functools import cache
 
 import mmengine
 import numpy as np
 import pytest
-import torch
 from conftest import REPO
 from matplotlib.image import imread
+from seeded import NARROW
 
 from fishnet_mmdet.base.tables import Column, Table, write_tables
 from fishnet_mmdet.evaluation.published import (
@@ -20,7 +19,7 @@ from fishnet_mmdet.evaluation.published import (
     RELEASED_ERRORS,
     RELEASED_PARAMETERS,
 )
-from fishnet_mmdet.lab.counting import count, count_model, count_parts
+from fishnet_mmdet.lab.counting import count_model
 from fishnet_mmdet.lab.paper import figure4
 from fishnet_mmdet.lab.paper import tables as paper
 from fishnet_mmdet.lab.paper.network_page import NETWORK_TABLES
@@ -30,20 +29,6 @@ from fishnet_mmdet.network.arch import ARCHS, PUBLISHED, FishNetArch
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
 NO_RUNS = {'ap': [], 'accuracy': []}
-READING = {  # a published reading of the authors' code: convolutions of input, tail, bridge, body, head, score
-    'fishnet99': [3, 7, 7, 19, 11, 6, 6, 6, 6, 9, 18, 1, 1],
-    'fishnet150': [3, 7, 13, 25, 17, 12, 12, 12, 12, 12, 24, 1, 1],
-}
-TINY = dict(
-    tail=(2, 1, 2), bridge=2,
-    body=(2, 1, 1), body_transfer=(1, 2, 1),
-    head=(1, 1, 2), head_transfer=(1, 1, 3),
-    stem_width=8, tail_widths=(8, 16, 32), body_widths=(32, 24, 16),
-)  # fmt: skip
-
-
-parts_of = cache(count_parts)
-"""Counts each name once, for all tests."""
 
 
 def records(table):
@@ -102,14 +87,14 @@ class TestVariants:
         assert all(row['parameters, counted'] > 0 for row in rows)
 
     def test_a_new_name_has_counts_and_no_published_figures(self, monkeypatch):
-        monkeypatch.setitem(ARCHS, 'fishnew', FishNetArch(**TINY))
+        monkeypatch.setitem(ARCHS, 'fishnew', NARROW)
         row = records(paper.variants_table())[-1]
         assert row['arch'] == 'fishnew'
         assert 0 < row['parameters, counted'] < 1e6
         assert [row[c] for c in row if c.startswith(('released', 'paper'))] == [None] * 3
 
     def test_a_reconstruction_says_so(self, monkeypatch):
-        monkeypatch.setitem(ARCHS, 'fishnext229', FishNetArch(**TINY))
+        monkeypatch.setitem(ARCHS, 'fishnext229', NARROW)
         row = next(row for row in records(paper.variants_table()) if row['arch'].startswith('fishnext229'))
         assert 'reconstruction' in row['arch']
 
@@ -122,76 +107,6 @@ class TestVariants:
         known = [w for w in CATALOGUE.values() if w.schedule == '100 epochs, step']
         assert len(known) == 2
         assert all(errors[w.arch] == pytest.approx(100 - w.top1) for w in known)
-
-
-class TestCounting:
-    def test_by_hand(self):
-        with torch.device('meta'):
-            grouped = torch.nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2)
-            net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1, bias=False), torch.nn.BatchNorm2d(4), grouped)
-        counts = count(net)
-        assert counts.parameters == 3 * 4 + 2 * 4 + 8 * 2 * 9 + 8
-        assert counts.convolutions == 2
-        assert counts.gmacs * 1e9 == pytest.approx(224 * 224 * 4 * 3 + 112 * 112 * 8 * 2 * 9)
-
-    @pytest.mark.parametrize(
-        'model, options, parameters',
-        [  # as torchvision documents them; the last is the released ResNeXt-101 32x4d
-            ('resnet50', (), 25_557_032),
-            ('densenet121', (), 7_978_856),
-            ('resnext50_32x4d', (), 25_028_904),
-            ('resnet101', (('groups', 32), ('width_per_group', 4)), 44_177_704),
-        ],
-    )
-    def test_other_networks(self, model, options, parameters):
-        assert count_model(model, options).parameters == parameters
-
-    def test_what_is_not_here_is_not_counted(self):
-        assert count_model('fishnet1') is None
-        assert count_model('fishnet150', (('no_such_field', 1),)) is None
-
-
-class TestParts:
-    @pytest.mark.parametrize('name, convolutions', READING.items())
-    def test_convolutions_as_read(self, name, convolutions):
-        assert [part.convolutions for part in parts_of(name)] == convolutions
-
-    @pytest.mark.parametrize('name', ARCHS)
-    def test_i_convs(self, name):
-        i_convs = {part.part: part.i_convs for part in parts_of(name) if part.i_convs}
-        assert i_convs == {**{f'tail, stage {s}': 1 for s in (1, 2, 3)}, 'bridge, stage 4': 1}
-
-    @pytest.mark.parametrize('name', ARCHS)
-    def test_bottlenecks_are_those_of_the_architecture(self, name):
-        parts = parts_of(name)[1:-2]
-        arch = ARCHS[name]
-        assert [p.bottlenecks for p in parts] == [*arch.tail, arch.bridge, *arch.body, *arch.head]
-        assert [p.transfer for p in parts] == [0] * 4 + [*arch.body_transfer, *arch.head_transfer]
-
-    def test_shapes_go_from_stage_to_stage(self):
-        parts = parts_of('fishnet99')
-        for before, after in zip(parts, parts[1:], strict=False):
-            assert after.trunk == before.output
-        assert [p.output for p in parts[1:8]] == [
-            '128 @ 1/8', '256 @ 1/16', '512 @ 1/32', '512 @ 1/32', '768 @ 1/16', '512 @ 1/8', '320 @ 1/4',
-        ]  # fmt: skip
-        assert [p.skip for p in parts[5:11]] == [
-            '256 @ 1/16', '128 @ 1/8', '64 @ 1/4', '512 @ 1/8', '768 @ 1/16', '512 @ 1/32',
-        ]  # fmt: skip
-        assert parts[-1].output == '1000'
-
-    def test_a_custom_architecture(self):
-        parts = count_parts(TINY)
-        assert [p.output for p in parts[8:11]] == ['56 @ 1/8', '104 @ 1/16', '136 @ 1/32']
-        assert [p.bottlenecks + p.transfer for p in parts[1:-2]] == [2, 1, 2, 2, 3, 3, 2, 2, 2, 5]
-
-    def test_the_last_row_adds_up(self):
-        table = paper.parts_table('99')
-        assert table.name == 'parts_fishnet99'
-        *rows, total = records(table)
-        for column in ('bottlenecks, trunk', 'bottlenecks, transfer', 'I-convs', 'convolutions'):
-            assert total[column] == sum(row[column] for row in rows)
-        assert total['convolutions'] == PUBLISHED['fishnet99'].convolutions
 
 
 class TestPublished:

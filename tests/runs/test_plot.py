@@ -3,55 +3,23 @@
 import csv
 import json
 import re
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from run_folders import CLASSES, CONFIG, epochs, start, training, validation
+from html_page import Page
+from run_folders import CONFIG, OTHER_RATE, epochs, start, training, validation, write_two
 
 from fishnet_mmdet.commands import run_command
 from fishnet_mmdet.runs.pictures import find_pictures
 from fishnet_mmdet.runs.plot import plot as plot_files
 from fishnet_mmdet.runs.run import read_runs
 
-OTHER = CONFIG.replace('lr=0.02', 'lr=0.01')
 COLUMNS = (
     'best bbox AP', 'best at', 'AP at the end', 'AP50', 'AP75', 'AP_M', 'AP_L', 'progress', 'training time',
     'time of an iteration', 'of it waiting for data', 'GPU memory',
 )  # fmt: skip
-VOID = {'meta', 'img', 'wbr', 'br'}
-
-
-class Page(HTMLParser):
-    """Tags, text and addresses of a page; fails where tags do not close in order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.texts, self.addresses = [], [], [], []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self.addresses += [v for k, v in attributes if k in ('src', 'href', 'xlink:href', 'srcset', 'action', 'data')]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append((self.open[-1] if self.open else '', data))
-
-    def text(self, tag):
-        return ' '.join(data for owner, data in self.texts if owner == tag)
 
 
 @pytest.fixture
@@ -63,20 +31,6 @@ def plot(tmp_path, capsys):
         return tmp_path / 'out', Page((tmp_path / 'out' / 'index.html').read_text()), capsys.readouterr().out
 
     return call
-
-
-def with_classes(lines, offset=0.0):
-    for line in lines:
-        if 'coco/bbox_mAP' in line:
-            line |= {f'coco/{name}_precision': 0.1 * i + offset for i, name in enumerate(CLASSES)}
-            line['coco/dog_precision'] = float('nan')
-    return lines
-
-
-def write_two(folder):
-    a = start(folder / 'a_run', with_classes(epochs(1, 4, 0.4, interval=1), 0.2), config=OTHER)
-    b = start(folder / 'b_run', with_classes(epochs(1, 4, 0.3, interval=1)))
-    return a, b
 
 
 @pytest.fixture
@@ -163,7 +117,7 @@ class TestPage:
         name = '<img src="http://x/y.png">&'
         _, page, _ = plot(
             start(tmp_path / 'r', epochs(1, 2)),
-            start(tmp_path / 's', epochs(1, 2), config=OTHER),
+            start(tmp_path / 's', epochs(1, 2), config=OTHER_RATE),
             '--names',
             name,
             "'b'",
@@ -182,7 +136,7 @@ class TestPage:
     def test_seeds_share_a_colour(self, plot, tmp_path):
         runs = [
             start(tmp_path / f'{kind}_s{n}', epochs(1, 4), config=config.replace('seed=0', f'seed={n}'))
-            for kind, config in (('fish', OTHER), ('res', CONFIG))
+            for kind, config in (('fish', OTHER_RATE), ('res', CONFIG))
             for n in (0, 1)
         ]
         _, page, _ = plot(*runs)
