@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shipped = ', '.join(f'{detector.config} {SCHEME}{name}' for name, detector in SHIPPED.items())
     parser.epilog = f'config and weights of a detector that ships: {shipped}'
     parser.add_argument('config', help='config file, or the name of a config that ships')
-    parser.add_argument('weights', help='checkpoint of a detector, .safetensors file, or https address of one')
+    parser.add_argument(
+        'weights', help='checkpoint or .safetensors file of a detector, its https address, or a name (below)'
+    )
     parser.add_argument(
         'inputs',
         nargs='+',

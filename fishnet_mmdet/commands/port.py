@@ -29,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='fishnet150',
         help="architecture: a name, or a dict such as \"{'base': 'fishnet150', 'width': 0.5}\" (default: %(default)s)",
     )
-    # The names of `new` too.
-    parser.add_argument('--scratch', '--from-scratch', action='store_true', help='for training from random weights')
+    parser.add_argument('--from-scratch', action='store_true', help='for training from random weights')
     parser.add_argument('--weights', help='pretrained weights, if not the released ones: a name, a file or an address')
     parser.add_argument(
         '--data', type=Path, metavar='DIR', help="folder of your images and annotations (default: the config's data)"
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     check_output('--output', output)
     if (args.train or args.val) and not args.data:
         raise ConfigError('--train and --val need --data DIR, the folder of the images')
-    port = port_config(args.config, parse_arch(args.arch), args.scratch, args.weights)
+    port = port_config(args.config, parse_arch(args.arch), args.from_scratch, args.weights)
     if output.resolve() == port.base.path.resolve():
         raise ConfigError(f'--output {output} is the config itself: give another file')
     if args.data:

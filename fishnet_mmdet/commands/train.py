@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--draw-val',
         type=int,
         metavar='N',
-        help='draw the predictions of every N-th batch of each validation, beside the annotations',
+        help='draw predictions beside annotations, for the first image of every N-th batch of each validation '
+        '(classifiers: for every N-th image)',
     )
 
 

@@ -148,10 +148,13 @@ class Report:
 
     def _ways_on(self) -> list[str]:
         """How to start in spite of the errors: without the bad entries, or with all of them."""
-        kinds = ','.join(dict.fromkeys(f.kind for f in self.errors if f.kind not in NOTHING_TO_READ))
-        skip = 'To leave the bad entries out of training: train --skip-bad'
-        use = f'To start all the same, with warnings instead of errors: --cfg-options "preflight.ignore=[{kinds}]"'
-        return ['', *[skip] * self.can_skip, use] if kinds else []
+        kinds = list(dict.fromkeys(finding.kind for finding in self.errors))
+        if not kinds or not set(kinds).isdisjoint(NOTHING_TO_READ):
+            return []
+        skip = 'To train without the bad entries: fishnet-mmdet train CONFIG --skip-bad'
+        ignored = f'--cfg-options "preflight.ignore=[{",".join(kinds)}]"'
+        use = f'To train in spite of the errors, which become warnings: fishnet-mmdet train CONFIG {ignored}'
+        return ['', *[skip] * self.can_skip, use]
 
     def as_json(self) -> dict:
         """The whole report as dicts, lists, texts and numbers."""

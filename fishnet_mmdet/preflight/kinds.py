@@ -120,7 +120,8 @@ KINDS = {
         drops=True,
     ),
     'mask-box-loose': Kind(
-        'masks that fit their boxes badly', 'compare both with the image; none needed for single objects', stops=False
+        'masks that fit their boxes badly', 'compare both with the image; nothing to do if only a few objects are so',
+        stops=False,
     ),
     'mask-missing': Kind(
         'objects without a mask', 'add the masks: training would stop with KeyError: mask', drops=True
@@ -173,7 +174,8 @@ KINDS = {
     ),
     # Settings
     'figure-missing': Kind(
-        'figures that no metric gives', 'name a figure of val_evaluator, or let it evaluate the figure (metric=...)'
+        'metric keys that val_evaluator does not return',
+        'name a key that val_evaluator returns, or let it evaluate what is missing (metric=...)',
     ),
     'figures-twice': Kind(
         'figures of the same name', 'give each metric a prefix of its own: MMEngine refuses two figures of one name'
@@ -182,7 +184,7 @@ KINDS = {
     'package-missing': Kind('packages of visualization backends', 'install the package, or remove the backend'),
     'setting-invalid': Kind('settings that stop the run later', 'correct the setting'),
     'no-effect': Kind(
-        'settings with no effect, or a part of it only', 'correct or remove the setting', stops=False
+        'settings that have no effect, or only a part of it', 'correct or remove the setting', stops=False
     ),
 }  # fmt: skip
 """Every kind of finding, by name."""

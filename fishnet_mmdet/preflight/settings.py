@@ -60,8 +60,14 @@ def check_settings(cfg: Config, splits: Sequence[str], data: CocoData | None = N
 def _of_fishnets(cfg: Config) -> Iterator[Finding]:
     for node in mappings(cfg.get('model')):
         if name_of(node) == 'FishNet' and (extra := arguments_not_taken(node, model_class(node))):
-            text = f'FishNet takes no {", ".join(extra)}; _delete_=True drops what the base has'
-            yield Finding('setting-invalid', 'model', '', text)
+            yield Finding('setting-invalid', 'model', '', _not_taken(node, extra))
+
+
+def _not_taken(node: Mapping, extra: list[str]) -> str:
+    return (
+        f'{name_of(node)} has no argument {", ".join(extra)}: remove it, or set _delete_=True beside type if it comes '
+        'from a base config'
+    )
 
 
 def _of_evaluators(cfg: Config, split: str) -> Iterator[Finding]:
@@ -69,8 +75,7 @@ def _of_evaluators(cfg: Config, split: str) -> Iterator[Finding]:
         yield Finding('figures-twice', split, '', f'{split}_evaluator gives {", ".join(twice[:3])} more than once')
     for node in mappings(cfg.get(f'{split}_evaluator')):
         if extra := arguments_not_taken(node, metric_class(node)):
-            text = f'{split}_evaluator: {name_of(node)} takes no {", ".join(extra)}'
-            yield Finding('setting-invalid', split, '', f'{text}; _delete_=True drops what the base has')
+            yield Finding('setting-invalid', split, '', f'{split}_evaluator: {_not_taken(node, extra)}')
 
 
 def _of_training(cfg: Config, data: CocoData | None) -> Iterator[Finding]:

@@ -19,8 +19,8 @@ from fishnet_mmdet.weights.load import address_of, load_backbone
 WEIGHTS_HELP = """\
 To use weights of your own, in any known key naming:
   --cfg-options model.backbone.init_cfg.checkpoint=PATH
-To train from random weights: live BN, nothing frozen, a norm in the neck. `fishnet-mmdet new --from-scratch` and `port
---scratch` write such a config, mask_rcnn_fishnet150_fpn_scratch is one."""
+To train from random weights: live BN, nothing frozen, a norm in the neck. `fishnet-mmdet new` and `port` write
+such a config with --from-scratch; mask_rcnn_fishnet150_fpn_scratch is an example."""
 
 
 def check_pretrained(model: Mapping, download: bool = True) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def check_pretrained(model: Mapping, download: bool = True) -> Iterator[Finding]
 def lines_on_downloads(model: Mapping) -> list[str]:
     """A line for each pretrained file that a run may have to download."""
     return [
-        f'weights: {init["checkpoint"]} is not looked at here; `train` loads it, from its cache or by a download'
+        f'weights: {init["checkpoint"]} is not checked; `train` loads it from the cache, or downloads it'
         for node, init in _pretrained_modules(model)
         if _is_elsewhere(init['checkpoint'], name_of(node) == 'FishNet')
     ]

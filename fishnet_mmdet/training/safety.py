@@ -32,7 +32,8 @@ class SafetyHooks(Hook):
     """Adds every hook of `SAFETY_HOOKS` to the run, each at its own priority.
 
     As an entry of `default_hooks`, it leaves the `custom_hooks` of a base config as they are. A hook that the config
-    lists itself, with arguments of its own for example, is not added a second time.
+    lists itself, with arguments of its own for example, is not added a second time. A config may list several
+    `SafetyHooks`: what one of them leaves out, the others leave out too.
 
     Args:
         without: Names of hooks to leave out.
@@ -55,7 +56,8 @@ class SafetyHooks(Hook):
     def before_run(self, runner: Runner) -> None:
         """Adds the hooks, before weights are loaded."""
         there = {type(hook).__name__ for hook in runner.hooks}
-        added = [name for name in SAFETY_HOOKS if name not in there and name not in self.without]
+        left_out = {name for hook in runner.hooks if isinstance(hook, SafetyHooks) for name in hook.without}
+        added = [name for name in SAFETY_HOOKS if name not in there | left_out]
         for name in added:
             runner.register_hook(dict(type=name))
         if added:

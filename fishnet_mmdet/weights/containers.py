@@ -9,7 +9,10 @@ from pathlib import Path
 from fishnet_mmdet.weights.errors import WeightsError
 
 MAX_BYTES = 2 * 2**30
-"""Limit on the size of a weight file, also unpacked. Every FishNet checkpoint is far below it, optimizer included."""
+"""Limit on the size of a weight file, also unpacked, unless a caller sets another.
+
+Every FishNet checkpoint is far below it, optimizer included.
+"""
 
 MAX_MEMBERS = 100_000
 """Limit on the number of files in a zip."""

@@ -1,4 +1,4 @@
-"""The form for inference: the same features and detections, fewer norms, float32 for the modules around it."""
+"""The inference form: the same features and detections, fewer norms, float32 for the modules around it."""
 
 import ast
 import copy

@@ -1,4 +1,4 @@
-"""`test --optimize` finds the same objects with the form for inference."""
+"""`test --optimize` finds the same objects with the inference form."""
 
 import json
 import pickle

@@ -107,12 +107,21 @@ class TestSkipBad:
         case.write()
         report = examine(case.cfg, ['train', 'val'], weights=False)
         *_, skip, use = report.text().splitlines()
-        assert report.can_skip and skip == 'To leave the bad entries out of training: train --skip-bad'
+        assert report.can_skip and skip == 'To train without the bad entries: fishnet-mmdet train CONFIG --skip-bad'
         assert use.endswith('--cfg-options "preflight.ignore=[entry-malformed,box-negative,image-missing]"')
         category_id_twice(case)
         case.write()
         report = examine(case.cfg, ['train', 'val'], weights=False)
         assert not report.can_skip and '--skip-bad' not in report.text().splitlines()[-2]
+
+    def test_no_way_is_offered_that_ends_at_the_next_error(self, make_case):
+        case = make_case()
+        spoil_some(case)
+        case.write()
+        case.cfg.val_dataloader.dataset.ann_file = 'nowhere.json'
+        report = examine(case.cfg, ['train', 'val'], weights=False)
+        assert 'data-missing' in report.counts and 'box-negative' in report.counts
+        assert 'fishnet-mmdet train CONFIG' not in report.text()
 
     def test_it_is_not_offered_for_validation_data(self, make_case):
         case = make_case(split='val')

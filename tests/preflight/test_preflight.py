@@ -125,8 +125,8 @@ class TestWeights:
         monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
         for number, (name, status, said) in enumerate([
             ('none.pth', 1, 'none.pth'),
-            ('fishnet://fishnet150-imagenet', 0, 'fishnet://fishnet150-imagenet is not looked at'),
-            ('https://127.0.0.1:9/fish.pth', 0, 'https://127.0.0.1:9/fish.pth is not looked at'),
+            ('fishnet://fishnet150-imagenet', 0, 'fishnet://fishnet150-imagenet is not checked'),
+            ('https://127.0.0.1:9/fish.pth', 0, 'https://127.0.0.1:9/fish.pth is not checked'),
         ]):  # fmt: skip
             config = tmp_path / f'config{number}.py'
             backbone = dict(type='FishNet', arch='fishnet150', init_cfg=dict(type='Pretrained', checkpoint=name))

@@ -228,7 +228,7 @@ class TestRefusals:
             port_config(tmp_path / 'lazy.py')
 
     def test_architectures(self):
-        with pytest.raises(ConfigError, match='no weights are released .*--weights FILE, or --scratch'):
+        with pytest.raises(ConfigError, match='no weights are released .*--weights FILE, or --from-scratch'):
             port_config(RETINA, 'fishnext150')
         with pytest.raises(ConfigError, match="arch = 'fishnet1' is not a FishNet"):
             port_config(RETINA, 'fishnet1')
@@ -244,7 +244,7 @@ class TestCommand:
         base.write_text(read_base(DYHEAD).config.pretty_text)
         out = tmp_path / 'out' / 'mine.py'
         arch = "{'base': 'fishnet150', 'width': 0.5}"
-        run_command('port', [str(base), '--arch', arch, '--scratch', '-o', str(out)])
+        run_command('port', [str(base), '--arch', arch, '--from-scratch', '-o', str(out)])
         printed = capsys.readouterr().out
         assert 'model.neck.0.in_channels = [160, 416, 800, 1056]' in printed and 'written: ' in printed
         text = out.read_text()
@@ -281,6 +281,6 @@ class TestCommand:
         with pytest.raises(SystemExit, match='is the config itself'):
             run_command('port', [str(base), '-o', str(base), '--overwrite'])
         with pytest.raises(SystemExit, match='either weights or scratch'):
-            run_command('port', [str(base), '-o', str(tmp_path / 'a.py'), '--scratch', '--weights', 'a.pth'])
+            run_command('port', [str(base), '-o', str(tmp_path / 'a.py'), '--from-scratch', '--weights', 'a.pth'])
         with pytest.raises(SystemExit, match='must end in .py'):
             run_command('port', [str(base), '-o', str(tmp_path / 'a.yaml')])

@@ -38,7 +38,7 @@ def here(tmp_path, monkeypatch):
 
 def port(config, *arguments):
     """The config that the command writes, read back."""
-    command = ['port', [config, '--arch', NARROW, '--scratch', '--data', 'data', '-o', 'my.py', *arguments]]
+    command = ['port', [config, '--arch', NARROW, '--from-scratch', '--data', 'data', '-o', 'my.py', *arguments]]
     assert run_command(*command) == 0
     return Config.fromfile('my.py')
 
@@ -114,7 +114,7 @@ class TestReads:
         cfg = port('mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712-cocofmt.py')
         init_default_scope('mmdet')
         assert METRICS.build(cfg.val_evaluator).metrics == ['bbox']
-        assert 'CocoMetric takes no eval_mode' in Path('my.py').read_text()
+        assert 'CocoMetric has no argument eval_mode' in Path('my.py').read_text()
 
     def test_data_sets_in_a_row(self):
         """One comes in the place of all, and so does one evaluator."""

@@ -92,7 +92,7 @@ class TestClassCountGuard:
         guard.before_train(self.runner(('a', 'b'), ('a', 'b')))
         with pytest.raises(ValueError, match='bbox_head.num_classes = 2, but the val.*3 classes') as error:
             guard.before_train(self.runner(('a', 'b'), ('a', 'b', 'c')))
-        assert 'set the classes of val_dataloader.dataset.metainfo' in str(error.value)
+        assert 'correct val_dataloader.dataset.metainfo.classes' in str(error.value)
         assert 'train' not in str(error.value)
 
     def test_both_splits_are_reported_at_once(self):

@@ -90,6 +90,12 @@ class TestSafetyHooks:
         run.call_hook('before_run')
         assert set(SAFETY_HOOKS) - set(names(run)) == {'APReport', 'NonFiniteGuard'}
 
+    def test_what_one_of_several_leaves_out_is_left_out(self, tmp_path):
+        """As `default_hooks.safety` in a config on a base that lists `SafetyHooks` in `custom_hooks`."""
+        run = runner(tmp_path, hook=dict(type='SafetyHooks', without=['APReport']), custom=[SafetyHooks()])
+        run.call_hook('before_run')
+        assert set(SAFETY_HOOKS) - set(names(run)) == {'APReport'}
+
     @pytest.mark.parametrize('without', ['APReport', ['APReports']])
     def test_wrong_names_are_refused_with_the_right_ones(self, without):
         with pytest.raises(ConfigError, match=r'APReport.*must be a list of names out of FixedNormGuard'):

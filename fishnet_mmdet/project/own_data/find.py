@@ -102,7 +102,7 @@ def _divided(root: Path, whole: Part, made: Path, overwrite: bool, notes: list[C
     files = split_annotations(path, made, overwrite)
     train, val = (Part(facts_of(file), whole.images) for file in files)
     if files[0] == files[1]:
-        note = Choice('validation', 'on the training images', f'{path} has too few to spare one')
+        note = Choice('validation', 'on the training images', f'{path} has too few images to hold one out')
     else:
         counts = f'{len(train.facts.names):,} and {len(val.facts.names):,}'
         note = Choice('split', f'{files[0]} and {files[1]}', f'{path} alone, by image, seed 0: {counts} images')

@@ -38,7 +38,7 @@ def notes_of(resnet: ResNet) -> Iterator[str]:
             + ('FishNet has a level at this stride' if new == strides else f'those of FishNet have {new}')
         )
     if resnet.name not in ('ResNet', 'ResNet_CIFAR'):
-        yield f'dropped: what a {resnet.name} has besides a ResNet'
+        yield f'dropped: what a {resnet.name} has beyond a plain ResNet, such as groups or attention'
 
 
 def for_small_images(arch: Any, resnet: ResNet) -> Any:
@@ -106,6 +106,6 @@ def checkpoint_of(arch: str | Mapping, weights: str | None) -> str:
     if name := first_for(name_of(replace(resolve_arch(arch), stem_stride=4))):
         return f'{SCHEME}{name}'
     raise ConfigError(
-        f'no weights are released for arch = {arch!r} (only for {released()}): give --weights FILE, or --scratch to '
-        'train from random weights'
+        f'no weights are released for arch = {arch!r} (only for {released()}): give --weights FILE, or --from-scratch '
+        'to train from random weights'
     )

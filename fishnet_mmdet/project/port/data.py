@@ -63,7 +63,7 @@ def _evaluate(config: Config, key: str, part: Part, masks: bool) -> Iterator[Edi
     if isinstance(nodes, Mapping) and is_coco_metric(nodes):
         new = _measuring(nodes, file, has_masks)
         if unknown := [name for name in nodes if name not in new]:
-            yield Edit(path, new, f'{name_of(nodes)} takes no {", ".join(unknown)}')
+            yield Edit(path, new, f'{name_of(nodes)} has no argument {", ".join(unknown)}')
             return
         yield from (Edit((*path, name), value) for name, value in new.items() if value != nodes.get(name))
         return

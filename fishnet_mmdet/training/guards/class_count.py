@@ -92,7 +92,8 @@ def _check(runner: Runner, loaders: Mapping) -> None:
     if lines:
         raise ClassCountError(
             'the number of classes does not fit:\n  ' + '\n  '.join(lines) + '\n'
-            "If the model counts other classes on purpose: dict(type='SafetyHooks', without=['ClassCountGuard'])"
+            'If the model counts other classes on purpose, add to the config: '
+            "default_hooks=dict(safety=dict(type='SafetyHooks', without=['ClassCountGuard']))"
         )
 
 
@@ -120,10 +121,10 @@ def mismatches(model: nn.Module, metainfo: Mapping, split: str, config: object =
         if classes is not None and len(classes) != count.value:
             kind = 'classes' if count.kind not in metainfo else count.kind.replace('_', ' ')
             some = ', '.join(map(str, classes[:5])) + ', ...' * (len(classes) > 5)
-            fixes = [f'{count.key}={len(classes)}', f'the classes of {split}_dataloader.dataset.metainfo']
+            fixes = [f'set {count.key}={len(classes)}', f'correct {split}_dataloader.dataset.metainfo.classes']
             first, second = fixes if split == 'train' else reversed(fixes)
             lines.append(
-                f'{count.key} = {count.value}, but the {split} data have {len(classes)} {kind} ({some}): set {first}, '
+                f'{count.key} = {count.value}, but the {split} data have {len(classes)} {kind} ({some}): {first}, '
                 f'or {second}'
             )
     # One setting may make several heads.

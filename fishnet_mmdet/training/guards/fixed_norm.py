@@ -14,9 +14,10 @@ FIXED_NORM = (
     'the first of them {first}: no weights were loaded into them. A FishNet with random weights and fixed '
     'BN diverges (logits of more than 10,000 at depth 150) and cannot learn. Either load weights: '
     "model.backbone.init_cfg=dict(type='Pretrained', checkpoint='FILE') with a file whose keys fit, or load_from. "
-    'Or train from scratch with live BN: norm_cfg.requires_grad=True, norm_eval=False and frozen_stages=-1 in '
-    'model.backbone, as configs/mask_rcnn_fishnet150_fpn_scratch.py does. To '
-    "train all the same, switch the guard off: dict(type='SafetyHooks', without=['FixedNormGuard'])."
+    'Or train from random weights: norm_cfg.requires_grad=True, norm_eval=False, frozen_stages=-1 and no init_cfg in '
+    "model.backbone, and norm_cfg=dict(type='BN') in model.neck; the config mask_rcnn_fishnet150_fpn_scratch is an "
+    "example. To train all the same, switch the guard off: default_hooks=dict(safety=dict(type='SafetyHooks', "
+    "without=['FixedNormGuard'])) in the config."
 )
 
 
