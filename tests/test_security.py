@@ -10,7 +10,14 @@ import zipfile
 import pytest
 import torch
 from conftest import CONFIGS, REPO, demo_options
+from data_server import serving
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
 from weight_cases import Call
+
+from fishnet_mmdet.preflight.weights import check_pretrained
+from fishnet_mmdet.training.launch.start import choose_start
+from fishnet_mmdet.weights.errors import WeightsError
 
 SOURCES = sorted([*REPO.glob('fishnet_mmdet/**/*.py'), *REPO.glob('tools/**/*.py')])
 
@@ -202,6 +209,36 @@ def test_testing_and_converting_never_unpickle(payload, demo_data, tmp_path, run
     done = call_tool('tools/convert_checkpoint.py', path, tmp_path / 'out.pth')
     assert done.returncode == 1 and not mark.exists()
     assert 'nothing was executed' in done.stderr and path.name in done.stderr
+
+
+@pytest.fixture
+def address(payload, tmp_path, monkeypatch):
+    """The payload behind an address; plain HTTP is allowed to this machine only."""
+    path, mark = payload
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    with serving({'/epoch_1.pth': path.read_bytes()}) as server:
+        yield f'{server.url}/epoch_1.pth', mark
+
+
+def test_an_address_is_never_unpickled(address, demo_data, tmp_path, run_tool):
+    """torch.hub, which MMEngine downloads with, unpickles with any torch."""
+    url, mark = address
+    with pytest.raises(WeightsError, match='nothing was executed'):
+        choose_start(Config(dict(work_dir=str(tmp_path))), url)
+    start = choose_start(Config(dict(work_dir=str(tmp_path), load_from=url)), None)
+    with pytest.raises(WeightsError, match='nothing was executed'):
+        CheckpointLoader.load_checkpoint(start.load_from)
+    config, options = CONFIGS / 'mask_rcnn_fishnet_demo.py', demo_options(demo_data)
+    done = run_tool('tools/test.py', config, url, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    assert done.returncode == 1 and 'nothing was executed' in done.stderr and not mark.exists()
+
+
+def test_the_check_of_other_backbones_never_unpickles(payload):
+    """Where MMEngine would take such a file, which OneDL's does, there is nothing to report."""
+    path, mark = payload
+    init = dict(type='Pretrained', checkpoint=str(path))
+    assert list(check_pretrained(dict(backbone=dict(type='ResNet', depth=50, init_cfg=init)))) == []
+    assert not mark.exists()
 
 
 def test_results_and_annotations_are_json_alone(tmp_path, call_tool):

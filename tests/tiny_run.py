@@ -258,6 +258,7 @@ def config(job):
         cfg['custom_hooks'] = []
     if job.get('diary'):
         cfg['custom_hooks'].append(dict(type='Diary'))
+    cfg['custom_hooks'] += job.get('hooks', [])
     if not job.get('validate', True):
         cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
     if job.get('ema', True):

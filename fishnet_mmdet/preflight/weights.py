@@ -14,7 +14,9 @@ from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings
+from fishnet_mmdet.weights.errors import ForeignObjects
 from fishnet_mmdet.weights.load import address_of, load_backbone
+from fishnet_mmdet.weights.reading import read_checkpoint
 
 WEIGHTS_HELP = """\
 To use weights of your own, in any known key naming:
@@ -96,7 +98,13 @@ def _other_problem(checkpoint: str) -> str | None:
     if '://' not in checkpoint and not Path(checkpoint).is_file():
         return f'pretrained weights not found: {Path(checkpoint).resolve()} does not exist.\n{WEIGHTS_HELP}'
     try:
-        CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        if '://' in checkpoint:
+            CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        else:
+            read_checkpoint(checkpoint)
+    except ForeignObjects:
+        # MMEngine may take the file all the same: with an older torch, or in OneDL's version.
+        return None
     except (urllib.error.URLError, OSError) as error:
         cache = Path(torch.hub.get_dir()) / 'checkpoints'
         return (

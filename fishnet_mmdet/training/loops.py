@@ -96,9 +96,7 @@ class _Resumable(ExactLoop):
             return ', '.join(reasons)
         self._batches_done = progress['batches_done']
         self._random_state = RandomState.from_tensors(state)
-        if progress['buffers'] is not None:
-            fill_buffers(self.runner, progress['buffers'][get_rank()])
-        return None
+        return None if progress['buffers'] is None else fill_buffers(self.runner, progress['buffers'][get_rank()])
 
     def _differences(self, ranks: int, batches: int) -> list[str]:
         """Differences to the run that wrote the checkpoint, with `ranks` processes and `batches` per epoch."""

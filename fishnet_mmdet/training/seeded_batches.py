@@ -1,7 +1,7 @@
 """Batches whose random augmentation depends only on their place in the run."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mmengine.dist import get_rank
@@ -9,7 +9,7 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, Sampler
 
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.training.checkpoints.random_state import seed_sample
+from fishnet_mmdet.training.checkpoints.random_state import RandomState, kept_random_state, seed_sample
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class SeededBatch:
 @DATA_SAMPLERS.register_module()
 class SeededBatches(Sampler):
     """Gives each batch of another batch sampler its own seed, and can start at any position.
+
+    What the samplers draw from the generators of Python, NumPy and torch comes from a random state of their own, which
+    the seed of the run and the epoch determine. It does not depend on what the model draws, and a start at a later
+    position repeats what was drawn for the batches before.
 
     It yields nothing until `start` or `follow` is called. MMEngine creates an iterator while it builds an
     iteration-based loop, and a sampler that yielded indices then would have advanced its state.
@@ -82,7 +86,8 @@ class SeededBatches(Sampler):
             return
         epoch, first = self._next()
         rank = get_rank()
-        for position, indices in enumerate(self._endless() if self.endless else self.batches):
+        source = self._endless() if self.endless else self.batches
+        for position, indices in enumerate(_with_own_random_state(source, (self.seed, epoch))):
             if position >= first:
                 yield SeededBatch(list(indices), (self.seed, rank, epoch, position))
 
@@ -102,3 +107,18 @@ class SeededBatches(Sampler):
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+def _with_own_random_state(source: Iterable[Sequence[int]], key: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Draws batches with generators that are seeded by a key and that nothing else draws from."""
+    with kept_random_state():
+        seed_sample(key)
+        batches, own = iter(source), RandomState.capture()
+    while True:
+        with kept_random_state():
+            own.restore()
+            batch = next(batches, None)
+            own = RandomState.capture()
+        if batch is None:
+            return
+        yield batch

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
@@ -18,6 +19,9 @@ from fishnet_mmdet.weights.errors import WeightsError
 
 MAX_BYTES = 2**30
 """Limit on the size of a download. The largest released file has a few hundred megabytes."""
+
+HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,})\.\w+$')
+"""The beginning of a file's SHA-256 in its name, as `torch.hub` writes it."""
 
 
 def cache_folder() -> Path:
@@ -47,10 +51,19 @@ def obtain(weights: NamedWeights) -> Path:
 def obtain_url(url: str) -> Path:
     """Finds the file of an HTTPS address, downloads it if it is not in the cache, and prints its SHA-256.
 
+    A file that `torch.hub` or MMEngine has downloaded is taken if its name holds the beginning of its SHA-256, as those
+    of OpenMMLab do.
+
     Raises:
         WeightsError: As `obtain`.
     """
-    return _obtain((url,), path_of_url(url), None)
+    path = path_of_url(url)
+    if not path.exists():
+        of_hub = cache_folder() / PurePosixPath(urlparse(url).path).name
+        stated = HASH_IN_NAME.search(of_hub.name)
+        if stated and of_hub.is_file() and file_hash(of_hub).startswith(stated[1]):
+            return of_hub
+    return _obtain((url,), path, None)
 
 
 def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:

@@ -1,4 +1,4 @@
-"""The error of this room."""
+"""The errors of this room."""
 
 from fishnet_mmdet.base.errors import UserError
 
@@ -13,3 +13,7 @@ class WeightsError(UserError, RuntimeError):
     def __init__(self, message: str) -> None:
         shown = (c if c.isprintable() or c == '\n' else repr(c)[1:-1] for c in message)
         super().__init__(''.join(shown))
+
+
+class ForeignObjects(WeightsError):
+    """A file asks for more than tensors and plain containers. It was refused, and nothing was executed."""

@@ -24,6 +24,8 @@ from fishnet_mmdet.weights.shipped import SHIPPED
 
 SCHEME = 'fishnet://'
 
+WEB = ('https://', 'http://')
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -100,7 +102,7 @@ def locate(source: str) -> Path:
         return SHIPPED[name].path
     if name in CATALOGUE:
         return download.obtain(CATALOGUE[name])
-    if name.startswith(('https://', 'http://')):
+    if name.startswith(WEB):
         return download.obtain_url(name)
     if '://' in name:
         raise WeightsError(f'{source}: unknown scheme. FishNet weights come from {SCHEME}NAME, https:// or a file')
@@ -112,12 +114,24 @@ def locate(source: str) -> Path:
     return Path(name)
 
 
+def for_mmengine(checkpoint: str) -> str:
+    """The address by which MMEngine loads a checkpoint through this package, which unpickles nothing.
+
+    MMEngine itself unpickles what it downloads. Addresses of schemes that only MMEngine knows, such as
+    `torchvision://`, stay as they are.
+
+    Args:
+        checkpoint: A file, an https address, `fishnet://NAME`, or an address of another scheme.
+    """
+    return f'{SCHEME}{checkpoint}' if '://' not in checkpoint or checkpoint.startswith(WEB) else checkpoint
+
+
 def address_of(source: str) -> tuple[str, Path] | None:
     """The address from which `load` downloads a source, and where it keeps the file; None if it downloads nothing."""
     name = source.removeprefix(SCHEME)
     if name in CATALOGUE:
         return CATALOGUE[name].urls[0], download.cache_folder() / CATALOGUE[name].file
-    if name.startswith(('https://', 'http://')):
+    if name.startswith(WEB):
         return name, download.path_of_url(name)
     return None
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 import torch
 
 from fishnet_mmdet.weights.containers import ZIP_ERRORS, reason
-from fishnet_mmdet.weights.errors import WeightsError
+from fishnet_mmdet.weights.errors import ForeignObjects, WeightsError
 
 REFUSED_GLOBAL = re.compile(r'unsupported (?:global: )?(?:global|class) ([\w.]+)', re.IGNORECASE)
 """torch's words for an object that is neither a tensor nor one of the containers that it allows."""
@@ -46,12 +46,12 @@ def read_torch(path: Path, container: str, allow: Sequence[tuple[Any, str]] = ()
     # torch raises many kinds of errors for a damaged file, and one of them for a call that is not allowed.
     except Exception as error:
         if not allow and 'mmengine.logging.history_buffer' in str(error):
-            raise WeightsError(
+            raise ForeignObjects(
                 f'{path} was written by MMEngine without PlainCheckpoints and holds pickled objects: refused. '
                 f'`fishnet-mmdet plain-checkpoint {path} NEW.pth` writes its content in plain form and executes nothing'
             ) from error
         if refused := REFUSED_GLOBAL.search(str(error)):
-            raise WeightsError(
+            raise ForeignObjects(
                 f'{path} holds more than weights: unpickling it would call {refused[1]}. Refused, nothing was '
                 'executed. If you trust the file, load it where it was made and save only its state_dict'
             ) from error

@@ -220,3 +220,22 @@ class TestSignals:
         )
         done = forker.run_script(tmp_path / 'script.py', timeout=120)
         assert done.returncode == 75 and done.stderr.startswith('Asked to stop'), done.stderr
+
+
+@pytest.mark.parametrize('best', [{}, dict(save_best='acc', rule='greater')])
+def test_early_stopping_counts_across_a_kill(forker, tmp_path, best):
+    """No validation is better by 10 than the first: the fourth ends the run. With `best`, files are saved after it."""
+    hook = dict(type='EarlyStoppingHook', monitor='acc', rule='greater', min_delta=10, patience=3)
+    job = dict(seed=5, workers=0, ema=False, epochs=9, hooks=[hook], checkpoint=best, work_dir=str(tmp_path / 'run'))
+    assert forker.run(**job, mischief=dict(die_at=26)) == [-signal.SIGKILL]
+    for _ in range(2):  # the second time, the run has stopped already
+        assert forker.run(**job, resume=True) == [0], log_of(tmp_path / 'run')
+        assert max(int(path.stem[6:]) for path in (tmp_path / 'run').glob('epoch_*.pth')) == 4
+
+
+def test_an_average_that_is_switched_on_by_a_resume_in_two_processes(forker, tmp_path):
+    """Their BN statistics are stored apart, and those of the averages are not there yet."""
+    job = dict(seed=5, workers=0, ranks=2, validate=False, checkpoint=dict(by_epoch=False, interval=4))
+    assert forker.run(**job, work_dir=str(tmp_path / 'run'), epochs=1, ema=False) == [0, 0]
+    assert forker.run(**job, work_dir=str(tmp_path / 'run'), epochs=2, resume=True) == [0, 0], log_of(tmp_path / 'run')
+    assert 'not exactly as it would have: the checkpoint holds' in log_of(tmp_path / 'run')

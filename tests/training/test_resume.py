@@ -1,5 +1,6 @@
 """A run that was killed and resumed is the run that never was: weights, optimizer, schedulers, random state, losses."""
 
+import itertools
 import json
 import random
 import subprocess
@@ -11,7 +12,7 @@ import torch
 from conftest import REPO
 from mmengine.dataset import DefaultSampler
 from run_logs import assert_same, assert_same_run, log_of
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from fishnet_mmdet import SeededBatches
 from fishnet_mmdet.training.checkpoints.random_state import RandomState
@@ -182,6 +183,30 @@ class TestSeededBatches:
 
     def test_nothing_before_the_start_is_set(self):
         assert list(SeededBatches(DefaultSampler(Drawn(), seed=1), 3)) == []
+
+    @pytest.mark.parametrize('endless', [False, True])
+    def test_samplers_draw_from_a_random_state_of_their_own(self, endless):
+        """As mmdet's GroupMultiSourceSampler draws. The loops restore the state of the model in between."""
+
+        class Coins(Sampler):
+            def __iter__(self):
+                for _ in range(200):
+                    yield int(np.random.choice(2)) + 2 * random.randrange(2) + 4 * int(torch.randint(2, ()))
+
+        def drawn(first):
+            batches = SeededBatches(Coins(), 4, seed=7, endless=endless)
+            batches.start(3, first)
+            state = RandomState.capture()
+            for batch in itertools.islice(batches, 50 - first):
+                assert np.array_equal(RandomState.capture().numpy[1], state.numpy[1])
+                state.restore()
+                yield list(batch.indices)
+
+        whole = list(drawn(0))
+        counts = np.bincount(np.ravel(whole), minlength=8)
+        assert counts.sum() == 200 and counts.min() >= 10
+        np.random.seed(99)
+        assert list(drawn(20)) == whole[20:]
 
     def test_data_without_a_batch_are_reported(self):
         empty = SeededBatches(DefaultSampler(range(2), seed=1), 3, drop_last=True, endless=True)

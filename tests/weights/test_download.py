@@ -69,6 +69,18 @@ def cached():
     return sorted(p.name for p in download.cache_folder().iterdir() if p.suffix != '.lock')
 
 
+def test_a_file_of_torch_hub_is_taken_if_its_name_holds_its_hash(server):
+    mark = hashlib.sha256(server.content).hexdigest()[:8]
+    url = f'{server.url}/fish-{mark}.pth'
+    of_hub = download.cache_folder() / f'fish-{mark}.pth'
+    of_hub.parent.mkdir(parents=True)
+    of_hub.write_bytes(b'another file')
+    with pytest.raises(WeightsError, match='could not be downloaded'):
+        download.obtain_url(url)
+    of_hub.write_bytes(server.content)
+    assert download.obtain_url(url) == of_hub
+
+
 def test_a_shared_cache_that_is_read_only(server, monkeypatch):
     path = download.obtain(named(server))
 

@@ -12,13 +12,14 @@ from fishnet_mmdet.base.atomic import clear_half_written, write_atomically
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints import disk_room, resume
 from fishnet_mmdet.training.checkpoints.backend import AtomicBackend as AtomicBackend
+from fishnet_mmdet.training.checkpoints.early_stopping import restore_counts
 from fishnet_mmdet.training.checkpoints.kept_settings import kept_settings
 from fishnet_mmdet.training.checkpoints.loop_state import ExactLoop
 from fishnet_mmdet.training.checkpoints.plain import PlainCheckpoints
 from fishnet_mmdet.training.checkpoints.position import BEGINNING, CheckpointError, Position, written_at
 from fishnet_mmdet.training.checkpoints.reader import hand_over
 from fishnet_mmdet.training.checkpoints.resume import INTERRUPTED, POINTER, Survey
-from fishnet_mmdet.training.checkpoints.writing import KEPT, LOOP_KEY, SafeWritingHook
+from fishnet_mmdet.training.checkpoints.writing import KEPT, LOOP_KEY, STOPPING_KEY, SafeWritingHook
 from fishnet_mmdet.training.stopping import STOPPED, StopRequest, any_rank
 
 
@@ -73,6 +74,7 @@ class DurableCheckpoints(SafeWritingHook):
         self.survey: Survey | None = None
         self._stop = StopRequest()
         self._resumed: dict[str, Any] | None = None
+        self._stopping_counts: list[dict[str, Any]] = []
         self._kept_settings: list[str] = []
         self._interrupted = INTERRUPTED
         self._val_batches = 0
@@ -107,6 +109,7 @@ class DurableCheckpoints(SafeWritingHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Notes the loop's progress for `before_train`; only then is it known whether this is a resume."""
         self._resumed = checkpoint.get(LOOP_KEY)
+        self._stopping_counts = checkpoint.get(STOPPING_KEY, [])
         self._kept_settings = kept_settings(runner, checkpoint)
         self._position = Position(written_at(checkpoint.get('meta')), 0)
 
@@ -138,6 +141,7 @@ class DurableCheckpoints(SafeWritingHook):
         self._check_room(runner)
         if runner.iter > 0:
             self._warn_of_kept_settings(runner)
+            restore_counts(runner, self._stopping_counts)
         self._stop.listen()
         if runner.iter > 0 and isinstance(loop, ExactLoop):
             self._restore_progress(runner, loop)

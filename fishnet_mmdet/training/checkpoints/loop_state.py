@@ -60,11 +60,21 @@ def buffers_of_ranks(runner: Runner) -> list[Tensor] | None:
     return None if all(torch.equal(vector, vectors[0]) for vector in vectors) else vectors
 
 
-def fill_buffers(runner: Runner, vector: Tensor) -> None:
-    """Copies one of the vectors that `buffers_of_ranks` returned into the buffers."""
+def fill_buffers(runner: Runner, vector: Tensor) -> str | None:
+    """Copies one of the vectors that `buffers_of_ranks` returned into the buffers.
+
+    Returns:
+        Why it does not fit; None where it does.
+    """
     buffers = _floating_buffers(runner)
+    if vector.numel() != (count := sum(buffer.numel() for buffer in buffers)):
+        return (
+            f'the checkpoint holds {vector.numel():,} BN statistics of this process, and the model and its running '
+            f'averages (EMAHook) now have {count:,}; those of rank 0 are used'
+        )
     for buffer, values in zip(buffers, vector.split([b.numel() for b in buffers]), strict=True):
         buffer.copy_(values.view_as(buffer))
+    return None
 
 
 def _floating_buffers(runner: Runner) -> list[Tensor]:

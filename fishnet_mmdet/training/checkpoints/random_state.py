@@ -1,7 +1,8 @@
 """The state of a process's random generators: captured, restored, stored as tensors; and seeds for single samples."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,16 @@ class RandomState:
             tensors['torch'].cpu(),
             tensors['cuda'].cpu() if 'cuda' in tensors else None,
         )
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Restores, at the end, the state that the generators of this process had at the beginning."""
+    state = RandomState.capture()
+    try:
+        yield
+    finally:
+        state.restore()
 
 
 def seed_sample(key: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.training.checkpoints import resume
+from fishnet_mmdet.training.checkpoints.early_stopping import counts_of
 from fishnet_mmdet.training.checkpoints.loop_state import ExactLoop
 from fishnet_mmdet.training.checkpoints.position import BEGINNING, WRITTEN, CheckpointError, Position
 from fishnet_mmdet.training.checkpoints.resume import POINTER
@@ -18,6 +19,9 @@ from fishnet_mmdet.training.stopping import any_rank
 
 LOOP_KEY = 'loop'
 """Key of a checkpoint: the progress of the training loop; see `ExactLoop.progress`."""
+
+STOPPING_KEY = 'early_stopping'
+"""Key of a checkpoint: what early stopping has counted; see `counts_of`."""
 
 KEPT = 'kept_checkpoints'
 """Key of MMEngine's message hub: names of this run's checkpoints, oldest first, until they are removed."""
@@ -41,12 +45,15 @@ class SafeWritingHook(CheckpointHook):
         self._position = BEGINNING
         # Names of another run's checkpoints in the same folder.
         self._others: list[str] = []
-        self._validated = False
+        # What a validation returned, while its checkpoints are written.
+        self._metrics: dict[str, Any] | None = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds the loop's progress."""
+        """Adds the loop's progress, and what early stopping has counted."""
         if self._progress is not None:
             checkpoint[LOOP_KEY] = self._progress
+        if counts := counts_of(runner, self._metrics):
+            checkpoint[STOPPING_KEY] = counts
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """MMEngine's hook calls it to write a checkpoint: the regular ones, and again after a new best."""
@@ -64,7 +71,7 @@ class SafeWritingHook(CheckpointHook):
         names = [n for n in runner.message_hub.get_info(KEPT, []) if n != name] + [name]
         runner.message_hub.update_info(KEPT, names)
         if isinstance(loop := runner.train_loop, ExactLoop):
-            self._progress = loop.progress(meta['epoch'], iteration, self._validated)
+            self._progress = loop.progress(meta['epoch'], iteration, self._metrics is not None)
         failure = None
         try:
             self._save(runner, name, meta)
@@ -112,7 +119,7 @@ class SafeWritingHook(CheckpointHook):
         # MMEngine removes what it finds here.
         self.set_best_paths(dict.fromkeys(former))
         # MMEngine saves the regular checkpoint again after a new best; that file then holds these metrics.
-        self._validated = True
+        self._metrics = metrics
         try:
             super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
@@ -123,7 +130,7 @@ class SafeWritingHook(CheckpointHook):
             # MMEngine learns the figure only now.
             raise CheckpointError(f"save_best='auto': {error}. Set rule='greater' or rule='less'") from error
         finally:
-            self._validated = False
+            self._metrics = None
         now = self.best_paths()
         self.set_best_paths({key: path or former.get(key) for key, path in now.items()})
         self.remove_files([path for key, path in former.items() if path and now[key] not in (None, path)])

@@ -12,7 +12,7 @@ from fishnet_mmdet.training.checkpoints.reader import SCHEME as RUN_SCHEME
 from fishnet_mmdet.training.checkpoints.reader import RunCheckpoint, hand_over, read
 from fishnet_mmdet.training.checkpoints.resume import POINTER, Survey, folder_of
 from fishnet_mmdet.training.distributed import is_main_process
-from fishnet_mmdet.weights.load import SCHEME
+from fishnet_mmdet.weights.load import WEB, for_mmengine, locate
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def choose_start(cfg: Config, resume: str | None) -> Start:
     Raises:
         CheckpointError: The run has checkpoints, and none can be read.
         ConfigError: There is no such file.
-        WeightsError: A checkpoint that was named cannot be resumed.
+        WeightsError: A checkpoint that was named cannot be downloaded or resumed.
     """
     weights = cfg.get('load_from')
     if weights and weights.startswith(RUN_SCHEME):
@@ -61,6 +61,8 @@ def choose_start(cfg: Config, resume: str | None) -> Start:
         return _from_weights(weights)
     if resume == 'auto':
         return _from_newest(cfg, weights)
+    if resume.startswith(WEB):
+        return _from_checkpoint(read(locate(resume)))
     if '://' in resume:
         return Start(resume, resume=True)
     check_file(resume)
@@ -89,10 +91,10 @@ def _from_checkpoint(found: RunCheckpoint, survey: Survey | None = None) -> Star
 
 
 def _from_weights(weights: str | None) -> Start:
-    if weights and '://' not in weights:
-        check_file(weights)
-        weights = f'{SCHEME}{weights}'
-    return Start(weights, resume=False)
+    if not weights:
+        return Start(None, resume=False)
+    check_file(weights)
+    return Start(for_mmengine(weights), resume=False)
 
 
 def checkpoint_out_dir(cfg: Config) -> str | None:

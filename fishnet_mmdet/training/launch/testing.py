@@ -16,7 +16,7 @@ from fishnet_mmdet.training.launch.runner import build_runner, config_mistakes
 from fishnet_mmdet.training.launch.start import check_file
 from fishnet_mmdet.training.launch.switches import switch_on_pictures, switch_on_tta
 from fishnet_mmdet.training.rank_zero import on_rank_zero
-from fishnet_mmdet.weights.load import SCHEME
+from fishnet_mmdet.weights.load import for_mmengine
 
 
 def test(
@@ -34,7 +34,8 @@ def test(
 
     Args:
         cfg: A config from `load_config`; changed in place.
-        checkpoint: A file that training wrote, any other file that fits the model key by key, or `fishnet://NAME`.
+        checkpoint: A file that training wrote, any other file that fits the model key by key, the https address of such
+            a file, or `fishnet://NAME`.
         out: A .pkl file for the raw predictions.
         show_dir: A folder for pictures of predictions beside the annotations, below the run's log folder; a
             segmentor's lies below the work dir.
@@ -54,7 +55,7 @@ def test(
         raise ConfigError(f'--out {out}: the file of predictions must end in .pkl or .pickle')
     check_file(checkpoint)
     # Through this package's reader: it takes any key naming and container, and unpickles nothing.
-    cfg.load_from = checkpoint if '://' in checkpoint else f'{SCHEME}{checkpoint}'
+    cfg.load_from = for_mmengine(checkpoint)
     # It stands in a config that a resumed run has written.
     cfg.resume = False
     if show or show_dir:
