@@ -131,8 +131,8 @@ def _summary(contents: Contents, loader: Loader) -> str:
     reasons += [f'indices={selection.indices}'] * (selection.indices is not None)
     some = '' if taken == count else f' ({taken} of them are used: {", ".join(reasons)})'
     return (
-        f'{loader.where}: {count} images in {loader.folder}{some}, {len(contents.objects.category_ids)} annotations in '
-        f'{loader.file}'
+        f'{loader.where}: {count} images in {loader.folder or "another file backend"}{some}, '
+        f'{len(contents.objects.category_ids)} annotations in {loader.file}'
     )
 
 

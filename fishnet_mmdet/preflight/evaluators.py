@@ -13,7 +13,7 @@ from fishnet_mmdet.preflight.contents import Contents
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.loaders import Loader
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_metric, is_official_metric, is_panoptic_metric
-from fishnet_mmdet.preflight.nodes import mappings
+from fishnet_mmdet.preflight.nodes import is_remote, mappings
 
 
 @dataclass
@@ -53,7 +53,7 @@ def coco_evaluators(cfg: Config, splits: Sequence[str]) -> list[Evaluator]:
     """
     evaluators: list[Evaluator] = []
     for split, node in _annotated_nodes(cfg, splits):
-        if not is_coco_metric(node):
+        if not is_coco_metric(node) or _is_elsewhere(node):
             continue
         whole = cfg[f'{split}_evaluator']
         of_one_of_several = isinstance(whole, Mapping) and name_of(whole) == 'MultiDatasetsEvaluator'
@@ -72,14 +72,21 @@ def check_evaluator_configs(cfg: Config, splits: Sequence[str]) -> Iterator[Find
         if not is_coco_metric(node):
             text = f"{name_of(node)}: it is not one of MMDetection's COCO metrics"
             yield Finding('not-checked', f'{split} evaluator', '', text)
+        elif _is_elsewhere(node):
+            text = f'{name_of(node)}: {node["ann_file"]} is not on this machine'
+            yield Finding('not-checked', f'{split} evaluator', '', text)
 
 
 def _annotated_nodes(cfg: Config, splits: Sequence[str]) -> Iterator[tuple[str, Mapping]]:
-    """Evaluators with an annotation file on this machine."""
+    """Evaluators with an annotation file of their own."""
     for split in splits:
         for node in mappings(cfg.get(f'{split}_evaluator')):
-            if node.get('ann_file') and not node.get('backend_args') and '://' not in node['ann_file']:
+            if node.get('ann_file'):
                 yield split, node
+
+
+def _is_elsewhere(node: Mapping) -> bool:
+    return is_remote(node) or '://' in node['ann_file']
 
 
 def _evaluator(node: Mapping, split: str, of_all: bool) -> Evaluator:

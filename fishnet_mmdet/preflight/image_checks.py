@@ -25,6 +25,11 @@ def check_images(
         opened: Whether to open the files; if not, only their paths are checked.
         progress: Shows how many are done.
     """
+    if loader.folder is None:
+        yield Finding(
+            'not-checked', loader.where, '', 'the images: LoadImageFromFile reads them by another file backend'
+        )
+        return
     trusted = [*trusted, *([str(loader.root.resolve())] if loader.root else [])]
     names = {key: image.name for key, image in contents.images.items()}
     reader = loader.pipeline.reader

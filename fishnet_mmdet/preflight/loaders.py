@@ -13,7 +13,7 @@ from fishnet_mmdet.preflight.contents import Contents
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.folders import CLASS_FOLDERS
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_dataset, is_panoptic_dataset, reads_coco_as_mmdet
-from fishnet_mmdet.preflight.nodes import class_names, mappings
+from fishnet_mmdet.preflight.nodes import class_names, is_remote, mappings
 from fishnet_mmdet.preflight.readers import Reader
 
 
@@ -73,7 +73,7 @@ class Loader:
         splits: The splits that use it; validation and test often have the same one.
         root: The data root, if it has one.
         file: The annotation file, links resolved.
-        folder: The folder of the images.
+        folder: The folder of the images; None if they are not on this machine's disk.
         maps: The folder of the panoptic maps, if it has any.
         panoptic: Whether the file is in COCO's panoptic format.
         classes: Names in the order of their labels.
@@ -85,7 +85,7 @@ class Loader:
     splits: list[str]
     root: Path | None
     file: Path
-    folder: Path
+    folder: Path | None
     maps: Path | None
     panoptic: bool
     classes: tuple[str, ...]
@@ -162,7 +162,7 @@ def _not_checked(node: Mapping) -> str | None:
     if not reads_coco_as_mmdet(node):
         return 'it reads annotations with code of its own'
     paths = (node.get('data_root'), node['ann_file'], *_prefix(node).values())
-    if node.get('backend_args') or any('://' in str(path) for path in paths):
+    if is_remote(node) or any('://' in str(path) for path in paths):
         return 'its files are not on this machine'
     return None
 
@@ -174,12 +174,13 @@ def _prefix(node: Mapping) -> Mapping:
 def _loader(node: Mapping, split: str) -> Loader:
     root = Path(node.get('data_root') or '')
     prefix, panoptic, classes = _prefix(node), is_panoptic_dataset(node), class_names(node)
+    reading = _reading_step(node)
     return Loader(
         nodes=[node],
         splits=[split],
         root=root if node.get('data_root') else None,
         file=(root / node['ann_file']).resolve(),
-        folder=root / (prefix.get('img') or ''),
+        folder=None if reading and is_remote(reading) else root / (prefix.get('img') or ''),
         maps=root / prefix['seg'] if panoptic and prefix.get('seg') else None,
         panoptic=panoptic,
         classes=(classes,) if isinstance(classes, str) else tuple(classes),
@@ -190,21 +191,23 @@ def _loader(node: Mapping, split: str) -> Loader:
     )
 
 
+def _reading_step(node: Mapping) -> Mapping | None:
+    """The first `LoadImageFromFile` of a data set's pipeline, or None."""
+    steps = mappings(node.get('pipeline') or ())
+    return next((step for step in steps if name_of(step) == 'LoadImageFromFile'), None)
+
+
 def _pipeline(node: Mapping, split: str) -> Pipeline:
     steps = [(name_of(step), step) for step in mappings(node.get('pipeline') or ())]
     names = {name for name, _ in steps}
     with_masks = [step for name, step in steps if name == 'LoadAnnotations' and step.get('with_mask')]
+    # Without a pipeline, the default reader stands for the one that is added later.
+    reading = _reading_step(node) if steps else {}
     return Pipeline(
         masks=bool(with_masks),
         polygons_only=split == 'train' and any(not step.get('poly2mask', True) for step in with_masks),
         labels='LoadEmptyAnnotations' not in names or 'LoadAnnotations' in names,
-        reader=_reader(steps),
+        reader=None
+        if reading is None
+        else Reader(reading.get('imdecode_backend') or 'cv2', reading.get('color_type') or 'color'),
     )
-
-
-def _reader(steps: Sequence[tuple[str, Mapping]]) -> Reader | None:
-    """The reader of a pipeline's first `LoadImageFromFile`; the default one if the config has no pipeline."""
-    for name, step in steps:
-        if name == 'LoadImageFromFile':
-            return Reader(step.get('imdecode_backend') or 'cv2', step.get('color_type') or 'color')
-    return None if steps else Reader()

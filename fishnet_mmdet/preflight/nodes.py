@@ -14,6 +14,16 @@ VARIABLE = re.compile(r'\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}')
 """MMEngine's notation of an environment variable in a config, with its default: `{{$NAME:default}}`."""
 
 
+LOCAL_BACKENDS = ('local', 'disk', 'atomic')
+"""File backends that read this machine's disk: MMEngine's, its older name, and that of this package."""
+
+
+def is_remote(node: Mapping) -> bool:
+    """Whether a data set, a transform or a metric reads its files by a backend that is not this machine's disk."""
+    arguments = node.get('backend_args') or node.get('file_client_args') or {}
+    return arguments.get('backend', 'local') not in LOCAL_BACKENDS
+
+
 def moving_variable(cfg: Config, path: Path) -> tuple[str, str] | None:
     """Name and present value of the environment variable of a config that is a folder above a path; None without."""
     for name, default in VARIABLE.findall(cfg.text):

@@ -44,6 +44,30 @@ class TestFormats:
         case.cfg.val_evaluator = dict(type='CrowdHumanMetric', ann_file=str(case.root / 'val.odgt'))
         assert kinds(case) == [('not-checked', 'val'), ('not-checked', 'val evaluator')]
 
+    @pytest.mark.parametrize('key', ['backend_args', 'file_client_args'])
+    def test_images_in_a_data_base_and_annotations_on_the_disk(self, make_case, key):
+        """The annotations are checked, and neither images nor their folder are missed."""
+        case = make_case()
+        node = case.loader()
+        node.data_prefix = dict(img='keys_of_the_data_base/')
+        node.pipeline[0][key] = dict(backend='lmdb', db_path='images.lmdb')
+        assert kinds(case) == [('not-checked', 'train')]
+        case.annotations[0]['bbox'][2] = -5
+        assert ('box-negative', 'train') in kinds(case)
+
+    @pytest.mark.parametrize('backend', ['local', 'disk', 'atomic'])
+    def test_the_disk_by_name(self, make_case, backend):
+        case = make_case()
+        case.loader().backend_args = case.cfg.val_evaluator.backend_args = dict(backend=backend)
+        case.path(case.image()).unlink()
+        case.cfg.val_evaluator.ann_file = str(case.root / 'none.json')
+        assert kinds(case) == [('data-missing', 'val evaluator'), ('image-missing', 'train')]
+
+    def test_an_evaluator_that_reads_elsewhere(self, make_case):
+        case = make_case()
+        case.cfg.val_evaluator.ann_file = 's3://bucket/val.json'
+        assert kinds(case) == [('not-checked', 'val evaluator')]
+
     def test_images_that_only_xmp_turns(self, make_case):
         """Pillow would turn them, mmcv does not."""
         case = make_case()
