@@ -72,10 +72,16 @@ def classes_match(contents: Contents, classes: Sequence[str], ignored: Sequence[
     return not any(KINDS[finding.kind].stops for finding in check_classes(contents, classes, '', ignored))
 
 
-def check_classes_of_splits(loaders: Sequence[Loader]) -> Iterator[Finding]:
-    """Checks that all loaders have the same classes."""
-    for other in loaders[1:]:
-        first = loaders[0]
+def check_classes_of_splits(loaders: Sequence[Loader], several: Sequence[str]) -> Iterator[Finding]:
+    """Checks that all loaders have the same classes.
+
+    Args:
+        loaders: All loaders.
+        several: Splits in which each data set has an evaluator of its own, and so may have classes of its own.
+    """
+    varied = {split for split in several if len({it.classes for it in loaders if split in it.splits}) > 1}
+    first, *others = [loader for loader in loaders if varied.isdisjoint(loader.splits)] or [None]
+    for other in others:
         if first.classes != other.classes:
             odd = sorted(set(first.classes) ^ set(other.classes)) or 'the same names in a different order'
             text = f'{first.where} and {other.where}: {odd}'

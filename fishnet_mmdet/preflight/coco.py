@@ -22,7 +22,14 @@ from fishnet_mmdet.preflight.classes import (
     classes_match,
 )
 from fishnet_mmdet.preflight.contents import Contents, Use
-from fishnet_mmdet.preflight.evaluators import Evaluator, check_evaluator_configs, check_same_images, coco_evaluators
+from fishnet_mmdet.preflight.evaluators import (
+    Evaluator,
+    check_evaluator_configs,
+    check_same_images,
+    coco_evaluators,
+    has_an_evaluator_for_each,
+    loaders_of,
+)
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.image_checks import check_images
 from fishnet_mmdet.preflight.loaders import Loader, check_loader_configs, coco_loaders
@@ -171,7 +178,9 @@ def check_coco(cfg: Config, splits: Sequence[str], data: CocoData, progress: Pro
         yield from check_classes(contents, loader.classes, loader.where, data.ignored)
         yield from _check_remaining(data, loader)
         yield from check_images(contents, loader, trusted, settings.get('images', True), progress)
-    yield from check_classes_of_splits(data.loaders)
+    yield from check_classes_of_splits(
+        data.loaders, [split for split in splits if has_an_evaluator_for_each(cfg, split)]
+    )
     yield from _check_objects_of_classes(data, splits)
     yield from _check_evaluators(data)
 
@@ -204,8 +213,8 @@ def _check_evaluators(data: CocoData) -> Iterator[Finding]:
     """Checks each evaluator together with the loaders of its splits."""
     for evaluator in data.evaluators:
         for split in evaluator.splits:
-            loaders = [loader for loader in data.loaders if split in loader.splits]
-            if not (loaders and evaluator.of_all):
+            loaders = loaders_of(evaluator, data.loaders, split)
+            if not loaders:
                 continue
             yield from check_same_images(evaluator, loaders, data.files)
             contents = data.files[evaluator.file]

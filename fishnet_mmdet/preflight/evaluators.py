@@ -13,7 +13,7 @@ from fishnet_mmdet.preflight.contents import Contents
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.loaders import Loader
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_metric, is_official_metric, is_panoptic_metric
-from fishnet_mmdet.preflight.nodes import is_remote, mappings
+from fishnet_mmdet.preflight.nodes import innermost_data_sets, is_remote, mappings
 
 
 @dataclass
@@ -27,7 +27,8 @@ class Evaluator:
         panoptic: Whether the file is in COCO's panoptic format.
         scores: Whether it evaluates; if not, it only writes results.
         stock_metric: Whether MMDetection's own metric evaluates, which gives pycocotools the file as it is.
-        of_all: Whether it evaluates all images of the split, and not those of one of several data sets.
+        data_sets: The configs of the data sets that it evaluates, where it is one of several evaluators that have a
+            data set each; None if it evaluates all images of the split.
     """
 
     splits: list[str]
@@ -36,7 +37,7 @@ class Evaluator:
     panoptic: bool
     scores: bool
     stock_metric: bool
-    of_all: bool
+    data_sets: Sequence[Mapping] | None
 
     @property
     def where(self) -> str:
@@ -55,9 +56,7 @@ def coco_evaluators(cfg: Config, splits: Sequence[str]) -> list[Evaluator]:
     for split, node in _annotated_nodes(cfg, splits):
         if not is_coco_metric(node) or _is_elsewhere(node):
             continue
-        whole = cfg[f'{split}_evaluator']
-        of_one_of_several = isinstance(whole, Mapping) and name_of(whole) == 'MultiDatasetsEvaluator'
-        evaluator = _evaluator(node, split, of_all=not of_one_of_several)
+        evaluator = _evaluator(node, split, _data_sets_of(node, cfg, split))
         same = next((other for other in evaluators if replace(other, splits=[split]) == evaluator), None)
         if same:
             same.splits.append(split)
@@ -89,7 +88,24 @@ def _is_elsewhere(node: Mapping) -> bool:
     return is_remote(node) or '://' in node['ann_file']
 
 
-def _evaluator(node: Mapping, split: str, of_all: bool) -> Evaluator:
+def has_an_evaluator_for_each(cfg: Config, split: str) -> bool:
+    """Whether each data set of a split has an evaluator of its own."""
+    evaluator = cfg.get(f'{split}_evaluator')
+    return isinstance(evaluator, Mapping) and name_of(evaluator) == 'MultiDatasetsEvaluator'
+
+
+def _data_sets_of(metric: Mapping, cfg: Config, split: str) -> list[Mapping] | None:
+    if not has_an_evaluator_for_each(cfg, split):
+        return None
+    metrics = cfg[f'{split}_evaluator']['metrics']
+    place = next(
+        place for place, node in enumerate([metrics] if isinstance(metrics, Mapping) else metrics) if node is metric
+    )
+    members = ((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}).get('datasets') or ()
+    return [*innermost_data_sets(members[place])] if place < len(members) else []
+
+
+def _evaluator(node: Mapping, split: str, data_sets: Sequence[Mapping] | None) -> Evaluator:
     metrics = node.get('metric') or ()
     scores = not node.get('format_only')
     return Evaluator(
@@ -99,8 +115,18 @@ def _evaluator(node: Mapping, split: str, of_all: bool) -> Evaluator:
         panoptic=is_panoptic_metric(node),
         scores=scores,
         stock_metric=scores and not is_official_metric(node),
-        of_all=of_all,
+        data_sets=data_sets,
     )
+
+
+def loaders_of(evaluator: Evaluator, loaders: Sequence[Loader], split: str) -> list[Loader]:
+    """The loaders of a split whose images an evaluator gets."""
+    own = evaluator.data_sets
+    return [
+        loader
+        for loader in loaders
+        if split in loader.splits and (own is None or any(node is one for node in loader.nodes for one in own))
+    ]
 
 
 def check_same_images(

@@ -42,6 +42,15 @@ def mappings(node: object) -> Iterator[Mapping]:
             yield from mappings(value)
 
 
+def innermost_data_sets(node: Mapping) -> Iterator[Mapping]:
+    """Yields the data sets inside wrappers and concatenations; a data set without either is its own."""
+    inner = node.get('datasets') or ([node['dataset']] if 'dataset' in node else [])
+    for one in inner:
+        yield from innermost_data_sets(one)
+    if not inner:
+        yield node
+
+
 def model_of(config: Mapping) -> Mapping:
     """The config of the model itself, which test-time augmentation wraps."""
     return config['model'].get('module', config['model'])

@@ -1,6 +1,7 @@
 """Several data sets, and teacher and student: each has rows of its own, in real evaluations and real runs of mmdet."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -131,8 +132,11 @@ def test_two_data_sets_in_a_test(demo_data, demo_config, tmp_path, call_tool):
     switch = "default_hooks = dict(ap_report=dict(type='APReport', published=True))\n"
     config = written(tmp_path, demo_data, TWO_DATA_SETS + switch)
     weights = weights_of(demo_config, tmp_path / 'demo.pth')
-    done = call_tool('tools/test.py', config, weights, '--classwise', '--work-dir', tmp_path / 'run')
+    out = tmp_path / 'out.pkl'
+    done = call_tool('tools/test.py', config, weights, '--classwise', '--work-dir', tmp_path / 'run', '--out', out)
     assert done.returncode == 0, done.stderr[-2000:]
+    files = [demo_data / 'annotations' / f'instances_{split}.json' for split in ('train', 'val')]
+    assert len(pickle.loads(out.read_bytes())) == sum(len(load_annotations(file).imgs) for file in files)
     record = json.loads((tmp_path / 'run' / 'ap_test.json').read_text())
     assert [row['type'] for row in record['measured']] == ['bbox, day', 'segm, day', 'bbox, night', 'segm, night']
     assert record['data'] == 'COCO val2017' and len(record['published']) == 8

@@ -99,6 +99,28 @@ class TestWrappers:
             type='MultiDatasetsEvaluator', metrics=metrics, dataset_prefixes=['first', 'second']
         )
         assert kinds(case) == []
+        case.cfg.val_evaluator.metrics = metrics[::-1]
+        assert kinds(case) == [('evaluator-images', 'val evaluator')] * 4
+
+    def test_several_data_sets_may_have_classes_of_their_own(self, make_case):
+        """As ODinW does, in the test. An evaluator with the file of other classes is still found."""
+        case = make_case(split='val')
+        other = deepcopy(case.data['val'])
+        for category in other['categories']:
+            category['name'] = f'night {category["name"]}'
+        (case.root / 'annotations/other.json').write_text(json.dumps(other))
+        files = [f'annotations/{name}.json' for name in ('instances_val', 'other')]
+        classes = [tuple(c['name'] for c in data['categories']) for data in (case.data['val'], other)]
+        data = [
+            {**case.loader(), 'ann_file': file, 'metainfo': dict(classes=names)}
+            for file, names in zip(files, classes, strict=True)
+        ]
+        case.cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=data)
+        metrics = [dict(type='OfficialCocoMetric', ann_file=str(case.root / file)) for file in files]
+        case.cfg.val_evaluator = dict(type='MultiDatasetsEvaluator', metrics=metrics, dataset_prefixes=['day', 'night'])
+        assert kinds(case) == []
+        case.cfg.val_evaluator.metrics = metrics[::-1]
+        assert kinds(case) == [('classes-differ', 'val evaluator')] * 2
 
     def test_a_part_without_labels(self, make_case):
         case = make_case()

@@ -9,6 +9,7 @@ import signal
 import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,6 +87,15 @@ class TestAtomicWrite:
     def test_a_single_checkpoint_is_refused(self):
         with pytest.raises(ValueError, match='at least 2'):
             DurableCheckpoints(interval=1, max_keep_ckpts=1)
+
+
+@pytest.mark.parametrize(
+    'given', [{}, dict(backend_args=dict(backend='local')), dict(file_client_args=dict(backend='disk'))]
+)
+def test_a_disk_is_written_atomically_by_whatever_name(tmp_path, given):
+    hook = DurableCheckpoints(interval=1, **given)
+    hook.before_run(SimpleNamespace(work_dir=str(tmp_path), cfg={}))
+    assert (hook.backend_args, hook.file_client_args) == (dict(backend='atomic'), None)
 
 
 def test_prepares_itself_on_a_runner_whose_optimizer_is_not_built(tmp_path):

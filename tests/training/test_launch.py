@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -207,6 +208,28 @@ test_dataloader = dict(dataset=dict(type=CocoDataset, pipeline=pipeline), collat
         with DefaultScope.overwrite_default_scope(None):
             last = TRANSFORMS.build(cfg.test_dataloader.dataset.pipeline[-1])
         assert type(last).__name__ == 'TestTimeAug' and cfg.model.type.endswith('DetTTAModel')
+
+    def test_augmentation_of_several_data_sets(self, cfg):
+        inner = cfg.test_dataloader.dataset
+        cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, dict(dataset=inner)])
+        switch_on_tta(cfg)
+        first, second = cfg.test_dataloader.dataset.datasets
+        assert [node.pipeline[-1]['type'] for node in (first, second.dataset)] == ['TestTimeAug'] * 2
+
+    @pytest.mark.parametrize(
+        'evaluator, refused',
+        [
+            (dict(type='CocoMetric', metric=['bbox', 'segm']), True),
+            (dict(type='Evaluator', metrics=[dict(type='CocoMetric', metric='segm')]), True),
+            (dict(type='CocoPanopticMetric'), True),
+            (dict(type='CocoMetric', metric='bbox'), False),
+        ],
+    )
+    def test_augmentation_is_refused_by_what_is_evaluated(self, cfg, evaluator, refused):
+        """Not by heads: CondInst has no `roi_head.mask_head`, and the boxes of a Mask R-CNN can be merged."""
+        cfg.merge_from_dict(dict(test_evaluator=evaluator, model=dict(roi_head=dict(mask_head=dict()))))
+        with pytest.raises(ConfigError, match='merges boxes only') if refused else nullcontext():
+            switch_on_tta(cfg)
 
     def test_the_loader_of_a_loop_is_still_one_of_classes(self, cfg):
         """A plain dict of it would hold objects that are not imported yet."""

@@ -83,8 +83,9 @@ class DurableCheckpoints(SafeWritingHook):
         """On a resume by `resume=True` alone, makes MMEngine's `last_checkpoint` name a file that can be read."""
         if _is_remote(self.out_dir or runner.work_dir):
             return
-        if self.backend_args is None and self.file_client_args is None:
-            self.backend_args = dict(backend='atomic')
+        given = self.backend_args or self.file_client_args or {}
+        if given.get('backend', 'local') in ('local', 'disk'):
+            self.backend_args, self.file_client_args = dict(backend='atomic'), None
         problem = None
         if is_main_process():
             try:

@@ -12,8 +12,8 @@ from mmengine.config import Config, ConfigDict
 from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.evaluation.coco_eval import evaluator_class
-from fishnet_mmdet.preflight.mmdet_classes import is_official_metric
-from fishnet_mmdet.preflight.nodes import mappings
+from fishnet_mmdet.preflight.mmdet_classes import is_official_metric, is_panoptic_metric
+from fishnet_mmdet.preflight.nodes import innermost_data_sets, mappings
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 from fishnet_mmdet.training.pictures import in_folders
 
@@ -117,30 +117,27 @@ def switch_on_tta(cfg: Config) -> None:
         cfg: The config; changed in place.
 
     Raises:
-        ConfigError: mmdet has no test-time augmentation for this model.
+        ConfigError: mmdet has no test-time augmentation for what the test evaluates.
     """
     if is_classifier(cfg):
         raise ConfigError('--tta: test-time augmentation is for detectors')
-    if cfg.model.get('roi_head', {}).get('mask_head'):
-        raise ConfigError(
-            "--tta: mmdet's test-time augmentation merges boxes only, and this detector predicts masks. Test it "
-            'without --tta, or use its Faster R-CNN config'
-        )
+    for node in mappings(cfg.get('test_evaluator')):
+        if is_panoptic_metric(node) or 'segm' in (node.get('metric') or ()):
+            raise ConfigError(
+                f"--tta: mmdet's test-time augmentation merges boxes only, and {name_of(node)} of test_evaluator "
+                'evaluates masks. Test without --tta, or the boxes alone: test_evaluator.metric=bbox'
+            )
     # A config of classes has no scope. MMEngine finds no name with the scope that it is in already.
     scope = '' if cfg.get('default_scope') == 'mmdet' else 'mmdet.'
     if 'tta_model' not in cfg:
         warnings.warn('the config has no tta_model: boxes of both flips are merged by NMS', stacklevel=2)
         cfg.tta_model = dict(type=f'{scope}DetTTAModel', tta_cfg=TTA_MERGING)
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    if 'tta_pipeline' not in cfg:
-        flips = [dict(type=f'{scope}RandomFlip', prob=p) for p in (1.0, 0.0)]
-        pack = [dict(type=f'{scope}PackDetInputs', meta_keys=TTA_META_KEYS)]
-        cfg.tta_pipeline = deepcopy(dataset.pipeline)
-        cfg.tta_pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, pack])
+    flips = [dict(type=f'{scope}RandomFlip', prob=p) for p in (1.0, 0.0)]
+    pack = [dict(type=f'{scope}PackDetInputs', meta_keys=TTA_META_KEYS)]
+    augmentation = dict(type='TestTimeAug', transforms=[flips, pack])
+    for dataset in innermost_data_sets(cfg.test_dataloader.dataset):
+        dataset.pipeline = cfg.get('tta_pipeline') or [*deepcopy(dataset.pipeline[:-1]), augmentation]
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset.pipeline = cfg.tta_pipeline
 
 
 def switch_on_fast_eval(cfg: Config, split: str) -> None:

@@ -1,8 +1,13 @@
 """Tests a checkpoint with its config."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from mmengine.config import Config
-from mmengine.evaluator import DumpResults
+from mmengine.evaluator import DumpResults, Evaluator
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.plain import StrictLoading
@@ -72,11 +77,34 @@ def test(
             runner.register_hook(form)
         follow(runner, screen, lambda it: rows_of_test(it, str(form or '')))
         if out:
-            runner.test_evaluator.metrics.append(_dump_class(cfg)(out_file_path=out))
+            runner.register_hook(DumpPredictions(_dump_class(cfg)(out_file_path=out)))
         with config_mistakes(cfg):
             runner.test()
         del runner
         leave_process_group()
+
+
+class DumpPredictions(Hook):
+    """Writes raw predictions, beside any evaluator.
+
+    One of several data sets (`MultiDatasetsEvaluator`) has a metric for each of them, and lets no further one write.
+
+    Args:
+        metric: What writes them.
+    """
+
+    def __init__(self, metric: DumpResults) -> None:
+        self.evaluator = Evaluator(metric)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[BaseDataElement] = ()
+    ) -> None:
+        """Takes the predictions of a batch."""
+        self.evaluator.process(outputs, data_batch)
+
+    def after_test_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Writes the file, on rank 0."""
+        self.evaluator.evaluate(len(runner.test_dataloader.dataset))
 
 
 def _dump_class(cfg: Config) -> type[DumpResults]:
