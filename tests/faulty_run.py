@@ -18,6 +18,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.errors import one_line_errors
 from fishnet_mmdet.training.distributed import leave_process_group
 from fishnet_mmdet.training.launch import build_runner
@@ -39,7 +40,7 @@ def threads_left(patience=5):
 
 def pause(name):
     """Leaves a mark with this process's id, and does nothing for much longer than any test waits."""
-    Path(sys.argv[1], name).write_text(str(os.getpid()))
+    write_atomically(Path(sys.argv[1], name), str(os.getpid()).encode())
     time.sleep(600)
 
 
