@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from weight_cases import Call
 
+from fishnet_mmdet.base.errors import UserError, one_line_errors
 from fishnet_mmdet.preflight.weights import check_pretrained
 from fishnet_mmdet.training.launch.start import choose_start
 from fishnet_mmdet.weights.errors import WeightsError
@@ -249,6 +250,13 @@ def test_results_and_annotations_are_json_alone(tmp_path, call_tool):
     for files in (('bad.json', 'good.json'), ('good.json', 'bad.json')):
         done = call_tool('tools/eval_results.py', *(tmp_path / name for name in files))
         assert done.returncode == 1 and 'bad.json: not JSON' in done.stderr and not mark.exists()
+
+
+def test_no_message_moves_the_terminal():
+    """Names from files and folders of others are in messages."""
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise UserError('no file of name \x1b]0;title\x07a.jpg\nand the next line')
+    assert end.value.code == 'error: no file of name \\x1b]0;title\\x07a.jpg\nand the next line'
 
 
 def test_the_document_names_every_kind_of_file():

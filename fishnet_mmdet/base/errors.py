@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fishnet_mmdet.base.text import printable
+
 
 class UserError(Exception):
     """A problem that the user can fix; the message names the thing, its value and the fix."""
@@ -21,10 +23,12 @@ class UsageError(UserError):
 def one_line_errors() -> Iterator[None]:
     """Context in which every command runs: a `UserError` ends the process with one line on stderr and status 1.
 
+    Characters that are not printable, such as the control codes of a terminal in the name of a file, are escaped.
+
     Raises:
         SystemExit: Instead of a `UserError`.
     """
     try:
         yield
     except UserError as error:
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {printable(str(error))}')

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.table import Table as ScreenTable
+from rich.text import Text
+
+from fishnet_mmdet.base.text import printable
 
 Value = str | int | float | None
 
@@ -50,12 +53,13 @@ class Table:
 
     def on_screen(self) -> ScreenTable:
         """The table for rich's console."""
-        table = ScreenTable(title=self.title, title_justify='left', caption='\n'.join(self.notes) or None)
+        caption = plain('\n'.join(self.notes)) if self.notes else None
+        table = ScreenTable(title=plain(self.title), title_justify='left', caption=caption)
         table.caption_justify = 'left'
         for column in self.columns:
             table.add_column(column.name, justify='right' if column.form else 'left')
         for row in self.rows:
-            table.add_row(*self.cells(row))
+            table.add_row(*map(plain, self.cells(row)))
         return table
 
     def markdown(self) -> str:
@@ -74,6 +78,11 @@ class Table:
         names = [column.name for column in self.columns]
         rows = [dict(zip(names, row, strict=True)) for row in self.rows]
         return json.dumps({'title': self.title, 'rows': rows, 'notes': list(self.notes)}, indent=1) + '\n'
+
+
+def plain(text: str) -> Text:
+    """A text for rich that is shown as it is: names that others gave may hold what rich or a terminal would obey."""
+    return Text(printable(text))
 
 
 def write_tables(tables: Iterable[Table], out: Path) -> None:

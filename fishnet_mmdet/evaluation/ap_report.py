@@ -14,7 +14,10 @@ from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator
 
 LOGGED = {
     'mAP': 'AP', 'mAP_50': 'AP50', 'mAP_75': 'AP75', 'mAP_s': 'AP_S', 'mAP_m': 'AP_M', 'mAP_l': 'AP_L',
+    'AP': 'AP', 'AP50': 'AP50', 'AP75': 'AP75', 'APs': 'AP_S', 'APm': 'AP_M', 'APl': 'AP_L',
 }  # fmt: skip
+"""Figures by the last part of their keys: CocoMetric's, then LVISMetric's."""
+
 METRIC_KEY = re.compile(rf'({"|".join(IOU_TYPES)})_({"|".join(LOGGED)})')
 PAPER = f'paper, {COCO_VAL2017}, not measured here'
 
@@ -24,7 +27,7 @@ class APReport(TableReport):
     """Writes the AP table to `ap_val` and `ap_test`; on COCO val2017, with the paper's rows for the same detector."""
 
     name, title, data = 'ap', 'COCO AP', COCO_VAL2017
-    style = Style(columns=tuple(LOGGED.values()), decimals=1)
+    style = Style(columns=tuple(dict.fromkeys(LOGGED.values())), decimals=1)
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
         """Makes rows of keys such as `coco/bbox_mAP_50`; NaN and pycocotools' -1, for no objects, become None."""

@@ -70,8 +70,10 @@ def class_figures(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str,
     types: dict[str, list[str]] = {}
     for key in metrics:
         for iou_type in IOU_TYPES:
-            if key.endswith(f'{iou_type}_mAP'):
-                types.setdefault(key.removesuffix(f'{iou_type}_mAP'), []).append(iou_type)
+            # The second is LVISMetric's.
+            for last in (f'{iou_type}_mAP', f'{iou_type}_AP'):
+                if key.endswith(last):
+                    types.setdefault(key.removesuffix(last), []).append(iou_type)
     figures: dict[str, dict[str, float]] = {prefix: {} for prefix in types}
     for key, value in metrics.items():
         # Names of classes may hold a slash. The longest prefix is the one of the evaluator.

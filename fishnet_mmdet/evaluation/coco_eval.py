@@ -174,7 +174,7 @@ def _class_results(truth: COCO, evaluator: COCOeval) -> dict[str, ClassResult]:
         # (IoU, recall, area) for 100 detections
         precision = evaluator.eval['precision'][:, :, index, :, -1]
         result = ClassResult(objects[category], _class_figures(precision, params.iouThrs))
-        name = truth.cats[category]['name']
+        name = str(truth.cats[category]['name'])
         # Some tools write a root category with the name of a class above all others, and no annotation uses it.
         if name not in results or np.isnan(results[name].figures['AP']):
             results[name] = result

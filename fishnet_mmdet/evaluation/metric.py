@@ -12,6 +12,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
 from fishnet_mmdet.base.errors import ConfigError
+from fishnet_mmdet.data.coco_fields import finite_problem
 from fishnet_mmdet.evaluation.coco_eval import evaluate, evaluator_class
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES, checked_annotations
 
@@ -41,7 +42,7 @@ class OfficialCocoMetric(CocoMetric):
         metric: 'bbox', 'segm' or both. Use mmdet's class for proposals.
         args: Further arguments of mmdet's `CocoMetric`, in its order.
         fast: Whether faster-coco-eval computes the figures in place of pycocotools: the same ones, in less time.
-        kwargs: The same by name; `metric_items`, `proposal_nums` and `iou_thrs` have no effect.
+        kwargs: The same by name; `metric_items`, `proposal_nums`, `iou_thrs` and `use_mp_eval` have no effect.
 
     Attributes:
         objects: Number of objects of each class, crowds not counted, once something was evaluated.
@@ -95,7 +96,9 @@ class OfficialCocoMetric(CocoMetric):
             if self.img_ids is None:
                 self.img_ids = self._coco_api.get_img_ids()
             files = self.results2json(predictions, prefix)
-            rows = {metric: json.loads(Path(files[metric]).read_text()) for metric in self.metrics}
+            if lacking := [metric for metric in self.metrics if metric not in files]:
+                raise ConfigError(f'metric = {lacking[0]!r}, and the model predicts no masks: evaluate bbox alone')
+            rows = {metric: finite_rows(json.loads(Path(files[metric]).read_text())) for metric in self.metrics}
 
         if not any(rows.values()):
             MMLogger.get_current_instance().warning(NO_DETECTIONS)
@@ -108,3 +111,16 @@ class OfficialCocoMetric(CocoMetric):
                 prefixes = ['', f'{metric}_'] if len(self.metrics) > 1 else ['']
                 figures |= {f'{p}{name}_precision': c.figures['AP'] for p in prefixes for name, c in per_class.items()}
         return figures
+
+
+def finite_rows(rows: list[dict]) -> list[dict]:
+    """Leaves out detections that are not finite, with a warning: mmdet's metric lets them pass, as pycocotools does."""
+    names = ('score', 'bbox')
+    finite = [row for row in rows if not finite_problem(row, [name for name in names if name in row])]
+    if broken := len(rows) - len(finite):
+        first = next(row for row in rows if row not in finite)
+        MMLogger.get_current_instance().warning(
+            f'{broken} of {len(rows)} detections have a score or a box that is not finite, and do not count; the first '
+            f'is on image {first["image_id"]}. The weights may have diverged'
+        )
+    return finite

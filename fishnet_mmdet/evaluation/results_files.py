@@ -5,10 +5,12 @@ outside its image makes it use all memory, and an annotation whose id is 0 is ne
 """
 
 import io
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from numbers import Real
 
+from mmengine.logging import print_log
 from pycocotools.coco import COCO
 
 from fishnet_mmdet.base.errors import UserError
@@ -118,6 +120,8 @@ def _reference_problem(truth: COCO, entry: Mapping) -> str | None:
 def checked_annotations(truth: COCO, iou_type: str) -> COCO:
     """Returns annotations that pycocotools counts correctly: numbered from 1, no id twice, `iscrowd` in each.
 
+    Those of an image or a category that is not listed are left out, with a warning.
+
     Args:
         truth: The annotations; they are not changed.
         iou_type: 'bbox' or 'segm'; masks are checked only for the latter.
@@ -132,6 +136,15 @@ def checked_annotations(truth: COCO, iou_type: str) -> COCO:
         entry = annotations[number]
         name = f'annotation {brief(entry.get("id"), 200)}' if isinstance(entry, Mapping) else 'annotation'
         raise ResultsError(f'{name} (number {number} of the file): {problem}')
+    listed = [annotation for annotation in annotations if not _reference_problem(truth, annotation)]
+    if odd := len(annotations) - len(listed):
+        print_log(
+            f'{odd} of {len(annotations)} annotations name an image or a category that the annotations do not list; '
+            'they do not count',
+            logger='current',
+            level=logging.WARNING,
+        )
+        annotations = listed
     ids = [annotation['id'] for annotation in annotations]
     are_counted = all(type(i) is int and 0 < i < 2**53 for i in ids) and len(set(ids)) == len(ids)
     whole = list(map(_without_short_parts, annotations)) if iou_type == 'segm' else annotations
@@ -148,7 +161,10 @@ def _annotation_problems(truth: COCO, annotations: Sequence[Mapping], iou_type: 
     fields = {**ANNOTATION, 'bbox': BOX} if iou_type == 'bbox' else ANNOTATION
     names = ('area', 'bbox') if iou_type == 'bbox' else ('area',)
     for number, annotation in enumerate(annotations):
-        problem = entry_problem(annotation, fields) or _reference_problem(truth, annotation)
+        problem = entry_problem(annotation, fields)
+        # pycocotools does not look at it.
+        if not problem and _reference_problem(truth, annotation):
+            continue
         if not problem and (found := finite_problem(annotation, names)):
             problem = found.text
         if not problem and iou_type == 'segm':

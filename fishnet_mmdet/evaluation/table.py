@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
+from fishnet_mmdet.base.tables import plain
 from fishnet_mmdet.evaluation.known_data import parts_of
 
 ALONE = 'this model'
@@ -47,16 +48,16 @@ class Style:
 
     def on_screen(self, own: Iterable[Row], published: Iterable[Row], title: str) -> str:
         """The table as text, with a line above the published rows."""
-        table = Table('', 'type', title=title, title_justify='left')
+        table = Table('', 'type', title=plain(title), title_justify='left')
         for column in self.columns:
             table.add_column(column, justify='right')
         for row in own:
-            table.add_row(*self.cells(row))
+            table.add_row(*map(plain, self.cells(row)))
         published = list(published)
         if published:
             table.add_section()
         for row in published:
-            table.add_row(*self.cells(row))
+            table.add_row(*map(plain, self.cells(row)))
         console = Console(width=120, color_system=None)
         with console.capture() as capture:
             console.print(table)

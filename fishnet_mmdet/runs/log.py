@@ -195,7 +195,9 @@ def _read(file: Path) -> tuple[list[dict], int]:
         try:
             row = dict(_numbers(json.loads(line)))
             row['step'] = int(row.get('step', row.get('iter')))
-        except (ValueError, TypeError, AttributeError):
+            row |= {key: int(row[key]) for key in ('epoch',) if key in row}
+        # Not JSON, no mapping, no step, or a number or a nesting that no run writes.
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             broken += bool(line.strip())
         else:
             rows.append(row)

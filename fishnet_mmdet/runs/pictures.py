@@ -68,7 +68,11 @@ def _pictures(folder: Path, out: Path) -> dict[str, Path]:
 
 def inlined(path: Path) -> str | None:
     """A picture as a data address, made smaller if it is larger than `LARGEST`; None if it cannot be read."""
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    # A broken link; a header that states more pixels than OpenCV reads.
+    except (OSError, cv2.error):
+        return None
     if image is None:
         return None
     scale = min(1.0, LARGEST[0] / image.shape[1], LARGEST[1] / image.shape[0])

@@ -48,7 +48,7 @@ def read_settings(file: Path) -> dict[str, Any]:
     """
     try:
         return parse_settings(file.read_text())
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return {}
 
 
@@ -74,7 +74,7 @@ def _value(node: ast.expr) -> Any:
         case _:
             try:
                 return ast.literal_eval(node)
-            except ValueError:
+            except (ValueError, TypeError):
                 return ast.unparse(node)
 
 

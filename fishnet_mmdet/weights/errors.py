@@ -1,6 +1,7 @@
 """The errors of this room."""
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.text import printable
 
 
 class WeightsError(UserError, RuntimeError):
@@ -11,8 +12,7 @@ class WeightsError(UserError, RuntimeError):
     """
 
     def __init__(self, message: str) -> None:
-        shown = (c if c.isprintable() or c == '\n' else repr(c)[1:-1] for c in message)
-        super().__init__(''.join(shown))
+        super().__init__(printable(message))
 
 
 class ForeignObjects(WeightsError):

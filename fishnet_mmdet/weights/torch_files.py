@@ -5,6 +5,7 @@ Tensors come from `torch.load(weights_only=True)`. There is no fallback to an un
 
 import pickletools
 import re
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -69,8 +70,11 @@ def check_calls(path: Path, container: str) -> None:
         container: 'torch zip' or 'torch legacy', from `containers.sniff`.
 
     Raises:
-        WeightsError: A call takes an amount of memory that the file states, or a pickle cannot be parsed.
+        WeightsError: A call takes an amount of memory that the file states, a pickle cannot be parsed, or torch would
+            read another one than is checked here.
     """
+    if container == 'torch zip':
+        _check_same_records(path)
     try:
         for pickled in _pickles(path, container):
             for opcode, argument, _ in pickletools.genops(pickled):
@@ -83,6 +87,35 @@ def check_calls(path: Path, container: str) -> None:
         raise
     except (*ZIP_ERRORS, IndexError, UnicodeError) as error:
         raise _damaged(path, error) from error
+
+
+def _check_same_records(path: Path) -> None:
+    """Checks that torch, which loads a zip, finds in it the bytes that Python's `zipfile` finds, which are checked.
+
+    Both search for the directory of a zip in their own ways, and torch looks for names in any case.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            ours = {member.filename: _data_offset(archive, member) for member in archive.infolist()}
+            names = [member.filename for member in archive.infolist()]
+        reader = torch._C.PyTorchFileReader(str(path))
+        root = names[0].split('/')[0]
+        records = {f'{root}/{name}': name for name in reader.get_all_records()}
+        # torch 2.0 does not say where a record lies.
+        has_places = hasattr(reader, 'get_record_offset')
+        theirs = {key: reader.get_record_offset(name) if has_places else ours.get(key) for key, name in records.items()}
+    # torch raises RuntimeError for what it does not find.
+    except (*ZIP_ERRORS, IndexError, UnicodeError) as error:
+        raise _damaged(path, error) from error
+    if ours != theirs or len({name.casefold() for name in names}) < len(names) or f'{root}/data.pkl' not in ours:
+        raise WeightsError(f'{path} is a zip that two programs read in two ways: refused. torch writes no such file')
+
+
+def _data_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Where the content of a member begins."""
+    archive.fp.seek(member.header_offset + 26)
+    name, extra = struct.unpack('<HH', archive.fp.read(4))
+    return member.header_offset + 30 + name + extra
 
 
 def _pickles(path: Path, container: str) -> Iterator[IO[bytes]]:

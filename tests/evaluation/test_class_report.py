@@ -10,7 +10,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from mmdet.datasets import CocoDataset
+from rich.console import Console
 
+from fishnet_mmdet.evaluation.ap_report import APReport
 from fishnet_mmdet.evaluation.class_plot import draw_classes
 from fishnet_mmdet.evaluation.class_report import ClassAPReport
 from fishnet_mmdet.evaluation.class_rows import ClassRow, best_first, class_figures, class_table
@@ -34,6 +36,13 @@ class TestFigures:
         metrics = {'coco/car_precision': -1, 'coco/bbox_mAP': 0.5, 'coco/segm_mAP': 0.5}
         assert class_figures(metrics) == {'coco/': {'car': {'segm AP': None}}}
 
+    def test_of_lvis(self):
+        """mmdet's LVISMetric has other names for its figures."""
+        metrics = {'lvis/bbox_AP': 0.5, 'lvis/bbox_APr': 0.1, 'lvis/car_precision': 0.75}
+        assert class_figures(metrics) == {'lvis/': {'car': {'bbox AP': 0.75}}}
+        (row,) = APReport().measured(metrics | {'lvis/bbox_APs': 0.25}, 'epoch 1')
+        assert row.kind == 'bbox, lvis' and row.figures == {'AP': 0.5, 'AP_S': 0.25}
+
     def test_a_class_named_like_a_type(self):
         names = ('bbox_x', 'bbox_bbox_x', 'segm_bbox_x')
         metrics = {f'{name}_precision': 0.25 for name in names} | {'bbox_mAP': 0.25, 'segm_mAP': 0.25}
@@ -53,6 +62,15 @@ def rows(names, figures=('bbox AP', 'segm AP')):
 
 
 class TestTable:
+    def test_names_are_shown_as_they_are(self):
+        """Rich would obey the brackets, and a terminal the escape."""
+        rows = [ClassRow(name, 1, {'AP': 0.5}) for name in ('car [rear]', 'sign [/stop]', 'esc\x1b[31m')]
+        console = Console(width=120, color_system=None)
+        with console.capture() as capture:
+            console.print(class_table(rows, 'of [/x]').on_screen())
+        for shown in ('car [rear]', 'sign [/stop]', 'esc\\x1b[31m', 'of [/x]'):
+            assert shown in capture.get()
+
     def test_best_first_and_absent_last(self):
         drawn = [ClassRow('none', 0, {'AP': None}), ClassRow('bad', 4, {'AP': 0.0}), ClassRow('good', 1200, {'AP': 1})]
         drawn.append(ClassRow('rare', 2, {'AP': 1}))

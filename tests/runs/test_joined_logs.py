@@ -88,6 +88,11 @@ class TestOddFiles:
         assert steps(log) == [5, 10, 15, 20, 25] and log.incomplete == 4
         assert log.curve('loss')[0] == [5, 10, 15, 20]
 
+    @pytest.mark.parametrize('line', ['{"step": 1e999, "lr": 1}', '{"step": 25, "lr": 1, "epoch": NaN}', '[' * 200_000])
+    def test_numbers_and_nestings_that_no_run_writes(self, tmp_path, line):
+        log = read_log(start(tmp_path, epochs(1, 1), tail=line + '\n'))
+        assert steps(log) == [5, 10, 15, 20] and log.incomplete == 1
+
     def test_nan(self, tmp_path):
         log = read_log(start(tmp_path, [training(5, loss=math.nan, time=math.nan), training(10)]))
         assert math.isnan(log.training[0]['loss']) and log.seconds()[-1] == pytest.approx(5 * 0.25)

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import struct
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -289,6 +291,10 @@ class TestPictures:
         self.draw(two[0] / 'shown' / '0.jpg')
         (two[0] / 'shown' / '1.jpg').write_bytes(b'')
         (two[0] / 'shown' / '2.jpg').write_text('no picture')
+        (two[0] / 'shown' / '3.jpg').symlink_to('nowhere.jpg')
+        huge = struct.pack('>4sIIBBBBB', b'IHDR', 60_000, 60_000, 8, 2, 0, 0, 0)
+        header = struct.pack('>I', 13) + huge + struct.pack('>I', zlib.crc32(huge))
+        (two[0] / 'shown' / '4.png').write_bytes(b'\x89PNG\r\n\x1a\n' + header + bytes(64))
         assert [tag for tag, _ in plot(*two)[1].tags].count('img') == 1
 
 

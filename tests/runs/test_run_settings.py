@@ -26,6 +26,10 @@ class TestSettings:
 
     def test_one_that_cannot_be_read(self, read, tmp_path):
         assert read('a = (') == {} and read_settings(tmp_path / 'nothing.py') == {}
+        assert read('a = ' + '1 + ' * 5000 + '1') == {} and read('a = ' + '-' * 9000 + '1') == {}
+
+    def test_a_literal_that_is_none(self, read):
+        assert read('a = {[1]}\nb = 2') == {'a': '{[1]}', 'b': 2}
 
     def test_what_mmengine_writes(self, tmp_path, demo_config):
         demo_config.dump(tmp_path / 'config.py')

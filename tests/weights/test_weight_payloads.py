@@ -1,8 +1,10 @@
 """Malicious files: refused by every way in, and nothing in them is executed."""
 
 import os
+import struct
 import subprocess
 import zipfile
+import zlib
 from collections import OrderedDict
 
 import pytest
@@ -12,6 +14,7 @@ from weight_cases import Call, readable
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.preflight.weights import check_pretrained
+from fishnet_mmdet.training.checkpoints.reader import peek
 from fishnet_mmdet.weights.convert import convert_weights
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.load import load_backbone
@@ -84,6 +87,60 @@ def test_no_file_names_the_memory_it_takes(tmp_path, target, kind, old):
         load_backbone(str(path), target)
     with pytest.raises(WeightsError, match='Refused'):
         read_checkpoint(path)
+
+
+BYTEARRAY = b'\x80\x02}q\x00(X\x01\x00\x00\x00ac__builtin__\nbytearray\nJ\x00\x00\x00\x01\x85Ru.'
+"""A pickle that takes 16 MiB."""
+
+
+def append(content, files, shift=0):
+    """Appends the entries of a zip to bytes; returns their directory, in which places are less by `shift`."""
+    directory = b''
+    for name, data in files.items():
+        sums = struct.pack('<III', zlib.crc32(data), len(data), len(data))
+        place, encoded = len(content), name.encode()
+        content += struct.pack('<IHHHHH', 0x04034B50, 20, 0, 0, 0, 0x21) + sums
+        content += struct.pack('<HH', len(encoded), 0) + encoded + data
+        directory += struct.pack('<IHHHHHH', 0x02014B50, 20, 20, 0, 0, 0, 0x21) + sums
+        directory += struct.pack('<HHHHHII', len(encoded), 0, 0, 0, 0, 0, place - shift) + encoded
+    return directory
+
+
+def two_directories(sound, bad):
+    """A zip whose end record gives the place of one directory and lies behind another; Python takes the latter."""
+    content = bytearray()
+    theirs = append(content, bad)
+    # So that no place in the other directory is less than 0.
+    content += bytes(4096)
+    place = len(content)
+    content += theirs
+    whole = bytearray(content)
+    append(whole, sound)
+    directory = append(content, sound, shift=len(whole) - place)
+    end = struct.pack('<IHHHHIIH', 0x06054B50, 0, 0, len(bad), len(bad), len(theirs), place, 0)
+    return bytes(content) + directory + end
+
+
+@pytest.mark.parametrize('how', ['two directories', 'upper case'])
+def test_what_torch_reads_is_what_is_checked(tmp_path, how):
+    torch.save({'state_dict': {'w': torch.ones(3)}}, tmp_path / 'sound.pth')
+    with zipfile.ZipFile(tmp_path / 'sound.pth') as archive:
+        sound = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = (name for name in sound if name.endswith('data.pkl'))
+    path = tmp_path / 'fish.pth'
+    if how == 'two directories':
+        path.write_bytes(two_directories(sound, {**sound, pickled: BYTEARRAY}))
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None and archive.read(pickled) == sound[pickled]
+    else:
+        root = pickled.removesuffix('data.pkl')
+        with zipfile.ZipFile(path, 'w') as archive:
+            for name, data in {**sound, f'{root}zdata.pkl': sound[pickled], pickled: BYTEARRAY}.items():
+                archive.writestr(f'{root}DATA.PKL' if name == pickled else name, data)
+    assert torch.load(path, weights_only=True) == {'a': bytearray(2**24)}
+    for read in (read_checkpoint, peek, lambda path: load_backbone(str(path), {})):
+        with pytest.raises(WeightsError, match='read in two ways'):
+            read(path)
 
 
 def test_the_payloads_would_run(tmp_path):

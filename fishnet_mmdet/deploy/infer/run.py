@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.text import printable
 from fishnet_mmdet.deploy.infer.drawing import draw
 from fishnet_mmdet.deploy.infer.image_ids import AnnotatedIds, CountedIds
 from fishnet_mmdet.deploy.infer.inputs import Inputs
@@ -143,7 +144,7 @@ class _Run:
     def pass_over(self, name: str, reason: str) -> None:
         """Names an input that is not in the results."""
         self.outcome.passed_over.append((name, reason))
-        self.progress.console.print(f'passed over: {name}: {reason}')
+        self.progress.console.print(printable(f'passed over: {name}: {reason}'))
 
     def pictures(self, paths: list[str]) -> None:
         """Predicts on picture files."""
