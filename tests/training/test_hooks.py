@@ -48,7 +48,7 @@ class TestFixedNormGuard:
 
     def test_fixed_norms_without_weights_are_refused(self):
         runner = self.runner(**self.FIXED)
-        with pytest.raises(RuntimeError, match='backbone.stem.0.norm.*init_cfg.*_scratch.py'):
+        with pytest.raises(RuntimeError, match='backbone.stem.0.norm.*init_cfg.*mask_rcnn_fishnet150_fpn_scratch'):
             FixedNormGuard().before_train(runner)
 
     def test_a_frozen_stem_without_weights_is_refused(self):

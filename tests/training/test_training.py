@@ -201,7 +201,7 @@ def test_a_run_that_cannot_work_stops_with_the_reason(demo_data, tmp_path, run_t
     options = [*demo_options(demo_data), 'train_cfg.max_epochs=1']
     if how == 'fixed norms':
         options += ['model.backbone.norm_eval=True', 'model.backbone.norm_cfg.requires_grad=False']
-        told = ('fixed BatchNorm', 'init_cfg', '_scratch.py')
+        told = ('fixed BatchNorm', 'init_cfg', 'mask_rcnn_fishnet150_fpn_scratch')
     elif how == 'broken loss':
         options += ['optim_wrapper.optimizer.lr=1e30', 'param_scheduler=None']
         told = ('non-finite loss', 'learning rate 1e+30', 'train/0000')
