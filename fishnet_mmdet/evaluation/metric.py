@@ -115,12 +115,11 @@ class OfficialCocoMetric(CocoMetric):
 
 def finite_rows(rows: list[dict]) -> list[dict]:
     """Leaves out detections that are not finite, with a warning: mmdet's metric lets them pass, as pycocotools does."""
-    names = ('score', 'bbox')
-    finite = [row for row in rows if not finite_problem(row, [name for name in names if name in row])]
-    if broken := len(rows) - len(finite):
-        first = next(row for row in rows if row not in finite)
+    broken = [bool(finite_problem(row, [name for name in ('score', 'bbox') if name in row])) for row in rows]
+    if any(broken):
+        first = rows[broken.index(True)]
         MMLogger.get_current_instance().warning(
-            f'{broken} of {len(rows)} detections have a score or a box that is not finite, and do not count; the first '
-            f'is on image {first["image_id"]}. The weights may have diverged'
+            f'{sum(broken)} of {len(rows)} detections have a score or a box that is not finite, and do not count; the '
+            f'first is on image {first["image_id"]}. The weights may have diverged'
         )
-    return finite
+    return [row for row, is_broken in zip(rows, broken, strict=True) if not is_broken]

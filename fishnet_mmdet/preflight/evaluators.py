@@ -98,11 +98,10 @@ def _data_sets_of(metric: Mapping, cfg: Config, split: str) -> list[Mapping] | N
     if not has_an_evaluator_for_each(cfg, split):
         return None
     metrics = cfg[f'{split}_evaluator']['metrics']
-    place = next(
-        place for place, node in enumerate([metrics] if isinstance(metrics, Mapping) else metrics) if node is metric
-    )
+    metrics = [metrics] if isinstance(metrics, Mapping) else metrics
     members = ((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}).get('datasets') or ()
-    return [*innermost_data_sets(members[place])] if place < len(members) else []
+    pairs = zip(metrics, members, strict=False)
+    return [one for node, member in pairs if node is metric for one in innermost_data_sets(member)]
 
 
 def _evaluator(node: Mapping, split: str, data_sets: Sequence[Mapping] | None) -> Evaluator:
