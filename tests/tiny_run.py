@@ -164,6 +164,18 @@ def define():  # noqa: C901  (a module in a function)
                 setattr(os, self.failing, no_space)
 
     @HOOKS.register_module()
+    class Peek(Hook):
+        """Takes batches of its own, in the middle and at the end of an epoch, as hooks that compute BN again do."""
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if batch_idx == 2:
+                next(iter(runner.train_dataloader))
+
+        def after_train_epoch(self, runner):
+            loader = runner.train_dataloader
+            assert sum(1 for _ in loader) == len(loader) and loader.batch_size == 2
+
+    @HOOKS.register_module()
     class Diary(Hook):
         """Writes down what happens, so that it outlives a SIGKILL: i, an iteration begins; s, a save; e, it ended."""
 
@@ -259,6 +271,8 @@ def config(job):
     if job.get('diary'):
         cfg['custom_hooks'].append(dict(type='Diary'))
     cfg['custom_hooks'] += job.get('hooks', [])
+    if 'wrapper' in job:
+        cfg['model_wrapper_cfg'] = job['wrapper']
     if not job.get('validate', True):
         cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
     if job.get('ema', True):

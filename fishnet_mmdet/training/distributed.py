@@ -54,12 +54,11 @@ def prepare_cpu_processes(cfg: Config) -> None:
         timeout = (env_cfg.get('dist_cfg') or {}).get('timeout')
         torch.distributed.init_process_group('gloo', timeout=timeout and timedelta(seconds=timeout))
     env_cfg['dist_cfg'] = dict(backend='gloo')
-    wrapper = dict(
-        type='CPUDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    cfg.setdefault('model_wrapper_cfg', wrapper)
+    # As MMEngine has them where the config has no wrapper.
+    usual = dict(broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False))
+    wrapper = cfg.get('model_wrapper_cfg') or dict(type=MMDistributedDataParallel, **usual)
+    if wrapper.get('type') in ('MMDistributedDataParallel', MMDistributedDataParallel):
+        cfg['model_wrapper_cfg'] = {**wrapper, 'type': 'CPUDistributedDataParallel'}
 
 
 def leave_process_group() -> None:

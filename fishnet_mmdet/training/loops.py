@@ -45,6 +45,8 @@ class _Resumable(ExactLoop):
                 f'{type(dataloader).__name__}'
             )
         self.batches: SeededBatches = self.dataloader.batch_sampler
+        # torch leaves None with a batch sampler. Hooks read the number, such as MMPretrain's PreciseBNHook.
+        object.__setattr__(self.dataloader, 'batch_size', self.batches.batch_size)
 
     def _seeded(self, dataloader: dict | DataLoader, seed: int) -> dict | DataLoader:
         if not isinstance(dataloader, Mapping):
@@ -112,10 +114,12 @@ class _Resumable(ExactLoop):
 
     def make_up_validation(self) -> None:
         """Validates, if the checkpoint was written where a validation was due and the run ended before it was done."""
+        if not self._owes_validation or self.runner.val_loop is None:
+            return
         done, last = self._steps_done()
         self._decide_current_val_interval()
         due = done >= self.val_begin and (done % self.val_interval == 0 or done == last)
-        if self._owes_validation and due and self.runner.val_loop is not None:
+        if due:
             if self._random_state is not None:
                 self._random_state.restore()
             self.runner.val_loop.run()
@@ -134,9 +138,11 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
         self.batches.follow(self._begin_epoch)
 
     def _begin_epoch(self) -> tuple[int, int]:
-        if self._begun[0] not in (-1, self._epoch):
-            self._batches_done = 0
-        self._begun = self._epoch, self._iter - self._batches_done
+        # A hook may take batches of its own in the middle of an epoch, which has begun already.
+        if self._begun[0] != self._epoch:
+            if self._begun[0] != -1:
+                self._batches_done = 0
+            self._begun = self._epoch, self._iter - self._batches_done
         return self._epoch, self._batches_done
 
     def restore_progress(self, progress: Mapping[str, Any] | None) -> str | None:
@@ -164,8 +170,12 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
             idx: Index of the batch among those that the loader returned.
             data_batch: The batch.
         """
+        place = self._batches_done + idx
         with self._own_random_state():
-            super().run_iter(self._batches_done + idx, data_batch)
+            super().run_iter(place, data_batch)
+        if place + 1 == len(self.batches):
+            # Hooks that take batches at the end of the epoch get all of it.
+            self._batches_done = 0
 
     def _done_of(self, epoch: int, iteration: int) -> int:
         """The number of batches of an epoch before an iteration; 0 for an epoch that has not begun."""

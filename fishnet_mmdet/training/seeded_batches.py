@@ -87,9 +87,8 @@ class SeededBatches(Sampler):
         epoch, first = self._next()
         rank = get_rank()
         source = self._endless() if self.endless else self.batches
-        for position, indices in enumerate(_with_own_random_state(source, (self.seed, epoch))):
-            if position >= first:
-                yield SeededBatch(list(indices), (self.seed, rank, epoch, position))
+        for position, indices in enumerate(_with_own_random_state(source, (self.seed, epoch), first), first):
+            yield SeededBatch(list(indices), (self.seed, rank, epoch, position))
 
     def _endless(self) -> Iterator[Sequence[int]]:
         for epoch in itertools.count():
@@ -109,11 +108,16 @@ class SeededBatches(Sampler):
         return len(self.batches)
 
 
-def _with_own_random_state(source: Iterable[Sequence[int]], key: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Draws batches with generators that are seeded by a key and that nothing else draws from."""
+def _with_own_random_state(
+    source: Iterable[Sequence[int]], key: Sequence[int], skipped: int
+) -> Iterator[Sequence[int]]:
+    """Draws batches with generators that are seeded by a key and that nothing else draws from; drops the first ones."""
     with kept_random_state():
         seed_sample(key)
-        batches, own = iter(source), RandomState.capture()
+        batches = iter(source)
+        for _ in itertools.islice(batches, skipped):
+            pass
+        own = RandomState.capture()
     while True:
         with kept_random_state():
             own.restore()

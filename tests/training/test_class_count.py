@@ -52,10 +52,9 @@ class TestClassCountGuard:
 
     @pytest.mark.parametrize('name', sorted({name for name in OTHER_CLASSES if name[0].isupper()}))
     def test_heads_that_count_something_else(self, name):
-        """Tokens of text, or persons; some of them cannot be built without further packages."""
-        model = nn.ModuleDict(
-            {'head': type('Derived', (type(DET_MODELS.get(name).__name__, (nn.Identity,), {}),), {})()}
-        )
+        """Tokens of text, persons, or edges; some of them cannot be built without further packages."""
+        kind = DET_MODELS.get(name) or DET_MODELS.get(f'mmseg.{name}')
+        model = nn.ModuleDict({'head': type('Derived', (type(kind.__name__, (nn.Identity,), {}),), {})()})
         model['head'].num_classes = 256
         assert mismatches(model, self.COCO, 'train') == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CONFIGS
-from run_logs import iteration_of, log_of, wait_for_log
+from run_logs import assert_same, found, iteration_of, log_of, wait_for_log
 from tiny_run import logged
 
 from fishnet_mmdet.training.checkpoints.resume import folder_of
@@ -239,3 +239,33 @@ def test_an_average_that_is_switched_on_by_a_resume_in_two_processes(forker, tmp
     assert forker.run(**job, work_dir=str(tmp_path / 'run'), epochs=1, ema=False) == [0, 0]
     assert forker.run(**job, work_dir=str(tmp_path / 'run'), epochs=2, resume=True) == [0, 0], log_of(tmp_path / 'run')
     assert 'not exactly as it would have: the checkpoint holds' in log_of(tmp_path / 'run')
+
+
+def test_hooks_that_take_batches_of_their_own(forker, tmp_path):
+    """They move neither the place in the epoch that a checkpoint states, nor where a resume goes on."""
+    job = dict(QUICK, epochs=2, checkpoint=dict(by_epoch=False, interval=4), hooks=[dict(type='Peek')])
+    assert forker.run(work_dir=str(tmp_path / 'whole'), **job) == [0], log_of(tmp_path / 'whole')
+    assert forker.run(work_dir=str(tmp_path / 'parts'), mischief=dict(die_at=10), **job) == [-signal.SIGKILL]
+    assert forker.run(work_dir=str(tmp_path / 'parts'), resume=True, **job) == [0], log_of(tmp_path / 'parts')
+    ours, theirs = (torch.load(tmp_path / run / 'iter_24.pth', weights_only=True) for run in ('parts', 'whole'))
+    assert_same(ours['state_dict'], theirs['state_dict'])
+    assert ours['loop']['batches_done'] == theirs['loop']['batches_done']
+
+
+def test_without_a_validation_the_interval_of_validations_may_be_0(forker, tmp_path):
+    job = dict(QUICK, work_dir=str(tmp_path / 'run'), val_interval=0)
+    assert forker.run(**job, epochs=1) == [0] == forker.run(**job, epochs=2, resume=True)
+
+
+def test_a_wrapper_of_the_config_keeps_its_settings_on_a_cpu(forker, tmp_path):
+    wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
+    job = dict(QUICK, work_dir=str(tmp_path / 'run'), epochs=1, ranks=2, wrapper=wrapper)
+    assert forker.run(**job) == [0, 0], log_of(tmp_path / 'run')
+
+
+def test_a_checkpoint_of_another_ending_is_found_by_the_pointer(forker, tmp_path):
+    run = tmp_path / 'run'
+    job = dict(QUICK, work_dir=str(run), checkpoint=dict(filename_tmpl='ckpt_{}.pt'))
+    assert forker.run(**job, epochs=2) == [0]
+    shutil.copy(run / 'ckpt_1.pt', run / 'interrupted.pth')
+    assert found(run) == run / 'ckpt_2.pt'

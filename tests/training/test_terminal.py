@@ -9,6 +9,7 @@ import pytest
 from conftest import CONFIGS, REPO, demo_options
 from terminal import Terminal
 
+from fishnet_mmdet.training.console.bar import TerminalConsole
 from fishnet_mmdet.training.stopping import STOPPED
 
 DEMO = CONFIGS / 'mask_rcnn_fishnet_demo.py'
@@ -125,3 +126,14 @@ class TestPipe:
         first, *rest = [line for line in done.stdout.splitlines() if 'warning: ' not in line]
         assert re.match(r'\d\d:\d\d:\d\d  test: box AP \d', first) and rest[0].startswith('COCO AP')
         assert 'Epoch(test)' in log_file(tmp_path)
+
+    def test_a_reader_that_leaves_ends_nothing(self):
+        """As `train CONFIG | head`. Rich would end the process; MMEngine's handlers go on."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, 'w') as file:
+            console = TerminalConsole(file=file)
+            for _ in range(2):
+                console.print('a line')
+            assert console.quiet
+            print('what others print', file=file, flush=True)

@@ -1,6 +1,7 @@
 """Settings that MMEngine and MMDetection allow and few configs have: none, or a list."""
 
 import logging
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,27 @@ def test_the_batch_of_several_data_sets_is_a_list(scaling, size, warns, caplog):
         training._warn_of_batch_size(runner)
     assert bool(caplog.records) == warns
     assert describe_batch(cfg) == ('' if isinstance(size, list) else f', batch {size}')
+
+
+@pytest.mark.parametrize(
+    'steps, scaled, said',
+    [
+        (4, False, None),
+        (2, False, 'x 4 images x 2 steps, but the learning rate is meant for 16 images: multiply .*lr by 0.5'),
+        (4, True, '--auto-scale-lr does not count the 4 steps .* 16 images, and the learning rate is scaled to 4'),
+    ],
+)
+def test_accumulated_gradients_count_in_the_batch(steps, scaled, said, caplog):
+    cfg = Config(
+        dict(
+            auto_scale_lr=dict(base_batch_size=16, enable=scaled),
+            train_dataloader=dict(batch_size=4),
+            optim_wrapper=dict(accumulative_counts=steps),
+        )
+    )
+    with caplog.at_level(logging.WARNING, 'batch'):
+        training._warn_of_batch_size(SimpleNamespace(cfg=cfg, world_size=1, logger=logging.getLogger('batch')))
+    assert re.search(said, caplog.text) if said else not caplog.records
 
 
 def test_what_is_set_to_none():

@@ -118,9 +118,12 @@ def name_for_interruption(folder: Path, own: Collection[str]) -> str:
 
 
 def _candidates(folder: Path, pointer: Path) -> list[Path]:
-    """The folder's checkpoints. Only if it has none: the file that the pointer names, which may lie elsewhere."""
+    """The folder's checkpoints, and the file that the pointer names if it has none or that file has another ending."""
     paths = [path for path in sorted(folder.glob('*.pth')) if not path.name.startswith(WEIGHTS_ONLY)]
-    if not paths and pointer.is_file():
-        named = pointer.read_bytes().decode(errors='replace').strip('\0 \n')
-        paths = [Path(named)] if named and '\0' not in named and Path(named).is_file() else []
+    if pointer.is_file():
+        text = pointer.read_bytes().decode(errors='replace').strip('\0 \n')
+        named = Path(text) if text and '\0' not in text else None
+        # It may lie elsewhere, or have a name by `filename_tmpl`.
+        if named and named.is_file() and (not paths or named.suffix != '.pth'):
+            paths.append(named)
     return paths

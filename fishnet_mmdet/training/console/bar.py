@@ -1,8 +1,11 @@
 """A bar in the last line of a terminal, with what matters beside it."""
 
+import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -16,11 +19,18 @@ NARROWEST, WIDEST = 8, 40
 
 
 class TerminalConsole(Console):
-    """A console that never hides the cursor: a run that is killed leaves it as it was."""
+    """A console of a run: it never hides the cursor, which a kill would leave hidden, and ends no process."""
 
     def show_cursor(self, show: bool = True) -> bool:
         """Does nothing."""
         return False
+
+    def on_broken_pipe(self) -> None:
+        """Shows nothing from here on. Rich would end the process: a run goes on without its reader."""
+        self.quiet = True
+        # What others print must not fail either, nor Python when it flushes at the end.
+        with suppress(OSError, ValueError), Path(os.devnull).open('w') as nothing:
+            os.dup2(nothing.fileno(), self.file.fileno())
 
 
 @dataclass(frozen=True)

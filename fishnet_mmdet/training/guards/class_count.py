@@ -13,10 +13,11 @@ from fishnet_mmdet.base.errors import UserError
 
 OTHER_CLASSES = {
     'backbone', 'neck', 'rpn_head', 'FusedSemanticHead', 'GroundingDINOHead', 'ATSSVLFusionHead', 'LinearReIDHead',
+    'STDCHead',
 }  # fmt: skip
 """Names or types of modules whose `num_classes` does not count the data's classes.
 
-Heads that read text count its tokens, and heads of re-identification count persons.
+Heads that read text count its tokens, heads of re-identification count persons, and STDC's tells edges from the rest.
 """
 
 TRACKER = 'BaseMOTModel'

@@ -101,12 +101,23 @@ def _warn_of_batch_size(runner: Runner) -> None:
     """A learning rate for another batch size is the most frequent cause of a loss that diverges."""
     scaling = runner.cfg.get('auto_scale_lr') or {}
     base, each = scaling.get('base_batch_size'), runner.cfg.train_dataloader.get('batch_size')
+    steps = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     # Some samplers take a list of sizes.
-    if base and isinstance(each, int) and not scaling.get('enable') and runner.world_size * each != base:
-        advice = f'--auto-scale-lr multiplies it by {runner.world_size * each / base:g}'
+    if not (base and isinstance(each, int)):
+        return
+    batch, accumulated = runner.world_size * each, f' x {steps} steps' * (steps > 1)
+    if scaling.get('enable') and steps > 1:
+        runner.logger.warning(
+            f'--auto-scale-lr does not count the {steps} steps of accumulative_counts: the batch is {batch * steps} '
+            f'images, and the learning rate is scaled to {batch}'
+        )
+    elif not scaling.get('enable') and batch * steps != base:
+        advice = f'--auto-scale-lr multiplies it by {batch / base:g}'
+        if steps > 1:
+            advice = f'multiply optim_wrapper.optimizer.lr by {batch * steps / base:g}'
         if runner.cfg.get('resume'):
             advice = 'this resume keeps the learning rate of its checkpoint'
         runner.logger.warning(
-            f'The batch is {runner.world_size} processes x {each} images, but the learning rate is meant for {base} '
-            f'images: {advice}'
+            f'The batch is {runner.world_size} processes x {each} images{accumulated}, but the learning rate is meant '
+            f'for {base} images: {advice}'
         )
