@@ -123,6 +123,7 @@ def test_what_a_page_finds_in_a_file_is_there(page):
 def test_class_names_exist(page):
     source = '\n'.join(path.read_text() for path in FILES if path != Path(__file__))
     foreign = {'DetInferencer', 'NumClassCheckHook', 'CachedMosaic', 'CachedMixUp', 'CheckpointHook'}
+    foreign |= {'BatchSyncRandomResize', 'DynamicRoIHead', 'FlexibleRunner'}
     for name in re.findall(r'`([A-Z][a-z]\w*[A-Z]\w*)\b', prose(TEXTS[page])):
         assert name in foreign or re.search(rf'\b{name}\b', source), f'{page}: {name}'
 

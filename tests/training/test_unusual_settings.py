@@ -34,7 +34,7 @@ def test_the_batch_of_several_data_sets_is_a_list(scaling, size, warns, caplog):
     'steps, scaled, said',
     [
         (4, False, None),
-        (2, False, 'x 4 images x 2 steps, but the learning rate is meant for 16 images: multiply .*lr by 0.5'),
+        (2, False, 'is meant for 16 images: with the 2 steps of accumulative_counts, multiply the rate by 0.5'),
         (4, True, '--auto-scale-lr does not count the 4 steps .* 16 images, and the learning rate is scaled to 4'),
     ],
 )

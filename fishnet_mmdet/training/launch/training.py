@@ -105,7 +105,7 @@ def _warn_of_batch_size(runner: Runner) -> None:
     # Some samplers take a list of sizes.
     if not (base and isinstance(each, int)):
         return
-    batch, accumulated = runner.world_size * each, f' x {steps} steps' * (steps > 1)
+    batch = runner.world_size * each
     if scaling.get('enable') and steps > 1:
         runner.logger.warning(
             f'--auto-scale-lr does not count the {steps} steps of accumulative_counts: the batch is {batch * steps} '
@@ -114,10 +114,10 @@ def _warn_of_batch_size(runner: Runner) -> None:
     elif not scaling.get('enable') and batch * steps != base:
         advice = f'--auto-scale-lr multiplies it by {batch / base:g}'
         if steps > 1:
-            advice = f'multiply optim_wrapper.optimizer.lr by {batch * steps / base:g}'
+            advice = f'with the {steps} steps of accumulative_counts, multiply the rate by {batch * steps / base:g}'
         if runner.cfg.get('resume'):
             advice = 'this resume keeps the learning rate of its checkpoint'
         runner.logger.warning(
-            f'The batch is {runner.world_size} processes x {each} images{accumulated}, but the learning rate is meant '
-            f'for {base} images: {advice}'
+            f'The batch is {runner.world_size} processes x {each} images, but the learning rate is meant for {base} '
+            f'images: {advice}'
         )
