@@ -80,8 +80,9 @@ def check_classes_of_splits(loaders: Sequence[Loader], several: Sequence[str]) -
         several: Splits in which each data set has an evaluator of its own, and so may have classes of its own.
     """
     varied = {split for split in several if len({it.classes for it in loaders if split in it.splits}) > 1}
-    first, *others = [loader for loader in loaders if varied.isdisjoint(loader.splits)] or [None]
-    for other in others:
+    compared = [loader for loader in loaders if varied.isdisjoint(loader.splits)]
+    for other in compared[1:]:
+        first = compared[0]
         if first.classes != other.classes:
             odd = sorted(set(first.classes) ^ set(other.classes)) or 'the same names in a different order'
             text = f'{first.where} and {other.where}: {odd}'

@@ -203,11 +203,12 @@ def _pipeline(node: Mapping, split: str) -> Pipeline:
     with_masks = [step for name, step in steps if name == 'LoadAnnotations' and step.get('with_mask')]
     # Without a pipeline, the default reader stands for the one that is added later.
     reading = _reading_step(node) if steps else {}
+    reader = None
+    if reading is not None:
+        reader = Reader(reading.get('imdecode_backend') or 'cv2', reading.get('color_type') or 'color')
     return Pipeline(
         masks=bool(with_masks),
         polygons_only=split == 'train' and any(not step.get('poly2mask', True) for step in with_masks),
         labels='LoadEmptyAnnotations' not in names or 'LoadAnnotations' in names,
-        reader=None
-        if reading is None
-        else Reader(reading.get('imdecode_backend') or 'cv2', reading.get('color_type') or 'color'),
+        reader=reader,
     )
