@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import REPO
 
-from fishnet_mmdet.doctor import checks, cores, packages, tried
+from fishnet_mmdet.base import cores
+from fishnet_mmdet.doctor import checks, packages, tried
 from fishnet_mmdet.doctor.report import CHECKS
 
 PACKAGES = packages.FORKS if packages.takes_forks() else packages.ORIGINALS

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rich.table import Table as ScreenTable
 from rich.text import Text
 
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.text import printable
 
 Value = str | int | float | None
@@ -87,7 +88,6 @@ def plain(text: str) -> Text:
 
 def write_tables(tables: Iterable[Table], out: Path) -> None:
     """Writes each table as NAME.md and NAME.json into a folder, and creates the folder if necessary."""
-    out.mkdir(parents=True, exist_ok=True)
     for table in tables:
-        (out / f'{table.name}.md').write_text(table.markdown(), encoding='utf-8')
-        (out / f'{table.name}.json').write_text(table.json(), encoding='utf-8')
+        write_atomically(out / f'{table.name}.md', table.markdown().encode())
+        write_atomically(out / f'{table.name}.json', table.json().encode())

@@ -7,10 +7,10 @@ far its output is from PyTorch's.
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 
 from fishnet_mmdet.deploy.export import TOLERANCE, check_target, difference_table, export, read_network
+from fishnet_mmdet.training.launch.config import add_options_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '%(default)s)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace OUT.onnx if it exists')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings that override the config, as key=value'
-    )
+    add_options_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:

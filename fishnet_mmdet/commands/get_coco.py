@@ -6,6 +6,7 @@ A later call continues an interrupted one, and takes seconds if nothing is missi
 import argparse
 from pathlib import Path
 
+from fishnet_mmdet.commands import INTERRUPTED
 from fishnet_mmdet.data.coco_download import CocoDownload
 from fishnet_mmdet.data.coco_files import MIRROR, PARTS
 
@@ -26,6 +27,6 @@ def run(args: argparse.Namespace) -> int:
         download.get([PARTS[name] for name in PARTS if name in args.only])
     except KeyboardInterrupt:
         print('stopped: the same command continues')
-        return 130
+        return INTERRUPTED
     print(f'use it: COCO_ROOT={args.folder} fishnet-mmdet train CONFIG')
     return 0

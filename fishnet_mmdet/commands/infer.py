@@ -10,20 +10,20 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from fishnet_mmdet.base.startup import keep_freed_memory
+from fishnet_mmdet.commands import INTERRUPTED
 from fishnet_mmdet.deploy.infer.inputs import find_inputs
 from fishnet_mmdet.deploy.infer.outputs import PICTURE_FOLDER, check_out
 from fishnet_mmdet.deploy.infer.predictor import Predictor
 from fishnet_mmdet.deploy.infer.results import IMAGES, RESULTS
 from fishnet_mmdet.deploy.infer.run import Outcome, predict_files
 from fishnet_mmdet.deploy.inference import FORMS
+from fishnet_mmdet.training.launch.config import add_options_argument
 from fishnet_mmdet.weights.load import SCHEME
 from fishnet_mmdet.weights.shipped import SHIPPED
 
-PASSED_OVER, STOPPED = 3, 130
-"""Exit statuses."""
+PASSED_OVER = 3
+"""Exit status where some inputs were passed over."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--no-pictures', action='store_true', help='draw nothing')
     parser.add_argument('--overwrite', action='store_true', help='replace files of an earlier run')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings that override the config, as key=value'
-    )
+    add_options_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     )
     _report(outcome, Path(args.out), args, predictor.score_thresholds)
     if outcome.is_stopped:
-        return STOPPED
+        return INTERRUPTED
     return PASSED_OVER if outcome.passed_over else 0
 
 

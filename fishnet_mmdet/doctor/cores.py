@@ -1,13 +1,9 @@
-"""The cores that a training may use, those that other processes leave free, and the threads that torch starts."""
+"""The cores that other processes leave free, and the threads that torch starts."""
 
-import math
 import os
-from pathlib import Path
 
+from fishnet_mmdet.base.cores import allowed_cores
 from fishnet_mmdet.doctor.diagnosis import Diagnosis
-
-CGROUPS = Path('/sys/fs/cgroup')
-"""Where Linux says how much processor time a container may use."""
 
 
 def check_cores(name: str) -> Diagnosis:
@@ -37,29 +33,11 @@ def processes_here() -> int:
         return 1
 
 
-def allowed_cores(cgroups: Path = CGROUPS) -> float:
-    """Number of cores that this process may use: the least of its affinity and the quota of its container."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return min(there, _quota(cgroups))
-
-
-def free_cores(cgroups: Path = CGROUPS) -> float:
-    """Number of these cores that were free over the last minute, as far as the system says."""
-    allowed = allowed_cores(cgroups)
+def free_cores() -> float:
+    """Number of the allowed cores that were free over the last minute, as far as the system says."""
+    allowed = allowed_cores()
     # Windows has no load average.
     if not hasattr(os, 'getloadavg'):
         return allowed
     # The load is that of the whole machine, which may have more cores than this process is allowed.
     return min(allowed, max(0.0, (os.cpu_count() or 1) - os.getloadavg()[0]))
-
-
-def _quota(cgroups: Path) -> float:
-    """Cores' worth of processor time that control groups allow, version 2 or 1; infinite without a limit."""
-    try:
-        if (file := cgroups / 'cpu.max').is_file():
-            quota, period = map(float, file.read_text().replace('max', 'inf').split())
-        else:
-            quota, period = (float((cgroups / f'cpu/cpu.cfs_{what}_us').read_text()) for what in ('quota', 'period'))
-    except (OSError, ValueError):
-        return math.inf
-    return quota / period if quota > 0 and period > 0 else math.inf

@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from rich.console import Console
 
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.tables import Table
 from fishnet_mmdet.evaluation.class_plot import draw_classes
 from fishnet_mmdet.evaluation.class_rows import ClassRow, best_first, class_figures, class_table, count_objects
@@ -91,6 +92,6 @@ def _as_text(table: Table) -> str:
 
 
 def _write(tables: Sequence[Table], stem: Path) -> None:
-    stem.with_suffix('.md').write_text('\n'.join(table.markdown() for table in tables), encoding='utf-8')
+    write_atomically(stem.with_suffix('.md'), '\n'.join(table.markdown() for table in tables).encode())
     content = [json.loads(table.json()) for table in tables]
-    stem.with_suffix('.json').write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    write_atomically(stem.with_suffix('.json'), (json.dumps(content, indent=1) + '\n').encode())

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
+from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.tables import plain
 from fishnet_mmdet.evaluation.known_data import parts_of
 
@@ -187,8 +188,8 @@ class TableReport(Hook):
             'measured': history,
             'published': [_entry(row) for row in published],
         }
-        stem.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
-        stem.with_suffix('.md').write_text(self.style.markdown([*own, *published], title), encoding='utf-8')
+        write_atomically(stem.with_suffix('.json'), (json.dumps(record, indent=1) + '\n').encode())
+        write_atomically(stem.with_suffix('.md'), self.style.markdown([*own, *published], title).encode())
 
     def _compares(self, runner: Runner, split: str) -> bool:
         """Whether the figures of a split compare with published ones."""

@@ -1,10 +1,11 @@
 """Which machine a study ran on: processor, GPU, threads and versions, without a host name."""
 
-import os
 import platform
 from pathlib import Path
 
 import torch
+
+from fishnet_mmdet.base.cores import allowed_cores
 
 
 def describe(device: str) -> dict[str, str | int | bool]:
@@ -13,10 +14,9 @@ def describe(device: str) -> dict[str, str | int | bool]:
     Args:
         device: 'cpu' or 'cuda'; for 'cuda' the GPU is described too.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     facts = {
         'cpu': _cpu_model(),
-        'cores': cores or 1,
+        'cores': max(1, int(allowed_cores())),
         'threads': torch.get_num_threads(),
         'torch': torch.__version__,
         'python': platform.python_version(),

@@ -49,7 +49,7 @@ def check_norm(arch: Any, norm_cfg: Mapping) -> None:
         ConfigError: They do not; the message says which number of groups does.
     """
     groups, most = norm_cfg.get('num_groups'), largest_group_count(arch)
-    if norm_cfg['type'] == 'GN' and type(groups) is int and (groups < 1 or most % groups):
+    if norm_cfg['type'] == 'GN' and (type(groups) is not int or groups < 1 or most % groups):
         fitting = [n for n in range(1, most + 1) if most % n == 0]
         raise ConfigError(
             f'norm_cfg.num_groups = {groups} does not divide every width of this FishNet (a bottleneck is a quarter as '

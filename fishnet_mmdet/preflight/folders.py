@@ -101,7 +101,7 @@ def _label_maps_problem(dataset: Mapping, split: str, decode_head: Mapping | Seq
     """
     root = Path(dataset.get('data_root') or '')
     for key in ('img_path', 'seg_map_path'):
-        folder = root / dataset['data_prefix'][key]
+        folder = root / dataset['data_prefix'].get(key, '')
         if not folder.is_dir() or not any(folder.iterdir()):
             return (
                 f'{split} data not found: {folder.resolve()} does not exist or is empty.\nExpected under data_root, as '

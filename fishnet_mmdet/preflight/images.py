@@ -58,26 +58,33 @@ def inspect_image(path: Path | str, reader: Reader = DEFAULT_READER) -> ImageSta
     """
     try:
         status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return ImageState('image-broken', f'{path} is not a regular file')
+        if not status.st_size:
+            return ImageState('image-empty', f'{path} has zero bytes')
+        return _inspect_file(path, status.st_size, reader)
     except FileNotFoundError:
         return ImageState('image-missing', f'{path} does not exist')
-    # Raised if reading is not permitted, or if the name is too long or invalid.
+    # Raised if reading is not permitted or fails, or if the name is too long or invalid.
     except (OSError, ValueError) as error:
-        return ImageState('image-broken', f'{path} cannot be opened: {error}')
-    if not stat.S_ISREG(status.st_mode):
-        return ImageState('image-broken', f'{path} is not a regular file')
-    if not status.st_size:
-        return ImageState('image-empty', f'{path} has zero bytes')
-    state, is_certain = _inspect_with_pillow(path)
+        return ImageState('image-broken', f'{path} cannot be opened: {getattr(error, "strerror", None) or error}')
+
+
+def _inspect_file(path: Path | str, size: int, reader: Reader) -> ImageState:
+    """What Pillow and, where it decides, the reader of the pipeline find in a file of `size` bytes."""
+    with open(path, 'rb') as file:
+        head = file.read(24)
+    state, is_certain = _inspect_with_pillow(path, head)
     if is_certain and (state.problem or reader.backend in ('cv2', 'turbojpeg')):
         return state
     # Pillow would start a program for some formats, and refuses again what it has refused.
-    if state.problem and (reader.backend == 'pillow' or status.st_size > MAX_BYTES):
+    if state.problem and (reader.backend == 'pillow' or size > MAX_BYTES):
         return state
     return _inspect_with_reader(path, state, reader)
 
 
-def _inspect_with_pillow(path: Path | str) -> tuple[ImageState, bool]:
-    """What Pillow finds in a file, and whether OpenCV is certain to agree."""
+def _inspect_with_pillow(path: Path | str, head: bytes) -> tuple[ImageState, bool]:
+    """What Pillow finds in a file that begins with `head`, and whether OpenCV is certain to agree."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             state, has_sound_exif = _decode(path, image)
@@ -86,11 +93,11 @@ def _inspect_with_pillow(path: Path | str) -> tuple[ImageState, bool]:
     except Image.DecompressionBombError:
         return _too_large(path), True
     except Image.UnidentifiedImageError:
-        text = f'{path} begins with {_first_bytes(path)}, as no {", ".join(FORMATS[:-1])} or {FORMATS[-1]} file does'
+        text = f'{path} begins with {head[:12]}, as no {", ".join(FORMATS[:-1])} or {FORMATS[-1]} file does'
         return ImageState('image-broken', text), False
     # Pillow raises a dozen types of exceptions for damaged files.
     except Exception as error:
-        if png_pixels(_first_bytes(path, 24)) > MAX_PIXELS:
+        if png_pixels(head) > MAX_PIXELS:
             return _too_large(path), True
         is_truncated = 'truncated' in str(error).lower()
         kind = 'image-truncated' if is_truncated else 'image-broken'
@@ -137,11 +144,6 @@ def _decode(path: Path | str, image: ImageFile.ImageFile) -> tuple[ImageState, b
     except Exception:
         return ImageState('', '', width, height, 1, deep), False
     return ImageState('', '', width, height, orientation if orientation in range(1, 9) else 1, deep), True
-
-
-def _first_bytes(path: Path | str, count: int = 12) -> bytes:
-    with open(path, 'rb') as file:
-        return file.read(count)
 
 
 def leads_out(path: Path | str, trusted: Iterable[str]) -> str | None:

@@ -13,6 +13,9 @@ from mmengine.registry import MODEL_WRAPPERS
 
 from fishnet_mmdet.base.errors import ConfigError
 
+RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+"""Environment variables in which torchrun, Slurm and mpirun give a process its rank."""
+
 
 @MODEL_WRAPPERS.register_module()
 class CPUDistributedDataParallel(MMDistributedDataParallel):
@@ -22,9 +25,9 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
         super().__init__(module=module, **kwargs)
 
 
-def is_main_process() -> bool:
+def is_rank_zero() -> bool:
     """Returns whether this is rank 0, by the launcher's variables; it works before any process group exists."""
-    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
+    return int(next((os.environ[name] for name in RANKS if name in os.environ), 0)) == 0
 
 
 def prepare_cpu_processes(cfg: Config) -> None:

@@ -26,13 +26,15 @@ def infer_arch(shapes: Mapping[str, Shape]) -> FishNetArch | None:
         return len({match[1] for match in found if match})
 
     def shape(layer: str) -> Shape:
-        return shapes.get(f'backbone.{layer}.weight', (0, 0, 0, 0))
+        """(out, in, height, width) of a convolution; zeros where there is none."""
+        found = shapes.get(f'backbone.{layer}.weight', ())
+        return found if len(found) == 4 else (0, 0, 0, 0)
 
     def has(part: str) -> bool:
         return any(key.startswith(f'backbone.{part}.') for key in shapes)
 
     steps = range(3)
-    inside, in_group = (*shape('tail.0.refine.0.conv.conv'), 0, 0)[:2]
+    inside, in_group, *_ = shape('tail.0.refine.0.conv.conv')
     is_fishnext = 0 < 2 * inside == shape('tail.0.refine.0.expand.conv')[0]
     try:
         return FishNetArch(

@@ -106,6 +106,12 @@ class TestStatus:
             in out
         )
 
+    @pytest.mark.parametrize('command', ['infer', 'export'])
+    def test_a_setting_without_a_value_is_named(self, command, capsys):
+        with pytest.raises(SystemExit, match='2'):
+            run_command(command, [CONFIG, 'x.pth', 'x.onnx', '--cfg-options', 'model.backbone'])
+        assert "'model.backbone' is not of the form key=value" in capsys.readouterr().err
+
     def test_some_passed_over(self, annotated, checkpoint, tmp_path, capsys):
         shutil.copytree(annotated / 'val', tmp_path / 'in')
         (tmp_path / 'in/broken.jpg').write_bytes(b'\xff\xd8 broken')

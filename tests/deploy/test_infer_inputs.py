@@ -89,6 +89,7 @@ class TestFindInputs:
             ('empty', 'the folder holds no files'),
             ('text', 'no picture and no video among 1 files; .*notes.txt: neither'),
             ('https://example.org/1.jpg', 'addresses are not read'),
+            ('', 'name at least one picture'),
             ('97', 'camera 97 cannot be opened by OpenCV'),
         ],
     )
@@ -98,7 +99,7 @@ class TestFindInputs:
         Path('text').mkdir()
         Path('text/notes.txt').write_text('notes')
         with pytest.raises(UserError, match=message):
-            find_inputs([given])
+            find_inputs([given] if given else [])
 
     def test_a_file_that_is_called_as_a_number(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet import ARCHS, FishNet, FishNetClassifier
+from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import CHOICES, resolve_arch
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
 
@@ -172,6 +173,12 @@ def test_norms_reach_all_five_parts(norm):
         assert norms and all(isinstance(m, kinds[norm['type']]) for m in norms)
         if 'eps' in norm:
             assert {m.eps for m in norms} == {1e-3}
+
+
+@pytest.mark.parametrize('groups', [{}, dict(num_groups=None), dict(num_groups=0), dict(num_groups=3)])
+def test_groups_that_cannot_be_are_refused_with_one_that_can(groups):
+    with pytest.raises(ConfigError, match=r"num_groups = .* norm_cfg=dict\(type='GN', num_groups="):
+        FishNet(NARROW, norm_cfg=dict(type='GN', **groups))
 
 
 def test_levels_have_a_norm_each_and_are_not_negative():

@@ -1,5 +1,6 @@
 """Data as people reported them: sound data are not refused or damaged, and the advice leads to the fix."""
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -69,6 +70,20 @@ class TestWhatTheReaderReadsIsAnImage:
         (tmp_path / 'a.gif').write_bytes(content.getvalue()[:-5])
         assert inspect_image(tmp_path / 'a.gif').problem == 'image-truncated'
         assert not inspect_image(tmp_path / 'a.gif', Reader('pillow')).problem
+
+    def test_a_file_that_may_not_be_read_is_broken(self, make_case, monkeypatch):
+        """Root reads any file, so a failing `open` stands in for the permission."""
+        case, real = make_case(), open
+        path = case.path(case.image())
+
+        def denied(file, *args, **kwargs):
+            if str(file) == str(path):
+                raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+            return real(file, *args, **kwargs)
+
+        monkeypatch.setattr('builtins.open', denied)
+        state = inspect_image(path)
+        assert (state.problem, state.detail) == ('image-broken', f'{path} cannot be opened: Permission denied')
 
     @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'GIF', 'WEBP', 'BMP', 'JPEG2000'])
     def test_files_without_their_last_bytes(self, make_case, kind):

@@ -13,10 +13,11 @@ from new_case import CPU, GPU, NAMES, build, make, write_usual
 from own_data import coco, write_coco, write_image
 
 from fishnet_mmdet import UserError
+from fishnet_mmdet.base import cores
 from fishnet_mmdet.commands import run_command
 from fishnet_mmdet.preflight import examine
 from fishnet_mmdet.project.new import new_config
-from fishnet_mmdet.project.new.machine import GIB, Machine
+from fishnet_mmdet.project.new.machine import GIB, Machine, this_machine
 
 
 @pytest.fixture(autouse=True)
@@ -226,3 +227,9 @@ def test_the_two_configs_whose_ap_is_compared(here, monkeypatch):
         assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 6
         assert examine(cfg, ['train', 'val'], weights=False).findings == []
     assert shapes[0] == shapes[1]
+
+
+def test_the_quota_of_a_container_counts(monkeypatch):
+    monkeypatch.setattr('os.sched_getaffinity', lambda _: range(64), raising=False)
+    monkeypatch.setattr(cores, '_quota', lambda _: 4.5)
+    assert this_machine().cores == 4

@@ -11,6 +11,7 @@ import torch.distributed.run
 from conftest import REPO
 from fork_server import free_port
 
+from fishnet_mmdet.training.distributed import RANKS, is_rank_zero
 from fishnet_mmdet.training.guards.lost_rank import LOST_RANK, LostRankGuard
 
 FAULTY_RUN = REPO / 'tests' / 'faulty_run.py'
@@ -150,3 +151,13 @@ def test_a_sound_run_of_two_leaves_sound_weights(pair, tmp_path):
         assert 'has ended' not in text
         # A thread of gloo's that outlives the run may abort the process as it exits.
         assert 'threads left: python\n' in text, text[-500:]
+
+
+@pytest.mark.parametrize('name', RANKS)
+def test_the_rank_is_known_before_there_is_a_process_group(name, monkeypatch):
+    for each in RANKS:
+        monkeypatch.delenv(each, raising=False)
+    assert is_rank_zero()
+    for rank in (0, 1):
+        monkeypatch.setenv(name, str(rank))
+        assert is_rank_zero() == (rank == 0)

@@ -235,6 +235,11 @@ class TestStrict:
                 'fishnet150', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'fish.pth'))
             ).init_weights()
 
+    def test_a_tensor_of_another_shape_than_a_convolution(self, tmp_path):
+        torch.save({'tail.0.refine.0.expand.conv.weight': torch.tensor(1.0)}, tmp_path / 'x.pth')
+        with pytest.raises(WeightsError):
+            convert_weights(str(tmp_path / 'x.pth'), tmp_path / 'fish.safetensors')
+
     def test_other_weights(self, tmp_path):
         torch.save({'layer1.0.conv1.weight': torch.ones(1)}, tmp_path / 'resnet.pth')
         with pytest.raises(WeightsError, match='no known key naming') as error:

@@ -64,6 +64,8 @@ def find_inputs(given: Sequence[str | Path], out: str | Path | None = None) -> I
         UserError: A file does not exist or lies where drawn pictures will be written, nothing fits a pattern, a folder
             holds no file, a camera cannot be opened, or nothing is a picture or a video.
     """
+    if not given:
+        raise UserError('name at least one picture, folder or video')
     found, folders = Inputs(), []
     results = [os.path.abspath(os.path.join(out, name)) for name in WRITTEN] if out else []
     for one in map(str, given):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from fishnet_mmdet.base.cores import allowed_cores
+
 GIB = 2**30
 
 
@@ -29,7 +31,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """The first GPU, or else the CPU, with the limit of a container counted."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    cores = max(1, int(allowed_cores()))
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
         return Machine(card.name, card.total_memory, cores)

@@ -14,7 +14,7 @@ from fishnet_mmdet.training.console.handler import FILE_ONLY, ScreenHandler
 from fishnet_mmdet.training.console.modes import resolve
 from fishnet_mmdet.training.console.rows import WIDTH, row_lines, wrapped
 from fishnet_mmdet.training.console.streams import RunStream
-from fishnet_mmdet.training.distributed import is_main_process
+from fishnet_mmdet.training.distributed import is_rank_zero
 
 
 class Screen:
@@ -35,7 +35,7 @@ class Screen:
         self.mode = resolve(mode, sys.stdout)
         self.began = False
         self.epochs: int | None = None
-        self._is_main = is_main_process()
+        self._is_main = is_rank_zero()
         has_bar = self.mode == 'bar' and self._is_main
         self._console = TerminalConsole(
             file=sys.stdout,

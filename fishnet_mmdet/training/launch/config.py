@@ -31,15 +31,20 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the config and the flags that MMDetection's train and test tools share."""
     parser.add_argument('config', help='config file, or the name of a config that ships')
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and AP tables')
+    add_options_argument(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    # torchrun sets LOCAL_RANK; the old torch.distributed.launch passes this flag instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_options_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag for settings that override the config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=_Options,
         help='settings that override the config, as key=value; lists as key="[a,b]" or key=a,b',
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    # torchrun sets LOCAL_RANK; the old torch.distributed.launch passes this flag instead.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_console_argument(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints.reader import SCHEME as RUN_SCHEME
 from fishnet_mmdet.training.checkpoints.reader import RunCheckpoint, hand_over, read
 from fishnet_mmdet.training.checkpoints.resume import POINTER, Survey, folder_of
-from fishnet_mmdet.training.distributed import is_main_process
+from fishnet_mmdet.training.distributed import is_rank_zero
 from fishnet_mmdet.weights.load import WEB, for_mmengine, locate
 
 
@@ -70,7 +70,7 @@ def choose_start(cfg: Config, resume: str | None) -> Start:
 
 
 def _from_newest(cfg: Config, weights: str | None) -> Start:
-    report = print if is_main_process() else (lambda line: None)
+    report = print if is_rank_zero() else (lambda line: None)
     out_dir = checkpoint_out_dir(cfg)
     if '://' in (out_dir or ''):
         raise ConfigError(f'--resume does not look into {out_dir}: name the checkpoint, as --resume ADDRESS')
