@@ -32,7 +32,8 @@ try:
         from fishnet_mmdet.network.classifier import FishNetClassifier, FishNetNeck
         from fishnet_mmdet.network.fishnet import FishNet
         from fishnet_mmdet.training.channels_last import ChannelsLast
-        from fishnet_mmdet.training.checkpoints.durable import AtomicBackend, DurableCheckpoints
+        from fishnet_mmdet.training.checkpoints.backend import AtomicBackend
+        from fishnet_mmdet.training.checkpoints.durable import DurableCheckpoints
         from fishnet_mmdet.training.checkpoints.plain import PlainCheckpoints
         from fishnet_mmdet.training.clipping import EarlyClipping
         from fishnet_mmdet.training.cpu_amp import CpuAmpOptimWrapper

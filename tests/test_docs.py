@@ -112,7 +112,7 @@ def resolves(dotted):
 
 @per_page
 def test_what_a_page_finds_in_a_file_is_there(page):
-    """'`channel_reduction` in `fishnet_mmdet/network/blocks.py`', and `pytest FILE -k WORD`."""
+    """'`ChannelReduction` in `fishnet_mmdet/network/blocks.py`', and `pytest FILE -k WORD`."""
     for name, path in re.findall(r'`(\w+)`\)? (?:in|\() ?`?(\w+/[\w/]+\.py)', prose(TEXTS[page])):
         assert re.search(rf'\b{name}\b', (REPO / path).read_text()), f'{page}: {name} in {path}'
     for path, word in re.findall(r'pytest (tests/\S+\.py)[^\n]*? -k (\w+)', TEXTS[page]):

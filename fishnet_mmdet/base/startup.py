@@ -86,7 +86,10 @@ def _is_command(environment: Mapping[str, str]) -> bool:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Context for imports. What they create stays, and searching it for garbage takes a fifth of their time."""
+    """Context without garbage collection, for work that creates many objects without cycles.
+
+    The searches in vain would take a fifth of the time of the imports, and half of that of reading a large JSON file.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

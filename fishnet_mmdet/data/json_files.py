@@ -1,13 +1,11 @@
 """Reads JSON files that others wrote, and quotes their values in messages."""
 
-import gc
 import json
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.base.startup import collector_paused
 
 MAX_BYTES = 2 * 2**30
 """The largest file that is read by default: several times the size of COCO's largest."""
@@ -35,7 +33,7 @@ def read_json(path: Path | str, max_bytes: float = MAX_BYTES) -> object:
         if status.st_size > max_bytes:
             raise FormatError(f'{path}: has {status.st_size:,} bytes, and at most {max_bytes:,.0f} are read')
         text = Path(path).read_text(encoding='utf-8')
-        with without_collector():
+        with collector_paused():
             return json.loads(text)
     except FormatError:
         raise
@@ -44,21 +42,6 @@ def read_json(path: Path | str, max_bytes: float = MAX_BYTES) -> object:
     # A ValueError is text that is not UTF-8, text that is not JSON, or a number with too many digits.
     except (ValueError, RecursionError) as error:
         raise FormatError(f'{path}: not JSON: {error}') from error
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Switches the garbage collector off.
-
-    JSON has no cycles. Searching for some among millions of lists doubles the time to read and to check them.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def brief(value: object, length: int = 60) -> str:

@@ -1,12 +1,12 @@
 """The AP table of a detector, with the figures of the paper."""
 
-import math
 import re
 from collections.abc import Mapping
 
 from mmengine.registry import HOOKS
 
 from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.evaluation.class_rows import or_none
 from fishnet_mmdet.evaluation.known_data import COCO_VAL2017, is_coco_val2017
 from fishnet_mmdet.evaluation.published import PUBLISHED_AP, PublishedAP
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
@@ -36,7 +36,7 @@ class APReport(TableReport):
             for match, value in figures.items():
                 iou_type, figure = match.groups()
                 row = rows.setdefault((name, iou_type), Row(label, kind_of(iou_type, name)))
-                row.figures[LOGGED[figure]] = None if value < 0 or math.isnan(value) else value
+                row.figures[LOGGED[figure]] = or_none(value)
         return list(rows.values())
 
     def published(self, model: Mapping) -> list[Row]:

@@ -60,16 +60,8 @@ class PreActConv(Recomputable):
         return self.conv(norm_relu(self.norm, x))
 
 
-def channel_reduction(x: Tensor, k: int) -> Tensor:
-    """The r(x) of eq. 8, the paper's shortcut without a convolution: sums k neighbouring channels.
-
-    Shape: (N, C, H, W) -> (N, C / k, H, W).
-    """
-    return channel_sum(x, k)
-
-
 class ChannelReduction(nn.Module):
-    """`channel_reduction` as the shortcut of a UR unit."""
+    """The r(x) of eq. 8, the shortcut of a UR unit: sums k neighbouring channels, without a convolution."""
 
     def __init__(self, in_width: int, out_width: int) -> None:
         super().__init__()
@@ -77,7 +69,7 @@ class ChannelReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, out_width, H, W)."""
-        return channel_reduction(x, self.k)
+        return channel_sum(x, self.k)
 
     def extra_repr(self) -> str:
         """The k of eq. 8."""

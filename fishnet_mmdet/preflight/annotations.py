@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fishnet_mmdet.base.startup import collector_paused
 from fishnet_mmdet.data.coco_fields import CATEGORY, entry_problem, image_problem, read_coco
-from fishnet_mmdet.data.json_files import FormatError, brief, without_collector
+from fishnet_mmdet.data.json_files import FormatError, brief
 from fishnet_mmdet.preflight.contents import Contents, ImageEntry, Use
 from fishnet_mmdet.preflight.findings import Finding, Source
 from fishnet_mmdet.preflight.objects import FileContext, check_objects
@@ -23,7 +24,7 @@ def read_annotations(path: Path, where: str, use: Use | None = None) -> Contents
         What it holds and what is wrong with it. A file that cannot be read is a finding too.
     """
     source = Source(where, path)
-    with without_collector():
+    with collector_paused():
         try:
             data = read_coco(path)
         except FormatError as error:

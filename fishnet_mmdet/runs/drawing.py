@@ -133,13 +133,9 @@ def number(value: float, _: object = None) -> str:
     if size >= 10000:
         return f'{value / 1000:g}k'
     if 0 < size < 0.0001:
-        return re.sub(r'e-0?', 'e-', f'{value:.3g}') if 'e' in f'{value:.3g}' else _scientific(value)
+        digits, _, power = f'{value:.2e}'.partition('e')
+        return f'{float(digits):g}e{int(power)}'
     return f'{value:.6g}'.replace('-', '\u2212')
-
-
-def _scientific(value: float) -> str:
-    digits, _, power = f'{value:.2e}'.partition('e')
-    return f'{float(digits):g}e{int(power)}'
 
 
 def short(name: str, length: int = LABEL_LENGTH) -> str:

@@ -133,7 +133,7 @@ def same_but_for_the_seed(one: Mapping, other: Mapping) -> bool:
 
 
 def _compare(key: str, values: list[Any]):
-    if all(value == values[0] for value in values):
+    if _same(values):
         return
     if all(isinstance(value, Mapping) for value in values):
         for name in sorted(dict.fromkeys(name for value in values for name in value), key=lambda name: name != 'type'):

@@ -7,7 +7,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.training.checkpoints.disk_room import optim_wrappers
+from fishnet_mmdet.training.runner_parts import optim_wrappers
 
 
 @HOOKS.register_module()

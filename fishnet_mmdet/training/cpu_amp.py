@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
 from fishnet_mmdet.network.ops.memory_format import models_with_backbone
+from fishnet_mmdet.training.runner_parts import bare_model
 
 PARTS = ('backbone', 'neck')
 """What is computed in bfloat16. Heads, losses and the operations of mmcv stay in float32."""
@@ -37,7 +37,7 @@ class CpuAmpOptimWrapper(OptimWrapper):
         """As that of `OptimWrapper`, which MMEngine calls before the first iteration; warns if nothing is gained."""
         super().initialize_count_status(model, init_counts, max_counts)
         if not models_with_backbone(model):
-            name = type(model.module if is_model_wrapper(model) else model).__name__
+            name = type(bare_model(model)).__name__
             print_log(NO_BACKBONE.format(model=name), logger='current', level=logging.WARNING)
         elif has_fast_bfloat16() is False:
             print_log(SLOW, logger='current', level=logging.WARNING)

@@ -1,7 +1,6 @@
 """A trained detector that takes images and returns plain arrays."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from fishnet_mmdet.base.errors import ConfigError, UserError
 from fishnet_mmdet.deploy.infer.prediction import Prediction
 from fishnet_mmdet.deploy.infer.reading import ImagePipeline, inference_dataset
-from fishnet_mmdet.deploy.infer.sources import check_batch
+from fishnet_mmdet.deploy.infer.sources import batches, check_batch
 from fishnet_mmdet.deploy.infer.weights import read_detector
 from fishnet_mmdet.deploy.inference import arguments_of, optimize_for_inference
 from fishnet_mmdet.preflight.nodes import class_names
@@ -107,8 +106,7 @@ class Predictor:
             One prediction for each image, in order.
         """
         check_batch(batch)
-        images = iter(images)
-        while chunk := list(islice(images, batch)):
+        for chunk in batches(images, batch):
             for found in self.predict_loaded([self.read(image) for image in chunk]):
                 yield found.above(threshold) if threshold > 0 else found
 

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from fishnet_mmdet.deploy.infer.prediction import Prediction
 from fishnet_mmdet.deploy.infer.predictor import Predictor
 from fishnet_mmdet.deploy.infer.reading import UnreadableImage
 from fishnet_mmdet.deploy.infer.results import ResultFiles, open_results
-from fishnet_mmdet.deploy.infer.sources import Loaded, Video, check_batch, read_ahead
+from fishnet_mmdet.deploy.infer.sources import Loaded, Video, batches, check_batch, read_ahead
 
 Show = Callable[[str, np.ndarray, Prediction], None]
 
@@ -149,7 +149,7 @@ class _Run:
     def pictures(self, paths: list[str]) -> None:
         """Predicts on picture files."""
         task = self.progress.add_task('pictures', total=len(paths), visible=bool(paths))
-        for chunk in _batches(self.readable(paths, task), self.batch):
+        for chunk in batches(self.readable(paths, task), self.batch):
             entries = [({'file_name': self.inputs.name(path)}, path, loaded) for path, loaded in chunk]
             self.predict(entries, self.picture, legend=True)
             self.progress.advance(task, len(chunk))
@@ -186,7 +186,7 @@ class _Run:
         target = VideoFile((self.folder or Path()) / output_name(path, name, ('.mp4',), '.mp4'), video.fps)
         done = False
         try:
-            for chunk in _batches(enumerate(video), self.batch):
+            for chunk in batches(enumerate(video), self.batch):
                 entries = [({'file_name': name, 'frame': number}, path, self.predictor.read(x)) for number, x in chunk]
                 # With a legend, frames would differ in height.
                 self.predict(entries, lambda _, picture: target.add(picture), legend=False)
@@ -216,18 +216,6 @@ class _Run:
     def picture(self, path: str, picture: np.ndarray) -> None:
         """Writes a drawn picture under the name of its file."""
         write_picture(self.folder / output_name(path, self.inputs.name(path), KEPT_ENDINGS, '.png'), picture)
-
-
-def _batches(items: Iterable, size: int) -> Iterator[list]:
-    """Yields lists of `size` items; the last may be shorter."""
-    chunk = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 @contextmanager

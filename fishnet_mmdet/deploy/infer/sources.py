@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -99,6 +100,12 @@ class Video:
     def close(self) -> None:
         """Closes the file or the camera."""
         self._capture.release()
+
+
+def batches(items: Iterable, size: int) -> Iterator[list]:
+    """Yields lists of `size` items; the last may be shorter."""
+    items = iter(items)
+    return iter(lambda: list(islice(items, size)), [])
 
 
 def check_batch(batch: int) -> None:

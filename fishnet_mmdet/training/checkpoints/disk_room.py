@@ -5,11 +5,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.optim import Optimizer
+
+from fishnet_mmdet.training.runner_parts import bare_model, optim_wrappers
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def check_room(runner: Runner, plan: Plan) -> str | None:
 
 def checkpoint_bytes(runner: Runner) -> int:
     """Estimates the size of a checkpoint in bytes: the model, its averages, and what the optimizer will store."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values() if isinstance(tensor, Tensor))
     averages = sum(hasattr(hook, 'ema_model') for hook in runner.hooks)
     return weights * (1 + averages) + sum(_optimizer_bytes(w.optimizer) for w in optim_wrappers(runner)) + 2**20
@@ -83,13 +83,6 @@ def _optimizer_bytes(optimizer: Optimizer) -> int:
         tensors = int(group['momentum'] != 0) if 'momentum' in group and 'betas' not in group else 2
         total += tensors * sum(p.nbytes for p in group['params'] if p.requires_grad)
     return total
-
-
-def optim_wrappers(runner: Runner) -> list[OptimWrapper]:
-    """Returns the optimizer wrappers of a runner, one or several; none where they are not built yet."""
-    wrapper = runner.optim_wrapper
-    wrappers = list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-    return [each for each in wrappers if isinstance(each, OptimWrapper)]
 
 
 def _gib(count: int) -> str:

@@ -11,7 +11,6 @@ from mmengine.runner import Runner
 from fishnet_mmdet.base.atomic import clear_half_written, write_atomically
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.checkpoints import disk_room, resume
-from fishnet_mmdet.training.checkpoints.backend import AtomicBackend as AtomicBackend
 from fishnet_mmdet.training.checkpoints.early_stopping import restore_counts
 from fishnet_mmdet.training.checkpoints.kept_settings import kept_settings
 from fishnet_mmdet.training.checkpoints.loop_state import ExactLoop
@@ -20,6 +19,7 @@ from fishnet_mmdet.training.checkpoints.position import BEGINNING, CheckpointErr
 from fishnet_mmdet.training.checkpoints.reader import hand_over
 from fishnet_mmdet.training.checkpoints.resume import INTERRUPTED, POINTER, Survey
 from fishnet_mmdet.training.checkpoints.writing import KEPT, LOOP_KEY, STOPPING_KEY, SafeWritingHook
+from fishnet_mmdet.training.runner_parts import optim_wrappers
 from fishnet_mmdet.training.stopping import STOPPED, StopRequest, any_rank
 
 
@@ -272,7 +272,7 @@ class DurableCheckpoints(SafeWritingHook):
 
 def _is_whole_step(runner: Runner) -> bool:
     """Whether no gradient is being accumulated; a checkpoint would not hold it."""
-    return all(wrapper.should_update() for wrapper in disk_room.optim_wrappers(runner))
+    return all(wrapper.should_update() for wrapper in optim_wrappers(runner))
 
 
 def _is_remote(folder: Path | str) -> bool:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from fishnet_mmdet.training.checkpoints.reader import drop_code
+from fishnet_mmdet.training.runner_parts import bare_model
 from fishnet_mmdet.weights.fitting import fit
 
 WEIGHTS = 'state_dict'
@@ -65,9 +65,7 @@ class StrictLoading(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compares keys and shapes before anything is copied."""
-        model = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+        model = bare_model(runner.model)
         fit(checkpoint[WEIGHTS], model.state_dict(), f'the checkpoint does not fit the {type(model).__name__}')
 
 

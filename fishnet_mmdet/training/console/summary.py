@@ -14,10 +14,11 @@ from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.network.arch import name_of as arch_name
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.network.ops.memory_format import models_with_backbone
+from fishnet_mmdet.network.ops.norm_relu import is_fixed
 from fishnet_mmdet.preflight.weights import pretrained_files
 from fishnet_mmdet.training.checkpoints.reader import SCHEME as RUN_SCHEME
 from fishnet_mmdet.training.console.rows import Row, listed, short_path
-from fishnet_mmdet.training.guards.fixed_norm import is_fixed_norm
+from fishnet_mmdet.training.runner_parts import bare_model
 from fishnet_mmdet.weights.load import SCHEME
 
 
@@ -28,13 +29,13 @@ def rows_of_training(runner: Runner) -> list[Row]:
     return _rows(
         runner,
         classes=lambda it: describe_classes(it.train_dataloader.dataset),
-        network=lambda it: describe_network(bare(it.model)),
-        trained=lambda it: describe_frozen(bare(it.model)),
+        network=lambda it: describe_network(bare_model(it.model)),
+        trained=lambda it: describe_frozen(bare_model(it.model)),
         weights=lambda it: describe_weights(it.cfg),
         schedule=lambda it: describe_length(it) + describe_batch(it.cfg),
         optimizer=describe_optimizer,
         validation=describe_validation,
-        device=lambda it: describe_device(bare(it.model), it.cfg),
+        device=lambda it: describe_device(bare_model(it.model), it.cfg),
         log_file=lambda it: describe_log(it.logger),
         resumes=describe_resume,
     )
@@ -45,9 +46,9 @@ def rows_of_test(runner: Runner, form: str = '') -> list[Row]:
     return _rows(
         runner,
         classes=lambda it: describe_classes(it.test_dataloader.dataset),
-        network=lambda it: describe_network(bare(it.model)),
+        network=lambda it: describe_network(bare_model(it.model)),
         weights=lambda it: describe_weights(it.cfg),
-        device=lambda it: describe_device(bare(it.model)),
+        device=lambda it: describe_device(bare_model(it.model)),
         inference=lambda it: form,
         log_file=lambda it: describe_log(it.logger),
     )
@@ -64,13 +65,6 @@ def _rows(runner: Runner, **describe: Callable[[Runner], str]) -> list[Row]:
             text = 'see the config'
         rows += [(name.replace('_', ' '), text)] * bool(text)
     return rows
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The model itself, without the wrappers of several processes and of test-time augmentation."""
-    while isinstance(inner := getattr(model, 'module', None), nn.Module):
-        model = inner
-    return model
 
 
 def describe_classes(dataset: object) -> str:
@@ -100,7 +94,7 @@ def describe_frozen(model: nn.Module) -> str:
     frozen = f'{count_text(trained)} parameters, {count_text(total - trained)} frozen'
     text = 'all parameters' if trained == total else frozen
     norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    fixed = sum(is_fixed_norm(layer) for layer in norms)
+    fixed = sum(is_fixed(layer) for layer in norms)
     return f'{text}; {fixed} of {len(norms)} batch norms fixed' if fixed else text
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.training.runner_parts import bare_model
 
 OTHER_CLASSES = {
     'backbone', 'neck', 'rpn_head', 'FusedSemanticHead', 'GroundingDINOHead', 'ATSSVLFusionHead', 'LinearReIDHead',
@@ -78,7 +78,7 @@ class ClassCountGuard(Hook):
 
 
 def _check(runner: Runner, loaders: Mapping) -> None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     is_tracker = TRACKER in {kind.__name__ for kind in type(model).__mro__}
     metas = {
         split: getattr(loader.dataset, 'metainfo', {})

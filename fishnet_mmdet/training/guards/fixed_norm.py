@@ -1,13 +1,13 @@
 """Stops a run whose fixed BatchNorm layers hold initial statistics."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fishnet_mmdet.base.errors import UserError
+from fishnet_mmdet.network.ops.norm_relu import is_fixed
+from fishnet_mmdet.training.runner_parts import bare_model
 
 FIXED_NORM = (
     '{count} of {fixed} fixed BatchNorm layers still hold their initial statistics (mean 0, variance 1), '
@@ -38,22 +38,12 @@ class FixedNormGuard(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Checks every fixed BatchNorm of the model, after the weights were loaded."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         model.train()
-        fixed = {name: layer for name, layer in model.named_modules() if is_fixed_norm(layer)}
+        fixed = {name: layer for name, layer in model.named_modules() if is_fixed(layer)}
         untouched = [name for name, layer in fixed.items() if is_initial(layer)]
         if untouched:
             raise FixedNormError(FIXED_NORM.format(count=len(untouched), fixed=len(fixed), first=untouched[0]))
-
-
-def is_fixed_norm(layer: nn.Module) -> bool:
-    """Returns whether a layer is a BatchNorm that training does not change: in eval mode, without a gradient."""
-    return (
-        isinstance(layer, _BatchNorm)
-        and layer.running_mean is not None
-        and not layer.training
-        and not any(p.requires_grad for p in layer.parameters())
-    )
 
 
 def is_initial(layer: _BatchNorm) -> bool:

@@ -8,8 +8,7 @@ from typing import Any, NoReturn
 import torch
 from mmengine import dist
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from fishnet_mmdet.base.errors import ConfigError, UserError
+from fishnet_mmdet.training.runner_parts import bare_model, optim_wrappers
 
 
 class NonFiniteError(UserError, FloatingPointError):
@@ -59,7 +59,7 @@ class NonFiniteGuard(Hook):
     def before_train(self, runner: Runner) -> None:
         """Registers the check before the step of every optimizer."""
         self.after_train(runner)
-        for wrapper in _optim_wrappers(runner):
+        for wrapper in optim_wrappers(runner):
             check = partial(self._before_step, scaled=_scales_loss(wrapper))
             self._handles.append(wrapper.optimizer.register_step_pre_hook(check))
 
@@ -92,7 +92,7 @@ class NonFiniteGuard(Hook):
         listed = '\n'.join(f'  rank {rank}: {report}' for rank, report in enumerate(reports) if report)
         rate = next(iter(runner.optim_wrapper.get_lr().values()))[0]
         place = f'epoch {runner.epoch + 1}, iteration {runner.iter + 1}, at learning rate {rate:g}'
-        weights = {name: p.detach() for name, p in _unwrapped(runner.model).named_parameters()}
+        weights = {name: p.detach() for name, p in bare_model(runner.model).named_parameters()}
         state = _summary(broken) if (broken := not_finite(weights)) else 'All weights are finite'
         message = NON_FINITE[worst].format(place=place, reports=listed, skipped=self._skipped)
         _stop(runner, message + state + INTACT)
@@ -111,14 +111,14 @@ class NonFiniteGuard(Hook):
         return ('step' if self._skipped >= self.max_skipped else None), figures
 
     def _count_skipped(self, runner: Runner) -> None:
-        wrappers = _optim_wrappers(runner)
+        wrappers = optim_wrappers(runner)
         if any(_scales_loss(wrapper) and wrapper.should_update() for wrapper in wrappers):
             self._skipped = 0 if self._stepped else self._skipped + 1
             self._stepped = False
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuses to write weights that are not finite: a step may overflow although its gradient was finite."""
-        learnt = {name for name, _ in _unwrapped(runner.model).named_parameters()}
+        learnt = {name for name, _ in bare_model(runner.model).named_parameters()}
         state = {
             key: value
             for key, value in checkpoint['state_dict'].items()
@@ -187,15 +187,6 @@ def gather_reports(report: str) -> list[str]:
     dist.all_reduce(length, 'max')
     padded = nn.functional.pad(own, (0, int(length) - own.numel()))
     return [bytes(part.tolist()).rstrip(b'\0').decode() for part in dist.all_gather(padded)]
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
-
-
-def _optim_wrappers(runner: Runner) -> list[OptimWrapper]:
-    wrapper = runner.optim_wrapper
-    return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
 
 
 def _scales_loss(wrapper: OptimWrapper) -> bool:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from mmcv.cnn import is_norm
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
 from fishnet_mmdet.network.fishnet import FishNet
+from fishnet_mmdet.training.runner_parts import bare_model
 
 SCRATCH_NORM = (
     'FishNet has random weights, and {neck} has no norm: the first gradients are several times those of a ResNet, and '
@@ -27,7 +27,7 @@ class ScratchNormGuard(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Looks at every FishNet of the model, after the weights were loaded."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         for message in scratch_warnings(model):
             runner.logger.warning(message)
 

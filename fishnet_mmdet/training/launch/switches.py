@@ -73,7 +73,7 @@ def switch_on_backends(cfg: Config, tensorboard: bool = False, wandb: bool = Fal
         return
     visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
     there = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
-    types = {str(getattr(backend['type'], '__name__', backend['type'])).split('.')[-1] for backend in there}
+    types = set(map(name_of, there))
     visualizer.vis_backends = there + [backend for backend in backends if backend['type'] not in types]
 
 
