@@ -1,1 +1,1 @@
-"""What every other room uses: the errors that end a command in one line, and atomic writing of files."""
+"""What every other room uses: errors that end a command in one line, atomic writing, tables, nodes of a config."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.console import Console
 from rich.table import Table as ScreenTable
 from rich.text import Text
 
@@ -37,6 +38,7 @@ class Table:
         columns: What each value of a row is.
         rows: Values in the order of the columns; None where a value is missing.
         notes: Sentences below the table.
+        sections: Numbers of rows that have a line above them on screen.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Value]]
     notes: Sequence[str] = ()
+    sections: Sequence[int] = ()
 
     def cells(self, row: Sequence[Value]) -> list[str]:
         """A row as text; '-' where a value is missing."""
@@ -59,9 +62,20 @@ class Table:
         table.caption_justify = 'left'
         for column in self.columns:
             table.add_column(column.name, justify='right' if column.form else 'left')
-        for row in self.rows:
+        for number, row in enumerate(self.rows):
+            if number in self.sections:
+                table.add_section()
             table.add_row(*map(plain, self.cells(row)))
         return table
+
+    def text(self, width: int = 120) -> str:
+        """The table as on a screen of a width, in plain text, for logs."""
+        console, grid = Console(width=width, color_system=None), self.on_screen()
+        # Rich would wrap the title to the width of the table.
+        grid.title = None
+        with console.capture() as capture:
+            console.print(grid)
+        return f'{printable(self.title)}\n{capture.get()}'
 
     def markdown(self) -> str:
         """The title, the table and the notes as Markdown."""

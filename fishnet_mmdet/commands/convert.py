@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> None:
     path, summary = convert_weights(
         args.source,
         args.target,
-        args.take,
-        args.whole,
-        args.half,
-        args.licence,
-        args.hash_in_name,
-        args.overwrite,
+        take=args.take,
+        whole=args.whole,
+        half=args.half,
+        licence=args.licence,
+        hash_in_name=args.hash_in_name,
+        overwrite=args.overwrite,
     )
     print(f'{summary}\nwritten: {path} (sha256:{file_hash(path)})')

@@ -16,13 +16,13 @@ from fishnet_mmdet.data.json_files import MAX_BYTES
 from fishnet_mmdet.evaluation.class_plot import draw_classes
 from fishnet_mmdet.evaluation.class_rows import ClassRow, best_first, class_table, or_none
 from fishnet_mmdet.evaluation.coco_eval import (
-    CLASS_FIGURES,
     ClassResult,
     evaluate,
     evaluator_class,
     load_annotations,
     load_results,
 )
+from fishnet_mmdet.evaluation.coco_names import CLASS_FIGURES
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
 
 

@@ -71,11 +71,11 @@ def run(args: argparse.Namespace) -> int:
         predictor,
         inputs,
         args.out,
-        args.annotations,
-        args.batch,
-        args.threshold,
-        not args.no_pictures,
-        args.overwrite,
+        annotations=args.annotations,
+        batch=args.batch,
+        threshold=args.threshold,
+        pictures=not args.no_pictures,
+        overwrite=args.overwrite,
     )
     _report(outcome, Path(args.out), args, predictor.score_thresholds)
     if outcome.is_stopped:

@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Reads, draws and writes."""
     out = args.out or default_folder(args.work_dirs)
-    written = plot(args.work_dirs, out, args.names, args.metric, args.pictures, not args.no_groups)
+    written = plot(
+        args.work_dirs,
+        out,
+        names=args.names,
+        metric=args.metric,
+        pictures=args.pictures,
+        grouped=not args.no_groups,
+    )
     print(written.verdict.text())
     print(f'page: {written.page} (with {len(written.files) - 1} PNG and CSV files beside it)')

@@ -34,7 +34,8 @@ def _families(name: str) -> Diagnosis:
     both = [pair for pair in pairs if {distribution(part) for part in pair} <= there]
     if both:
         packages = ' '.join(distribution(part) for pair in both for part in pair)
-        fix = f'pip uninstall -y {packages} && {install([pair[_takes_forks(pairs, there)] for pair in both])}'
+        family = _family_to_keep(pairs, there)
+        fix = f'pip uninstall -y {packages} && {install([pair[family] for pair in both])}'
         text = f'packages that overwrite each other are installed together: {packages}'
         return Diagnosis(name, 'FAIL', text, fix)
     if 'mmcv-lite' in there:
@@ -46,11 +47,11 @@ def _families(name: str) -> Diagnosis:
     return Diagnosis(name, 'ok', f'OneDL, forks: {", ".join(forks)}' if forks else 'OpenMMLab originals')
 
 
-def _takes_forks(pairs: Sequence[tuple[str, str]], there: Collection[str]) -> bool:
-    """Which family to keep: that of the packages that are installed without their twins, or that of this Python."""
-    alone = [{distribution(part) for part in pair} & set(there) for pair in pairs]
-    families = {distribution(fork) in found for (_, fork), found in zip(pairs, alone, strict=True) if len(found) == 1}
-    return families == {True} or len(families) != 1 and sys.version_info >= (3, 13)
+def _family_to_keep(pairs: Sequence[tuple[str, str]], there: Collection[str]) -> int:
+    """Which of each pair to keep: that of the packages installed without their twins, or else that of this Python."""
+    installed_of = [[number for number, part in enumerate(pair) if distribution(part) in there] for pair in pairs]
+    families = {found[0] for found in installed_of if len(found) == 1}
+    return families.pop() if len(families) == 1 else int(sys.version_info >= (3, 13))
 
 
 def _torch(name: str) -> Diagnosis:

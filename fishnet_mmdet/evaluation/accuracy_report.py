@@ -7,7 +7,7 @@ from mmengine.registry import HOOKS
 
 from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.evaluation.known_data import IMAGENET_VAL, is_imagenet_val
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator
+from fishnet_mmdet.evaluation.table import Row, TableReport, by_evaluator
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 
 METRIC_KEY = re.compile(r'top([15])')
@@ -22,12 +22,12 @@ class AccuracyReport(TableReport):
     """
 
     name, title, data = 'accuracy', 'Accuracy', IMAGENET_VAL
-    style = Style(columns=('top-1', 'top-5'), decimals=2)
+    columns, decimals = ('top-1', 'top-5'), 2
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
         """Makes rows of mmpretrain's `accuracy/top1` and `accuracy/top5`, which are percentages."""
         return [
-            Row(label, name, {f'top-{match[1]}': value / 100 for match, value in figures.items()})
+            Row(label, name, {f'top-{match[1]}': value / 100 for match, value in figures})
             for name, figures in by_evaluator(metrics, METRIC_KEY, default='accuracy').items()
         ]
 

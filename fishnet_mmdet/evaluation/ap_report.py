@@ -7,13 +7,13 @@ from mmengine.registry import HOOKS
 
 from fishnet_mmdet.base.config_nodes import name_of
 from fishnet_mmdet.evaluation.class_rows import or_none
+from fishnet_mmdet.evaluation.coco_names import CLASS_FIGURES, MMDET_NAMES
 from fishnet_mmdet.evaluation.known_data import COCO_VAL2017, is_coco_val2017
 from fishnet_mmdet.evaluation.published import PUBLISHED_AP, PublishedAP
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES
-from fishnet_mmdet.evaluation.table import Row, Style, TableReport, by_evaluator, kind_of
+from fishnet_mmdet.evaluation.table import Row, TableReport, by_evaluator, kind_of
 
-LOGGED = {
-    'mAP': 'AP', 'mAP_50': 'AP50', 'mAP_75': 'AP75', 'mAP_s': 'AP_S', 'mAP_m': 'AP_M', 'mAP_l': 'AP_L',
+LOGGED = {MMDET_NAMES[name]: name for name in CLASS_FIGURES} | {
     'AP': 'AP', 'AP50': 'AP50', 'AP75': 'AP75', 'APs': 'AP_S', 'APm': 'AP_M', 'APl': 'AP_L',
 }  # fmt: skip
 """Figures by the last part of their keys: CocoMetric's, then LVISMetric's."""
@@ -27,13 +27,13 @@ class APReport(TableReport):
     """Writes the AP table to `ap_val` and `ap_test`; on COCO val2017, with the paper's rows for the same detector."""
 
     name, title, data = 'ap', 'COCO AP', COCO_VAL2017
-    style = Style(columns=tuple(dict.fromkeys(LOGGED.values())), decimals=1)
+    columns, decimals = CLASS_FIGURES, 1
 
     def measured(self, metrics: Mapping[str, float], label: str) -> list[Row]:
         """Makes rows of keys such as `coco/bbox_mAP_50`; NaN and pycocotools' -1, for no objects, become None."""
         rows: dict[tuple, Row] = {}
         for name, figures in by_evaluator(metrics, METRIC_KEY, default='coco').items():
-            for match, value in figures.items():
+            for match, value in figures:
                 iou_type, figure = match.groups()
                 row = rows.setdefault((name, iou_type), Row(label, kind_of(iou_type, name)))
                 row.figures[LOGGED[figure]] = or_none(value)

@@ -10,7 +10,6 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from rich.console import Console
 
 from fishnet_mmdet.base.atomic import write_atomically
 from fishnet_mmdet.base.tables import Table
@@ -53,7 +52,7 @@ class ClassAPReport(Hook):
             title = ', '.join(filter(None, ['AP by class, percent', runner.experiment_name, name]))
             draw_classes(rows, title, Path(runner.work_dir) / f'{_stem(split, name)}.png')
             tables.append(class_table(rows, title))
-            runner.logger.info('\n' + _as_text(tables[-1]))
+            runner.logger.info('\n' + tables[-1].text())
         _write(tables, Path(runner.work_dir) / _stem(split))
 
 
@@ -80,15 +79,6 @@ def _counts(metric: BaseMetric) -> bool:
 
 def _stem(split: str, name: str = '') -> str:
     return '_'.join(filter(None, ['ap_by_class', split, re.sub(r'\W+', '_', name)]))
-
-
-def _as_text(table: Table) -> str:
-    """The table below its title, which rich would wrap to the width of the table."""
-    console, grid = Console(width=120, color_system=None), table.on_screen()
-    grid.title = None
-    with console.capture() as capture:
-        console.print(grid)
-    return f'{table.title}\n{capture.get()}'
 
 
 def _write(tables: Sequence[Table], stem: Path) -> None:

@@ -13,16 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.data.json_files import MAX_BYTES, FormatError, read_json
+from fishnet_mmdet.evaluation.coco_names import CLASS_FIGURES, FIGURES
 from fishnet_mmdet.evaluation.results_files import ResultsError, check_results, checked_annotations, indexed
-
-FIGURES = (
-    'AP', 'AP50', 'AP75', 'AP_S', 'AP_M', 'AP_L',
-    'AR_1', 'AR_10', 'AR_100', 'AR_S', 'AR_M', 'AR_L',
-)  # fmt: skip
-"""Names in the order of `COCOeval.stats`."""
-
-CLASS_FIGURES = FIGURES[:6]
-"""The figures of a single class: those of precision."""
 
 MAX_DETS = (1, 10, 100)
 """How many detections of an image count, as on the COCO server."""

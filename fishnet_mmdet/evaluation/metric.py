@@ -14,13 +14,8 @@ from mmengine.registry import METRICS
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.data.coco_fields import finite_problem
 from fishnet_mmdet.evaluation.coco_eval import evaluate, evaluator_class
+from fishnet_mmdet.evaluation.coco_names import MMDET_NAMES
 from fishnet_mmdet.evaluation.results_files import IOU_TYPES, checked_annotations
-
-MMDET_NAMES = {
-    'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP_M': 'mAP_m', 'AP_L': 'mAP_l',
-    'AR_1': 'AR@1', 'AR_10': 'AR@10', 'AR_100': 'AR@100', 'AR_S': 'AR_s@100', 'AR_M': 'AR_m@100', 'AR_L': 'AR_l@100',
-}  # fmt: skip
-"""Names that MMDetection's logs and `save_best` use for the official figures."""
 
 NO_DETECTIONS = (
     'No detection is left on any image, so every AP is 0. Likely causes, most likely first: the model has hardly been '

@@ -10,11 +10,10 @@ from pathlib import Path
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from rich.console import Console
-from rich.table import Table
 
 from fishnet_mmdet.base.atomic import write_atomically
-from fishnet_mmdet.base.tables import plain
+from fishnet_mmdet.base.tables import Column, Table
+from fishnet_mmdet.evaluation.class_rows import percent
 from fishnet_mmdet.evaluation.known_data import parts_of
 
 ALONE = 'this model'
@@ -28,49 +27,6 @@ class Row:
     label: str
     kind: str
     figures: dict[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """How a table looks.
-
-    Attributes:
-        columns: Names of the figures.
-        decimals: Decimals of percentages, as many as in the published ones.
-    """
-
-    columns: Sequence[str]
-    decimals: int
-
-    def cells(self, row: Row) -> list[str]:
-        """The cells of a row, in percent."""
-        values = (row.figures.get(column) for column in self.columns)
-        return [row.label, row.kind, *('-' if v is None else f'{100 * v:.{self.decimals}f}' for v in values)]
-
-    def on_screen(self, own: Iterable[Row], published: Iterable[Row], title: str) -> str:
-        """The table as text, with a line above the published rows."""
-        table = Table('', 'type', title=plain(title), title_justify='left')
-        for column in self.columns:
-            table.add_column(column, justify='right')
-        for row in own:
-            table.add_row(*map(plain, self.cells(row)))
-        published = list(published)
-        if published:
-            table.add_section()
-        for row in published:
-            table.add_row(*map(plain, self.cells(row)))
-        console = Console(width=120, color_system=None)
-        with console.capture() as capture:
-            console.print(table)
-        return capture.get()
-
-    def markdown(self, rows: Iterable[Row], title: str) -> str:
-        """The table as Markdown."""
-        head = ['', 'type', *self.columns]
-        align = ['---', '---', *('---:' for _ in self.columns)]
-        lines = [f'# {title}', '', *(f'| {" | ".join(cells)} |' for cells in (head, align))]
-        lines += (f'| {" | ".join(self.cells(row))} |' for row in rows)
-        return '\n'.join(lines) + '\n'
 
 
 class TableReport(Hook):
@@ -88,13 +44,15 @@ class TableReport(Hook):
     Attributes:
         name: First part of the file names.
         title: Title of the table.
-        style: Style of the table.
+        columns: Names of the figures.
+        decimals: Decimals of percentages, as many as in the published ones.
         data: Name of the data set of the published figures; empty if there are none.
     """
 
     name: str
     title: str
-    style: Style
+    columns: Sequence[str]
+    decimals: int
     data: str = ''
 
     def __init__(self, published: bool | None = None) -> None:
@@ -178,10 +136,10 @@ class TableReport(Hook):
         compares = self._compares(runner, split)
         # Test-time augmentation wraps the model.
         published = self.published(model.get('module', model)) if compares and isinstance(model, Mapping) else []
-        runner.logger.info('\n' + self.style.on_screen(rows, published, title))
+        runner.logger.info('\n' + self.table(title, rows, published).text())
 
         stem = Path(runner.work_dir) / f'{self.name}_{split}'
-        own = [Row(e['label'], e['type'], {c: e.get(c) for c in self.style.columns}) for e in history]
+        own = [Row(e['label'], e['type'], {c: e.get(c) for c in self.columns}) for e in history]
         record = {
             'title': title,
             'data': (self.data or None) if compares else None,
@@ -189,7 +147,13 @@ class TableReport(Hook):
             'published': [_entry(row) for row in published],
         }
         write_atomically(stem.with_suffix('.json'), (json.dumps(record, indent=1) + '\n').encode())
-        write_atomically(stem.with_suffix('.md'), self.style.markdown([*own, *published], title).encode())
+        write_atomically(stem.with_suffix('.md'), self.table(title, own, published).markdown().encode())
+
+    def table(self, title: str, own: Sequence[Row], published: Sequence[Row]) -> Table:
+        """The measured rows above the published ones, in percent."""
+        columns = [Column(''), Column('type'), *(Column(name, f'.{self.decimals}f') for name in self.columns)]
+        rows = [(row.label, row.kind, *map(percent, map(row.figures.get, self.columns))) for row in (*own, *published)]
+        return Table(name=self.name, title=title, columns=columns, rows=rows, sections=[len(own)])
 
     def _compares(self, runner: Runner, split: str) -> bool:
         """Whether the figures of a split compare with published ones."""
@@ -203,7 +167,7 @@ class TableReport(Hook):
 
 def by_evaluator(
     metrics: Mapping[str, float], pattern: re.Pattern, default: str = ''
-) -> dict[str, dict[re.Match, float]]:
+) -> dict[str, list[tuple[re.Match, float]]]:
     """Groups the output of evaluators by the prefixes of its keys.
 
     mmdet's MultiDatasetsEvaluator and TeacherStudentValLoop, and `prefix` of a metric, put names before keys, such as
@@ -215,13 +179,13 @@ def by_evaluator(
         default: The usual prefix of the metric, which is not part of a name.
 
     Returns:
-        The figures by match, by the name of what was evaluated: '' where there is no other prefix than the usual one.
+        Matches and their figures, by the name of what was evaluated: '' where no other prefix than the usual one is.
     """
-    groups: dict[str, dict[re.Match, float]] = {}
+    groups: dict[str, list[tuple[re.Match, float]]] = {}
     for key, value in metrics.items():
         prefix, _, last = key.rpartition('/')
         if match := pattern.fullmatch(last):
-            groups.setdefault(prefix, {})[match] = float(value)
+            groups.setdefault(prefix, []).append((match, float(value)))
     names = evaluator_names(groups, default)
     return {names[prefix]: figures for prefix, figures in groups.items()}
 

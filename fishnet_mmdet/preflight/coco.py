@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 from rich.progress import Progress
 
+from fishnet_mmdet.base.config_nodes import moving_variable
 from fishnet_mmdet.data.json_files import MAX_BYTES
 from fishnet_mmdet.preflight.annotations import read_annotations
 from fishnet_mmdet.preflight.classes import (
@@ -33,7 +34,6 @@ from fishnet_mmdet.preflight.evaluators import (
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.image_checks import check_images
 from fishnet_mmdet.preflight.loaders import Loader, check_loader_configs, coco_loaders
-from fishnet_mmdet.preflight.nodes import moving_variable
 
 COCO_TREE = """\
   {root}

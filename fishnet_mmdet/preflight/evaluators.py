@@ -7,13 +7,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import innermost_data_sets, is_remote, mappings, name_of
 from fishnet_mmdet.data.json_files import brief
 from fishnet_mmdet.preflight.contents import Contents
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.loaders import Loader
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_metric, is_official_metric, is_panoptic_metric
-from fishnet_mmdet.preflight.nodes import innermost_data_sets, is_remote, mappings
 
 
 @dataclass

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from mmengine.config import Config
 
 from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.evaluation.coco_names import CLASS_FIGURES, MMDET_NAMES
 
-COCO = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
-COCO_RECALLS = ('AR@1', 'AR@10', 'AR@100', 'AR_s@100', 'AR_m@100', 'AR_l@100')
 PROPOSALS = ('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000')
 PANOPTIC = tuple(f'{figure}{group}' for group in ('', '_th', '_st') for figure in ('PQ', 'SQ', 'RQ'))
 IOU = {'mIoU': ('mIoU', 'mAcc'), 'mDice': ('mDice', 'mAcc'), 'mFscore': ('mFscore', 'mPrecision', 'mRecall')}
@@ -88,7 +87,7 @@ def _names(node: Mapping) -> list[str] | None:
     metrics = node.get('metric') or 'bbox'
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     if kind == 'OfficialCocoMetric':
-        return [f'{metric}_{name}' for metric in metrics for name in COCO + COCO_RECALLS]
+        return [f'{metric}_{name}' for metric in metrics for name in MMDET_NAMES.values()]
     if kind == 'CocoMetric':
         return [name for metric in metrics for name in _stock_names(node, metric)]
     if kind in ('CocoPanopticMetric', 'PanopticQuality'):
@@ -113,4 +112,4 @@ def _stock_names(node: Mapping, metric: str) -> list[str]:
         return [f'AR@{number}' for number in node.get('proposal_nums', (100, 300, 1000))]
     if metric == 'proposal':
         return list(items or PROPOSALS)
-    return [f'{metric}_{name}' for name in items or COCO]
+    return [f'{metric}_{name}' for name in items or [MMDET_NAMES[figure] for figure in CLASS_FIGURES]]

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import class_names, mappings, model_of, name_of
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import class_names, mappings, model_of
 
 CLASS_FOLDERS = ('ImageNet', 'CustomDataset', 'TinyImageNet')
 """Data sets whose classes are folders."""

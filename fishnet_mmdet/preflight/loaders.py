@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import class_names, is_remote, mappings, name_of
 from fishnet_mmdet.preflight.contents import Contents
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.folders import CLASS_FOLDERS
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_dataset, is_panoptic_dataset, reads_coco_as_mmdet
-from fishnet_mmdet.preflight.nodes import class_names, is_remote, mappings
 from fishnet_mmdet.preflight.readers import Reader
 
 

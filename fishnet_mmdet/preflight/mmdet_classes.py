@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from fishnet_mmdet.preflight.nodes import dataset_class, metric_class
+from fishnet_mmdet.base.config_nodes import dataset_class, metric_class
 
 if find_spec('mmdet'):
     from mmdet.datasets import CocoDataset, CocoPanopticDataset, XMLDataset

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import mappings, name_of
 from fishnet_mmdet.data.coco_fields import are_numbers
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.findings import Finding
 from fishnet_mmdet.preflight.loaders import Loader
-from fishnet_mmdet.preflight.nodes import mappings
 
 SEVERAL = 3.0
 """How many times as long a side may become. Scales that are used for COCO (640 x 480) reach 2.7: 2048 x 1280."""

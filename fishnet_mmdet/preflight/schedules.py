@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import mappings, name_of
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import mappings
 
 PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 """The environment variable in which each launcher gives the number of processes."""

@@ -8,11 +8,10 @@ from importlib.util import find_spec
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import arguments_not_taken, mappings, metric_class, model_class, name_of
 from fishnet_mmdet.preflight.coco import CocoData
 from fishnet_mmdet.preflight.figures import Figures, figures_of
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings, metric_class, model_class
 from fishnet_mmdet.preflight.schedules import Length, check_schedules, length_of
 
 BACKENDS = {

@@ -9,11 +9,10 @@ import torch.hub
 from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import arguments_not_taken, mappings, name_of
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.preflight.findings import Finding
-from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings
 from fishnet_mmdet.weights.errors import ForeignObjects
 from fishnet_mmdet.weights.load import address_of, load_backbone
 from fishnet_mmdet.weights.reading import read_checkpoint

@@ -46,10 +46,11 @@ def page(
         f'<ol class="standings">{"".join(_standing(s, c) for s in verdict.standings)}</ol>',
         f'<ul class="details">{"".join(f"<li>{_coloured(line, c)}</li>" for line in verdict.details)}</ul>',
         _legend(c) if len(c.runs) > 1 else '',
-        *(_charts(section, note, charts) for section, note in list(SECTIONS.items())[:1]),
+        _charts('Quality', charts),
         _runs(c),
         _classes(per_class, charts, c),
-        *(_charts(section, note, charts) for section, note in list(SECTIONS.items())[1:]),
+        _charts('Losses', charts),
+        _charts('Training', charts),
         _settings(c),
         _pictures(pictures, c),
         _notes(c),
@@ -135,13 +136,13 @@ def _legend(c: Comparison) -> str:
     return f'<div class="legend" aria-label="Runs and their lines">{"".join(entries)}</div>'
 
 
-def _charts(section: str, note: str, charts: Sequence[tuple[Panel, str]]) -> str:
+def _charts(section: str, charts: Sequence[tuple[Panel, str]]) -> str:
     figures = _figures(charts, section)
     if not figures:
         return ''
     smooth = any(line.smooth for panel, _ in charts if panel.section == section for line in panel.lines)
     return (
-        f'<h2>{section}</h2>{_caption(note if smooth or section == "Quality" else "")}'
+        f'<h2>{section}</h2>{_caption(SECTIONS[section] if smooth or section == "Quality" else "")}'
         f'<div class="charts">{figures}</div>'
     )
 

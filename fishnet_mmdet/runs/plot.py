@@ -46,6 +46,7 @@ def default_folder(folders: Sequence[Path]) -> Path:
 def plot(
     folders: Sequence[Path],
     out: Path,
+    *,
     names: Sequence[str] | None = None,
     metric: str | None = None,
     pictures: int = 6,

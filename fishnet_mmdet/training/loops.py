@@ -33,7 +33,7 @@ class _Resumable(ExactLoop):
     """What both loops share. It comes before MMEngine's loop among the bases."""
 
     endless = False
-    _batches_done = 0
+    batches_done = 0
     _owes_validation = False
 
     def __init__(self, runner: Runner, dataloader: dict | DataLoader, *args: Any, **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class _Resumable(ExactLoop):
             self.batches.sampler.seed = progress['sampler_seed']
         if reasons := self._differences(ranks, progress['batches']):
             return ', '.join(reasons)
-        self._batches_done = progress['batches_done']
+        self.batches_done = progress['batches_done']
         self._random_state = RandomState.from_tensors(state)
         return None if progress['buffers'] is None else fill_buffers(self.runner, progress['buffers'][get_rank()])
 
@@ -141,9 +141,9 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
         # A hook may take batches of its own in the middle of an epoch, which has begun already.
         if self._begun[0] != self._epoch:
             if self._begun[0] != -1:
-                self._batches_done = 0
-            self._begun = self._epoch, self._iter - self._batches_done
-        return self._epoch, self._batches_done
+                self.batches_done = 0
+            self._begun = self._epoch, self._iter - self.batches_done
+        return self._epoch, self.batches_done
 
     def restore_progress(self, progress: Mapping[str, Any] | None) -> str | None:
         """Continues from what `progress` returned; where the length of epochs changed, recounts the iterations left."""
@@ -152,7 +152,7 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
             # The epoch starts from its beginning. The one before has been validated.
             self._owes_validation = False
         # Past iterations stay counted: checkpoints, gradient accumulation and logs go by iterations.
-        last = self._iter - self._batches_done + (self._max_epochs - self._epoch) * len(self.batches)
+        last = self._iter - self.batches_done + (self._max_epochs - self._epoch) * len(self.batches)
         if last != self._max_iters:
             self._max_iters = last
             self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter, last)
@@ -161,7 +161,7 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         """Trains an epoch, or what is left of it."""
         super().run_epoch()
-        self._batches_done = 0
+        self.batches_done = 0
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Trains on one batch.
@@ -170,12 +170,12 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
             idx: Index of the batch among those that the loader returned.
             data_batch: The batch.
         """
-        place = self._batches_done + idx
+        place = self.batches_done + idx
         with self._own_random_state():
             super().run_iter(place, data_batch)
         if place + 1 == len(self.batches):
             # Hooks that take batches at the end of the epoch get all of it.
-            self._batches_done = 0
+            self.batches_done = 0
 
     def _done_of(self, epoch: int, iteration: int) -> int:
         """The number of batches of an epoch before an iteration; 0 for an epoch that has not begun."""
@@ -184,7 +184,7 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
 
     def _steps_done(self) -> tuple[int, int]:
         """Epochs done and epochs in all; -1 done in the middle of an epoch, where no validation is due."""
-        return -1 if self._batches_done else self._epoch, self._max_epochs
+        return -1 if self.batches_done else self._epoch, self._max_epochs
 
 
 class _Batches(Iterator):

@@ -25,6 +25,7 @@ from fishnet_mmdet.weights.writing import ENDINGS, write
 def convert_weights(
     source: str,
     target: Path | str,
+    *,
     take: Take | None = None,
     whole: bool = False,
     half: bool = False,

@@ -17,8 +17,9 @@ from matplotlib.image import imread
 from mmengine.logging import MMLogger
 
 from fishnet_mmdet.evaluation.ap_report import APReport
-from fishnet_mmdet.evaluation.coco_eval import CLASS_FIGURES, FIGURES, evaluate, load_annotations
-from fishnet_mmdet.evaluation.metric import MMDET_NAMES, OfficialCocoMetric
+from fishnet_mmdet.evaluation.coco_eval import evaluate, load_annotations
+from fishnet_mmdet.evaluation.coco_names import CLASS_FIGURES, FIGURES, MMDET_NAMES
+from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
 
 
 @pytest.fixture(scope='session')

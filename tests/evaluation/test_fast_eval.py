@@ -16,7 +16,8 @@ from mmengine.config import Config
 from pycocotools.cocoeval import COCOeval
 
 from fishnet_mmdet.base.errors import ConfigError, UserError
-from fishnet_mmdet.evaluation.coco_eval import FIGURES, evaluate, evaluator_class, load_annotations
+from fishnet_mmdet.evaluation.coco_eval import evaluate, evaluator_class, load_annotations
+from fishnet_mmdet.evaluation.coco_names import FIGURES
 from fishnet_mmdet.evaluation.metric import OfficialCocoMetric
 from fishnet_mmdet.evaluation.results_files import indexed
 from fishnet_mmdet.training.launch import switch_on_fast_eval

@@ -19,6 +19,12 @@ def quiet_runner(work_dir, epoch=0):
     )  # fmt: skip
 
 
+def cells(report, rows):
+    """The rows of a report as text."""
+    table = report.table('T', rows, [])
+    return [table.cells(row) for row in table.rows]
+
+
 class TestTable:
     METRICS = {
         'coco/bbox_mAP': 0.4149, 'coco/bbox_mAP_50': 0.6, 'coco/bbox_mAP_75': 0.45,
@@ -28,7 +34,7 @@ class TestTable:
 
     def test_percent_with_one_decimal(self):
         (row,) = APReport().measured(self.METRICS, 'epoch 3')
-        assert APReport.style.cells(row) == ['epoch 3', 'bbox', '41.5', '60.0', '45.0', '-', '44.9', '55.0']
+        assert cells(APReport(), [row]) == [['epoch 3', 'bbox', '41.5', '60.0', '45.0', '-', '44.9', '55.0']]
 
     @pytest.mark.parametrize('detector, count', [('MaskRCNN', 8), ('FasterRCNN', 4), ('RetinaNet', 0)])
     def test_the_papers_rows_say_so(self, detector, count):
@@ -39,16 +45,17 @@ class TestTable:
     def test_both_renderings_hold_every_figure(self):
         report = APReport()
         own, paper = report.measured(self.METRICS, 'epoch 3'), report.published(dict(type='FasterRCNN'))
-        for text in (report.style.on_screen(own, paper, 'T'), report.style.markdown([*own, *paper], 'T')):
+        table = report.table('T', own, paper)
+        for text in (table.text(), table.markdown()):
             for cell in ('41.5', '60.0', '40.6', '53.7', 'AP_S', 'FishNet-150'):
                 assert cell in text
 
     def test_accuracy_beside_the_released_files(self):
         report = AccuracyReport()
         (row,) = report.measured({'accuracy/top1': 77.5, 'accuracy/top5': 93.125, 'time': 1}, 'this model')
-        assert report.style.cells(row) == ['this model', '', '77.50', '93.12']
+        assert cells(report, [row]) == [['this model', '', '77.50', '93.12']]
         model = dict(backbone=dict(type='FishNet', arch='fishnet150'))
-        rows = [report.style.cells(row) for row in report.published(model)]
+        rows = cells(report, report.published(model))
         assert [row[2:] for row in rows] == [['78.14', '93.95'], ['79.35', '94.75'], ['-', '95.25']]
         assert all('not measured here' in row[0] for row in rows)
         assert report.published(dict(backbone=dict(type='ResNet', depth=50))) == []

@@ -11,13 +11,13 @@ from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
+from fishnet_mmdet.base.config_nodes import class_names
 from fishnet_mmdet.base.errors import ConfigError, UserError
 from fishnet_mmdet.deploy.infer.prediction import Prediction
 from fishnet_mmdet.deploy.infer.reading import ImagePipeline, inference_dataset
 from fishnet_mmdet.deploy.infer.sources import batches, check_batch
 from fishnet_mmdet.deploy.infer.weights import read_detector
 from fishnet_mmdet.deploy.inference import arguments_of, optimize_for_inference
-from fishnet_mmdet.preflight.nodes import class_names
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor, read_config
 from fishnet_mmdet.training.launch.runner import config_mistakes
 from fishnet_mmdet.weights.fitting import fit

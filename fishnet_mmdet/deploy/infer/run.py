@@ -61,6 +61,7 @@ def predict_files(
     predictor: Predictor,
     inputs: Inputs,
     out: str | Path,
+    *,
     annotations: str | Path | None = None,
     batch: int = 1,
     threshold: float = 0.3,

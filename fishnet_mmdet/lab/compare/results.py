@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
+from fishnet_mmdet.evaluation.class_rows import or_none
+from fishnet_mmdet.evaluation.coco_names import CLASS_FIGURES, MMDET_NAMES
 from fishnet_mmdet.lab.compare.experiment import CompareError
 from fishnet_mmdet.training.checkpoints.resume import POINTER
 
 RESULT = 'result.json'
-FIGURES = {'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AP_S': 'mAP_s', 'AP_M': 'mAP_m', 'AP_L': 'mAP_l'}
-"""COCO's names of the figures, and their names in MMDetection's logs."""
 
 Results = Mapping[Path, Mapping]
 """Results of runs by the folder of the run, relative to the folder of the experiment."""
@@ -108,9 +108,7 @@ def _times(steps: Mapping[int, Mapping]) -> dict[str, float | None]:
 def _curve(lines: list[dict], kind: str) -> dict[int, dict[str, float | None]]:
     """Figures of each validation by epoch; NaN and COCO's -1, for no objects of a size, become None."""
     return {
-        line['step']: {
-            name: value if (value := line[f'coco/{kind}_{key}']) >= 0 else None for name, key in FIGURES.items()
-        }
+        line['step']: {name: or_none(line[f'coco/{kind}_{MMDET_NAMES[name]}']) for name in CLASS_FIGURES}
         for line in lines
         if f'coco/{kind}_mAP' in line
     }

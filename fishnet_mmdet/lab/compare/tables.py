@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fishnet_mmdet.base.tables import Column, Table
+from fishnet_mmdet.evaluation.coco_names import CLASS_FIGURES
 from fishnet_mmdet.lab.compare.experiment import Experiment
 from fishnet_mmdet.lab.compare.networks import count_backbone
-from fishnet_mmdet.lab.compare.results import FIGURES, Results, judged
+from fishnet_mmdet.lab.compare.results import Results, judged
 from fishnet_mmdet.lab.compare.runs import ExperimentRun, best_rate, run_that_counts
 
 READINGS = {'epochs': 'equal epochs', 'time': 'equal device time'}
@@ -55,13 +56,15 @@ def ap_table(e: Experiment, done: Results, machine: str) -> Table:
                 runs = finished(e, track, backbone, reading, done)
                 epochs = next((str(run['epochs']) for run in runs.values()), None)
                 for kind in TYPES:
-                    figures = [mean_and_deviation([r[kind][f] for r in runs.values() if kind in r]) for f in FIGURES]
+                    figures = [
+                        mean_and_deviation([r[kind][f] for r in runs.values() if kind in r]) for f in CLASS_FIGURES
+                    ]
                     rows.append((track, title, backbone, f'{len(runs)} of {len(e.seeds)}', epochs, kind, *figures))
     names = ('track', 'reading', 'backbone', 'seeds', 'epochs', 'type')
     return Table(
         name='ap',
         title=f'{e.name}: AP on val, last epoch',
-        columns=[*(Column(name) for name in names), *(Column(name, 's') for name in FIGURES)],
+        columns=[*(Column(name) for name in names), *(Column(name, 's') for name in CLASS_FIGURES)],
         rows=rows,
         notes=[f'Mean ± standard deviation over the seeds, in percent; - where nothing was run. {machine}.'],
     )

@@ -64,7 +64,7 @@ class Schedule:
 
 def choose_picture(facts: Facts) -> tuple[Picture, Choice]:
     """Images keep the size they have in the data, up to that of MMDetection's configs."""
-    longer, shorter = (_even(float(np.median(facts.sizes[:, side]))) for side in (0, 1))
+    longer, shorter = (_to_coarsest_stride(float(np.median(facts.sizes[:, side]))) for side in (0, 1))
     low, high = np.percentile(facts.sizes[:, 0], (5, 95))
     seen = f'the longer sides are {facts.sizes[:, 0].min():.0f} to {facts.sizes[:, 0].max():.0f} pixels'
     fits = facts.sizes[:, 0].max() <= 1.5 * LARGEST[0]
@@ -77,14 +77,14 @@ def choose_picture(facts: Facts) -> tuple[Picture, Choice]:
     shrink = min(1.0, LARGEST[0] / longer, LARGEST[1] / shorter)
     # A level of a single pixel has no statistics for BN where the batch has one image.
     shrink = max(shrink, SMALLEST / longer)
-    scale = (_even(longer * shrink), _even(shorter * shrink))
+    scale = (_to_coarsest_stride(longer * shrink), _to_coarsest_stride(shorter * shrink))
     why = 'more than 1333 x 800 is scaled down' if shrink < 1 else 'this is the median'
     reason = f'{seen}; ' + (f'less than {SMALLEST} pixels is scaled up' if shrink > 1 else why)
     factor = scale[0] / float(np.median(facts.sizes[:, 0]))
     return Picture(scale, None, scale[0] * scale[1], factor), Choice('image scale', f'{scale[0]} x {scale[1]}', reason)
 
 
-def _even(side: float) -> int:
+def _to_coarsest_stride(side: float) -> int:
     """A side in pixels as a multiple of 32, the coarsest stride, to the nearest, and 32 at least."""
     return max(32, round(side / 32) * 32)
 

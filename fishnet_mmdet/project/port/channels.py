@@ -6,7 +6,7 @@ from typing import Any
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.project.port.edits import Edit
-from fishnet_mmdet.project.port.resnets import Path, ResNet, dotted
+from fishnet_mmdet.project.port.resnets import KeyPath, ResNet, dotted
 
 WHY = 'channels of the levels of FishNet'
 
@@ -72,7 +72,7 @@ def channel_edits(levels: Levels) -> Iterator[Edit]:
     yield from edits
 
 
-def _as_wide_as_before(levels: Levels, place: Path) -> Iterator[Edit]:
+def _as_wide_as_before(levels: Levels, place: KeyPath) -> Iterator[Edit]:
     """A convolution to the channels of the ResNet: its last stage, the head of each box (C4), takes no others."""
     yield Edit(
         (*place, 'type'), 'ChannelMapper', 'the shared head is a stage of a ResNet, which takes its channels only'
@@ -82,7 +82,7 @@ def _as_wide_as_before(levels: Levels, place: Path) -> Iterator[Edit]:
     yield Edit((*place, 'kernel_size'), 1)
 
 
-def _classifier(levels: Levels, where: Path) -> Iterator[Edit]:
+def _classifier(levels: Levels, where: KeyPath) -> Iterator[Edit]:
     """A classifier: pooling has no channels, so the linear layer takes those of the last level."""
     parent, last = levels.resnet.parent, levels.channels[-1]
     neck = parent.get('neck') or {}
@@ -99,7 +99,7 @@ def _classifier(levels: Levels, where: Path) -> Iterator[Edit]:
     yield Edit((*where, 'head', 'in_channels'), last, 'channels behind the neck')
 
 
-def _heads(levels: Levels, node: Mapping, path: Path) -> Iterator[Edit]:
+def _heads(levels: Levels, node: Mapping, path: KeyPath) -> Iterator[Edit]:
     """Heads beside the backbone, and those in a RoI head."""
     for key, value in node.items():
         if not (key.endswith('head') or key.endswith('roi_extractor')) or key.startswith('teacher'):
@@ -127,7 +127,7 @@ def _is_ocr(head: Mapping, before: Any) -> bool:
     return kind == 'OCRHead' and all(isinstance(i, int) for i in levels) and levels[0] != levels[1]
 
 
-def _ocr(levels: Levels, head: Mapping, before: Mapping, place: Path) -> Iterator[Edit]:
+def _ocr(levels: Levels, head: Mapping, before: Mapping, place: KeyPath) -> Iterator[Edit]:
     """OCR pools its level by the map of the head before it, so that both must have one size, as in a dilated ResNet."""
     both = [before['in_index'], head['in_index']]
     yield Edit((*place, 'in_index'), both, 'OCR takes its level at the size of the level of the head before it')

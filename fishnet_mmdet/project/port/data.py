@@ -5,14 +5,13 @@ from typing import Any
 
 from mmengine.config import Config
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import arguments_not_taken, mappings, metric_class, name_of
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.preflight.mmdet_classes import is_coco_metric
-from fishnet_mmdet.preflight.nodes import arguments_not_taken, mappings, metric_class
 from fishnet_mmdet.project.own_data import OwnData, Part
 from fishnet_mmdet.project.port.data_sets import data_sets, names_of, reading
 from fishnet_mmdet.project.port.edits import Edit, Variable, mappings_at
-from fishnet_mmdet.project.port.resnets import Path, dotted
+from fishnet_mmdet.project.port.resnets import KeyPath, dotted
 
 COUNTS = ('num_classes', 'num_things_classes')
 """Keys of models that hold the number of classes."""
@@ -53,7 +52,7 @@ def _reads_masks(config: Config, part: Part) -> bool:
 
 def _evaluate(config: Config, key: str, part: Part, masks: bool) -> Iterator[Edit]:
     """Makes the evaluators of a split read the user's file; those of other forms than COCO are replaced by ours."""
-    path: Path = (key,)
+    path: KeyPath = (key,)
     if not (nodes := config.get(key)):
         return
     if isinstance(nodes, Mapping) and 'metrics' in nodes:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mmengine.config import Config
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import class_names, dataset_class, mappings, name_of
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.preflight.mmdet_classes import (
     is_coco_dataset,
@@ -13,16 +13,15 @@ from fishnet_mmdet.preflight.mmdet_classes import (
     is_voc_dataset,
     reads_coco_as_mmdet,
 )
-from fishnet_mmdet.preflight.nodes import class_names, dataset_class, mappings
 from fishnet_mmdet.project.own_data import Part
 from fishnet_mmdet.project.port.edits import Edit, Variable, mappings_at, value_at
-from fishnet_mmdet.project.port.resnets import Path, dotted
+from fishnet_mmdet.project.port.resnets import KeyPath, dotted
 
 KEPT = ('test_mode', 'filter_cfg', 'pipeline')
 """What a data set in whose place another one comes leaves to it."""
 
 
-def data_sets(config: Config) -> dict[str, Path]:
+def data_sets(config: Config) -> dict[str, KeyPath]:
     """Where the data set of each split is, in a config that can take the user's data.
 
     It reads COCO or Pascal VOC, or is a concatenation of such data sets with one pipeline.
@@ -41,12 +40,12 @@ def data_sets(config: Config) -> dict[str, Path]:
     return {split: _data_set(config, split) for split in ('train', 'val', 'test') if config.get(f'{split}_dataloader')}
 
 
-def names_of(config: Config, path: Path) -> Sequence[str]:
+def names_of(config: Config, path: KeyPath) -> Sequence[str]:
     """The classes of a data set that `data_sets` found."""
     return class_names(_members(value_at(config, path))[0]) or ()
 
 
-def _data_set(config: Config, split: str) -> Path:
+def _data_set(config: Config, split: str) -> KeyPath:
     found = [path for path, node in mappings_at(config, (f'{split}_dataloader',)) if 'ann_file' in node]
     path = found[0] if len(found) == 1 else _concatenation(config, split, found)
     maps = any(step.get('with_seg') for step in mappings(config[path[0]]))
@@ -67,7 +66,7 @@ def _data_set(config: Config, split: str) -> Path:
     return path
 
 
-def _concatenation(config: Config, split: str, found: Sequence[Path]) -> Path:
+def _concatenation(config: Config, split: str, found: Sequence[KeyPath]) -> KeyPath:
     """Where the concatenation of all data sets of a split is.
 
     Raises:
@@ -92,7 +91,7 @@ def _members(node: Mapping) -> Sequence[Mapping]:
     return node['datasets'] if 'datasets' in node else [node]
 
 
-def reading(config: Config, path: Path, part: Part, classes: Variable) -> Iterator[Edit]:
+def reading(config: Config, path: KeyPath, part: Part, classes: Variable) -> Iterator[Edit]:
     """Changes that make a data set read the user's files, all of their images.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from fishnet_mmdet.project.port.resnets import Path
+from fishnet_mmdet.project.port.resnets import KeyPath
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Edit:
         why: The reason, for the comment in the config and the line on the screen; may be empty.
     """
 
-    path: Path
+    path: KeyPath
     value: Any
     why: str = ''
 
@@ -67,7 +67,7 @@ def whole_lists(config: Config, edits: Sequence[Edit]) -> list[Edit]:
     return result
 
 
-def mappings_at(config: Mapping, path: Path) -> Iterator[tuple[Path, Mapping]]:
+def mappings_at(config: Mapping, path: KeyPath) -> Iterator[tuple[KeyPath, Mapping]]:
     """Every mapping at or below a path, outer ones first, each with its own path."""
     node = value_at(config, path)
     if isinstance(node, Mapping):
@@ -77,7 +77,7 @@ def mappings_at(config: Mapping, path: Path) -> Iterator[tuple[Path, Mapping]]:
             yield from mappings_at(config, (*path, key))
 
 
-def value_at(config: Mapping, path: Path, default: Any = None) -> Any:
+def value_at(config: Mapping, path: KeyPath, default: Any = None) -> Any:
     """What a path leads to, or the default."""
     node: Any = config
     for key in path:

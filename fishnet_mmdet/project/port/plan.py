@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path as File
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -54,7 +54,7 @@ class Port:
         edits = [*self.edits, *data_edits(self.base.config, data)]
         return replace(self, edits=edits, notes=[*self.notes, *map(str, data.notes)])
 
-    def text(self, folder: File) -> str:
+    def text(self, folder: Path) -> str:
         """The config file, short and on its base, for a file in `folder`."""
         return config_text(self.base.config, self.base.seen_from(folder), self.edits, self.notes)
 
@@ -67,7 +67,7 @@ class Port:
 
 
 def port_config(
-    config: str | File, arch: str | Mapping = 'fishnet150', scratch: bool = False, weights: str | None = None
+    config: str | Path, arch: str | Mapping = 'fishnet150', scratch: bool = False, weights: str | None = None
 ) -> Port:
     """Replaces the ResNet of a config by FishNet.
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fishnet_mmdet.project.port.edits import Edit
-from fishnet_mmdet.project.port.resnets import Path
+from fishnet_mmdet.project.port.resnets import KeyPath
 
 MEAN = [123.675, 116.28, 103.53]
 STD = [58.395, 57.12, 57.375]
 
 
-def preprocessing_edits(node: Any, path: Path = ()) -> Iterator[Edit]:
+def preprocessing_edits(node: Any, path: KeyPath = ()) -> Iterator[Edit]:
     """Changes of preprocessors that give BGR images, or do not divide by the standard deviation (caffe-style)."""
     if not isinstance(node, Mapping):
         return
@@ -33,7 +33,7 @@ def _is_caffe(cfg: Mapping) -> bool:
     return is_bgr or all(value == 1 for value in std)
 
 
-def _to_rgb(cfg: Mapping, path: Path) -> Iterator[Edit]:
+def _to_rgb(cfg: Mapping, path: KeyPath) -> Iterator[Edit]:
     swap = 'to_rgb' if 'to_rgb' in cfg else 'bgr_to_rgb'
     why = 'RGB images with the mean and standard deviation of ImageNet, not those of caffe that the base has'
     yield Edit((*path, 'mean'), MEAN, why)

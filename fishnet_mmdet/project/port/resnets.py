@@ -6,7 +6,7 @@ from typing import Any
 
 from fishnet_mmdet.base.errors import ConfigError
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 BASIC_DEPTHS = (10, 18, 34)
 """ResNets whose levels are not four times as wide as inside."""
@@ -36,7 +36,7 @@ class ResNet:
         parent: The model that it is the backbone of.
     """
 
-    path: Path
+    path: KeyPath
     cfg: Mapping
     parent: Mapping
 
@@ -92,12 +92,12 @@ def find_resnet(model: Mapping) -> tuple[ResNet, list[str]]:
     return resnet, [dotted(other.path) for other in others]
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """A path as the command line writes it."""
     return '.'.join(map(str, path))
 
 
-def _backbones(node: Any, path: Path) -> Iterator[tuple[Path, Mapping, Mapping]]:
+def _backbones(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Mapping, Mapping]]:
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == 'backbone' and isinstance(value, Mapping):

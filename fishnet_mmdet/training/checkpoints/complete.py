@@ -1,4 +1,4 @@
-"""A resume takes all weights from its checkpoint: none from pretrained files, and none stay random."""
+"""A checkpoint has all weights of the model: in a test, and in a resume, which then reads no pretrained files."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,23 @@ from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner import Runner, get_state_dict
 from torch import Tensor, nn
 
+from fishnet_mmdet.training.runner_parts import bare_model
 from fishnet_mmdet.weights.fitting import fit
+
+
+class StrictLoading(Hook):
+    """Refuses a checkpoint whose keys are not exactly the model's; MMEngine would warn and test a half-random model.
+
+    `fishnet-mmdet test` registers it. Fine-tuning does without it, because heads may differ.
+
+    Raises:
+        WeightsError: With a table of what is missing, unexpected or mis-shaped.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares keys and shapes before anything is copied."""
+        model = bare_model(runner.model)
+        fit(checkpoint['state_dict'], model.state_dict(), f'the checkpoint does not fit the {type(model).__name__}')
 
 
 class CompleteResume(Hook):

@@ -18,8 +18,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from fishnet_mmdet.training.checkpoints.reader import drop_code
-from fishnet_mmdet.training.runner_parts import bare_model
-from fishnet_mmdet.weights.fitting import fit
 
 WEIGHTS = 'state_dict'
 
@@ -52,21 +50,6 @@ class PlainCheckpoints(Hook):
         for name, value in scalars.items():
             if isinstance(value, Mapping):
                 scalars[name] = HistoryBuffer(value['values'].tolist(), value['counts'].tolist(), value['max_length'])
-
-
-class StrictLoading(Hook):
-    """Refuses a checkpoint whose keys are not exactly the model's; MMEngine would warn and test a half-random model.
-
-    `fishnet-mmdet test` registers it. Fine-tuning does without it, because heads may differ.
-
-    Raises:
-        WeightsError: With a table of what is missing, unexpected or mis-shaped.
-    """
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compares keys and shapes before anything is copied."""
-        model = bare_model(runner.model)
-        fit(checkpoint[WEIGHTS], model.state_dict(), f'the checkpoint does not fit the {type(model).__name__}')
 
 
 def _drop_lost_functions(states: Any) -> None:

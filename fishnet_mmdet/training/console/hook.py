@@ -92,7 +92,7 @@ class ScreenHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Shows the bar before the first batch is there."""
         self.screen.began = True
-        self._draw_training(runner, getattr(runner.train_loop, '_batches_done', 0), 0)
+        self._draw_training(runner, getattr(runner.train_loop, 'batches_done', 0), 0)
 
     @harmless
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from mmengine.config import Config, ConfigDict
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import mappings, metric_class, name_of
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.preflight.nodes import mappings, metric_class
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 
 

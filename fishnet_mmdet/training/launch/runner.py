@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, RUNNERS, build_functions
 from mmengine.runner import Runner
 
+from fishnet_mmdet.base.config_nodes import mappings
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.preflight.nodes import mappings
 from fishnet_mmdet.training.console import Screen
 from fishnet_mmdet.training.distributed import prepare_cpu_processes
 from fishnet_mmdet.training.launch.formatted import FormattedOnce

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from fishnet_mmdet.base.config_nodes import name_of
+from fishnet_mmdet.base.config_nodes import innermost_data_sets, mappings, name_of
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.evaluation.coco_eval import evaluator_class
 from fishnet_mmdet.preflight.mmdet_classes import is_official_metric, is_panoptic_metric
-from fishnet_mmdet.preflight.nodes import innermost_data_sets, mappings
 from fishnet_mmdet.training.launch.config import is_classifier, is_segmentor
 from fishnet_mmdet.training.pictures import in_folders
 

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
 from fishnet_mmdet.base.errors import ConfigError
-from fishnet_mmdet.training.checkpoints.plain import StrictLoading
+from fishnet_mmdet.training.checkpoints.complete import StrictLoading
 from fishnet_mmdet.training.console import Screen
 from fishnet_mmdet.training.console.hook import follow
 from fishnet_mmdet.training.console.summary import rows_of_test
