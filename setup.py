@@ -23,6 +23,7 @@ setup(
     packages=[*find_packages(include=['fishnet_mmdet', 'fishnet_mmdet.*']), *CONFIGS],
     package_dir={'fishnet_mmdet.configs': 'configs'},
     package_data={
+        'fishnet_mmdet': ['py.typed'],
         'fishnet_mmdet.configs': ['*.yml'],
         'fishnet_mmdet.runs': ['page.css', 'page.js'],
         'fishnet_mmdet.weights': ['shipped_files/*.safetensors'],

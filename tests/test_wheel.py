@@ -57,7 +57,7 @@ class TestContent:
         with zipfile.ZipFile(wheel) as archive:
             packed = {name: archive.read(name) for name in archive.namelist() if '.dist-info/' not in name}
         tree = {path: path for path in [*REPO.glob('fishnet_mmdet/**/*.py'), REPO / 'fishnet_mmdet_console.py']}
-        tree |= {path: path for path in REPO.glob('fishnet_mmdet/runs/page.*')}
+        tree |= {path: path for path in [REPO / 'fishnet_mmdet/py.typed', *REPO.glob('fishnet_mmdet/runs/page.*')]}
         tree |= {path: path for path in REPO.glob('fishnet_mmdet/weights/shipped_files/*.safetensors')}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/**/*.py')}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/*.yml')}

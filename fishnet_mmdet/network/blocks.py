@@ -51,7 +51,7 @@ class PreActConv(Recomputable):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_width, H, W) -> (N, out_width, H / stride, W / stride), rounded up."""
-        if self.with_cp and self.training and can_recompute(self.norm, self.conv):
+        if self.with_cp and self.training and can_recompute(self.norm, self.conv, x):
             return norm_relu_conv(self.norm, self.conv, x)
         return self._in_steps(x)
 

@@ -15,7 +15,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import FishNetArch, resolve_arch
 from fishnet_mmdet.network.arch_checks import check_norm
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv, build_norm
-from fishnet_mmdet.network.ops.memory_format import OutOfChannelsLast, memory_format_of
+from fishnet_mmdet.network.ops.memory_format import memory_format_of, out_of_channels_last
 from fishnet_mmdet.network.rows import StageRow
 from fishnet_mmdet.network.stages import (
     Body,
@@ -180,7 +180,7 @@ class FishNet(BaseModule):
 
         levels = self.levels([levels[i] for i in self.out_indices])
         if self.channels_last:
-            levels = [OutOfChannelsLast.apply(x, memory_format) for x in levels]
+            levels = [out_of_channels_last(x, memory_format) for x in levels]
         return tuple(levels)
 
     def init_weights(self) -> None:
@@ -193,7 +193,12 @@ class FishNet(BaseModule):
         configs = [self.init_cfg] if isinstance(self.init_cfg, Mapping) else self.init_cfg
         pretrained = next((c for c in configs if c['type'] in ('Pretrained', PretrainedInit)), None)
         if pretrained is None:
+            # Random numbers are drawn in the order of memory: the format must not decide which weight gets which.
+            if self.channels_last:
+                self.to(memory_format=torch.contiguous_format)
             super().init_weights()
+            if self.channels_last:
+                self.to(memory_format=torch.channels_last)
         else:
             initialize(self, {**pretrained, 'type': 'FishNetPretrained'})
 
@@ -231,12 +236,13 @@ def _check_levels(in_channels: int, out_indices: Sequence[int], frozen_stages: i
     if type(in_channels) is not int or in_channels < 1:
         raise ConfigError(f'in_channels = {in_channels!r} must be an integer of at least 1')
     indices = list(out_indices) if isinstance(out_indices, Sequence) else []
-    if not indices or indices != sorted(set(indices) & set(range(4))):
+    are_integers = all(type(i) is int for i in indices)
+    if not indices or not are_integers or indices != sorted(set(indices) & set(range(4))):
         raise ConfigError(
             f'out_indices = {out_indices!r} must be increasing indices out of 0, 1, 2, 3: '
             'head stages 1-3 before down-sampling, and the last concatenation'
         )
-    if frozen_stages not in range(-1, 5):
+    if type(frozen_stages) is not int or frozen_stages not in range(-1, 5):
         raise ConfigError(
             f'frozen_stages = {frozen_stages!r} must be -1 (nothing), 0 (the stem), 1, 2, 3 (also the tail stages up '
             'to that one) or 4 (the whole backbone)'

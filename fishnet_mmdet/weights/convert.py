@@ -1,6 +1,7 @@
 """Converts FishNet weights of any known key naming to a file in our own, which configs and MMEngine load."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 from fishnet_mmdet.base.hashes import file_hash
 from fishnet_mmdet.network.arch import ARCHS, FishNetArch, name_of
 from fishnet_mmdet.network.classifier import FishNetClassifier
+from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.weights.catalogue import CATALOGUE
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.fitting import backbone_part
@@ -136,16 +138,23 @@ def _target(arch: FishNetArch, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     last = state.get('head.fc.weight')
     stem = state.get('backbone.stem.0.conv.weight')
     is_bn = any(key.endswith('running_mean') for key in state)
+    of_the_source = dict(
+        in_channels=3 if stem is None or stem.dim() != 4 else stem.shape[1],
+        # The keys of GroupNorm do not depend on the number of groups.
+        norm_cfg=dict(type='BN') if is_bn else dict(type='GN', num_groups=1),
+    )
     with torch.device('meta'):
-        net = FishNetClassifier(
-            arch,
-            num_classes=1000 if last is None else last.shape[0],
-            in_channels=3 if stem is None or stem.dim() != 4 else stem.shape[1],
-            # The keys of GroupNorm do not depend on the number of groups.
-            norm_cfg=dict(type='BN') if is_bn else dict(type='GN', num_groups=1),
-        )
-    backbone_only = not any(key.startswith(CLASSIFIER_LAYERS) for key in state)
-    return {k: v for k, v in net.state_dict().items() if k.startswith('backbone.') or not backbone_only}
+        if any(key.startswith(CLASSIFIER_LAYERS) for key in state):
+            classes = 1000 if last is None else last.shape[0]
+            return FishNetClassifier(arch, num_classes=classes, **of_the_source).state_dict()
+        net = FishNet(arch, out_indices=_levels_with_norms(arch, state), **of_the_source)
+    return {f'backbone.{key}': value for key, value in net.state_dict().items()}
+
+
+def _levels_with_norms(arch: FishNetArch, state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The levels whose norms are among the weights, by their widths; the last one if there are none."""
+    widths = {value.numel() for key, value in state.items() if re.fullmatch(r'backbone\.levels\.\d+\.weight', key)}
+    return tuple(level for level, width in enumerate(arch.out_channels) if width in widths) or (3,)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -50,6 +50,7 @@ def infer_arch(shapes: Mapping[str, Shape]) -> FishNetArch | None:
             stem='residual' if has('stem.1.squeeze') else 'conv3x3' if has('stem.1') else 'conv7x7',
             down='conv' if has('tail.0.down') else 'max2',
             attention='se' if has('bridge.attention') else 'none',
+            levels='norm_relu' if has('levels') else 'sum',
             group_width=in_group if is_fishnext else 0,
         )
     except ValueError:

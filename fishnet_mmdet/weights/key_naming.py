@@ -22,7 +22,7 @@ DETECTOR_HEADS = frozenset(
 
 OWN_BOTTLENECK = re.compile(r'(?P<stage>backbone\..+?\.(?:refine|transfer))\.(?P<index>\d+)\.(?P<layer>.+)')
 
-BARE_BACKBONE = re.compile(r'(stem|tail|bridge|body|head)\.(\d|squeeze|expand|refine|attention)')
+BARE_BACKBONE = re.compile(r'(stem|tail|bridge|body|head|levels)\.(\d|squeeze|expand|refine|attention)')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,9 @@ from fishnet_mmdet.weights.hashes import content_hash
 from fishnet_mmdet.weights.notes import from_strings
 from fishnet_mmdet.weights.torch_files import read_torch
 
+COMPUTED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of real numbers that torch computes with; others only store them."""
+
 STATE_KEYS = ('state_dict', 'model_state_dict', 'model')
 """Keys under which checkpoints keep their weights, if not at the top."""
 
@@ -168,6 +171,9 @@ def _check_state(file: WeightFile) -> None:
         # A tensor of a few bytes may state any size. Nothing is computed with such a tensor.
         if not plain or value.device.type != 'cpu' or value.nbytes > value.untyped_storage().nbytes():
             raise WeightsError(f'{file.path}: {key} is not a plain dense tensor')
+        if value.is_floating_point() and value.dtype not in COMPUTED:
+            kind = str(value.dtype).removeprefix('torch.')
+            raise WeightsError(f'{file.path}: {key} is {kind}, with which torch does not compute: write it as float16')
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise WeightsError(f'{file.path}: {key} is not finite; the file is damaged, or its training diverged')
         if key.endswith('running_var') and bool((value < 0).any()):

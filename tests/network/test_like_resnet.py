@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from fishnet_mmdet import FishNet
+from fishnet_mmdet.network.blocks import PreActConv
 
 FIXED = dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
 NORMS = pytest.mark.parametrize('norm', [{}, FIXED], ids=['live', 'fixed'])
@@ -78,6 +79,51 @@ def test_fx_and_feature_extraction(norm):
     features = create_feature_extractor(net, {'bridge': 'bridge', 'head.0.refine': 'finest'})(image)
     assert features['bridge'].shape == (1, 32, 2, 3)
     assert torch.equal(features['finest'], net(image)[0])
+
+
+@pytest.mark.parametrize('options', [dict(channels_last=True), dict(with_cp='norm'), dict(with_cp=True)])
+def test_tracers_with_every_option(options):
+    net, image = build(**options).train(), torch.randn(2, 3, 64, 64)
+    for trace in (torch.fx.symbolic_trace, lambda net: torch.jit.trace(net, image, check_trace=False)):
+        assert_equal(trace(net)(image), net(image))
+
+
+@NORMS
+def test_gradients_of_single_images_by_torch_func(norm):
+    net, images = build(**norm).eval(), torch.randn(2, 3, 64, 64)
+    weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
+
+    def loss(weights, image):
+        return sum(level.mean() for level in torch.func.functional_call(net, weights, (image[None],)))
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, images)
+    for number, image in enumerate(images):
+        net.zero_grad()
+        loss(weights, image).backward()
+        for name, weight in weights.items():
+            torch.testing.assert_close(each[name][number], weight.grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize('with_cp', [False, 'norm', 'bottleneck', 'stage'])
+def test_an_empty_batch(with_cp):
+    levels = build(with_cp=with_cp)(torch.rand(0, 3, 64, 64))
+    sum(level.sum() for level in levels).backward()
+    assert [level.shape[0] for level in levels] == [0] * 4
+
+
+def test_a_norm_that_returns_its_input():
+    """As nn.Identity does, which takes the place of BN in some tools: the ReLU must not change the input."""
+    nets = [build(), build()]
+    for net, kind in zip(nets, (nn.Identity, Copy), strict=True):
+        for conv in (m for m in net.modules() if isinstance(m, PreActConv)):
+            conv.norm = kind()
+    image = torch.randn(1, 3, 64, 64)
+    assert_equal(nets[0].eval()(image), nets[1].eval()(image))
+
+
+class Copy(nn.Module):
+    def forward(self, x):
+        return x.clone()
 
 
 def test_export():

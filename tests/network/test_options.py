@@ -181,6 +181,25 @@ def test_groups_that_cannot_be_are_refused_with_one_that_can(groups):
         FishNet(NARROW, norm_cfg=dict(type='GN', **groups))
 
 
+@pytest.mark.parametrize(
+    'arguments',
+    [dict(frozen_stages=1.0), dict(frozen_stages=True), dict(out_indices=(0.0, 1.0)), dict(out_indices=(True,))],
+)
+def test_numbers_that_are_not_integers_are_refused(arguments):
+    with pytest.raises(ConfigError, match=next(iter(arguments))):
+        FishNet(NARROW, **arguments)
+
+
+def test_the_memory_format_changes_no_random_weight():
+    states = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        net = FishNet(NARROW, channels_last=channels_last)
+        net.init_weights()
+        states.append(net.state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
 def test_levels_have_a_norm_each_and_are_not_negative():
     net = FishNet(replace(NARROW, levels='norm_relu'), out_indices=(1, 3)).train()
     assert [norm.num_features for norm in net.levels] == list(net.out_channels)

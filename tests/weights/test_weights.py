@@ -235,6 +235,24 @@ class TestStrict:
                 'fishnet150', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'fish.pth'))
             ).init_weights()
 
+    @pytest.mark.parametrize('levels', [(0, 1, 2, 3), (1, 3)])
+    @pytest.mark.parametrize('prefix', ['', 'backbone.'])
+    def test_norms_of_levels(self, tmp_path, levels, prefix):
+        net = FishNet(replace(NARROW, levels='norm_relu'), out_indices=levels)
+        torch.save({f'{prefix}{key}': value for key, value in net.state_dict().items()}, tmp_path / 'x.pth')
+        path, _ = convert_weights(str(tmp_path / 'x.pth'), tmp_path / 'fish.safetensors')
+        for source, prefixed in ((path, {}), (tmp_path / 'x.pth', dict(prefix=prefix) if prefix else {})):
+            init_cfg = dict(type='Pretrained', checkpoint=str(source), **prefixed)
+            again = FishNet(net.arch, out_indices=levels, init_cfg=init_cfg)
+            again.init_weights()
+            assert same(again.state_dict(), net.state_dict())
+
+    def test_a_type_with_which_torch_does_not_compute(self, tmp_path):
+        weight = torch.zeros(2, 2, 1, 1).to(torch.float8_e4m3fn)
+        torch.save({'tail.0.refine.0.expand.conv.weight': weight}, tmp_path / 'x.pth')
+        with pytest.raises(WeightsError, match='is float8_e4m3fn, with which torch does not compute'):
+            convert_weights(str(tmp_path / 'x.pth'), tmp_path / 'fish.safetensors')
+
     def test_a_tensor_of_another_shape_than_a_convolution(self, tmp_path):
         torch.save({'tail.0.refine.0.expand.conv.weight': torch.tensor(1.0)}, tmp_path / 'x.pth')
         with pytest.raises(WeightsError):

@@ -4,9 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from fishnet_mmdet.network.ops.lean import is_recorded
+
 
 def memory_format_of(x: Tensor) -> torch.memory_format:
     """`torch.channels_last` for a tensor (N, C, H, W) in that format only, else `torch.contiguous_format`."""
+    # torch.fx has proxies in place of tensors, whose format is not known.
+    if not isinstance(x, Tensor):
+        return torch.contiguous_format
     both = x.is_contiguous(), x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if both == (False, True) else torch.contiguous_format
 
@@ -26,6 +31,11 @@ class OutOfChannelsLast(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         """The gradient, copied where its format changes."""
         return grad.contiguous(memory_format=torch.channels_last), None
+
+
+def out_of_channels_last(x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Converts a map to a memory format, with `OutOfChannelsLast` where nobody records the operations."""
+    return x.contiguous(memory_format=memory_format) if is_recorded(x) else OutOfChannelsLast.apply(x, memory_format)
 
 
 def models_with_backbone(model: nn.Module) -> list[nn.Module]:

@@ -21,7 +21,9 @@ def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
     """
     if is_fixed(norm) and keeps_for_backward(x) and not is_watched(norm):
         return FixedNormReLU.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
-    return F.relu(norm(_safe_for_group_norm(x) if isinstance(norm, nn.GroupNorm) else x), inplace=True)
+    y = norm(_safe_for_group_norm(x) if isinstance(norm, nn.GroupNorm) else x)
+    # A norm that does nothing, such as nn.Identity, returns `x`, which others read too.
+    return F.relu(y, inplace=y is not x)
 
 
 def _safe_for_group_norm(x: Tensor) -> Tensor:

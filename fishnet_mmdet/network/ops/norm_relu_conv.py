@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from fishnet_mmdet.network.ops.compiling import is_compiling
+from fishnet_mmdet.network.ops.lean import is_traced
 from fishnet_mmdet.network.ops.norm_relu import is_watched
 
 KNOWS_AUTOCAST = hasattr(torch, 'get_autocast_dtype')
 """Since torch 2.4."""
 
 
-def can_recompute(norm: nn.Module, conv: nn.Module) -> bool:
-    """Whether `norm_relu_conv` can take this norm and this convolution: a plain BatchNorm and a plain convolution.
+def can_recompute(norm: nn.Module, conv: nn.Module, x: Tensor) -> bool:
+    """Whether `norm_relu_conv` can take these: a plain BatchNorm, a plain convolution and a map that is not empty.
 
     Others (SyncBN, GN), and those with hooks, as pruning sets them, take torch's checkpoint. Before torch 2.4 all do.
     """
@@ -30,8 +30,9 @@ def can_recompute(norm: nn.Module, conv: nn.Module) -> bool:
         and norm.track_running_stats
         and norm.momentum is not None
         and torch.is_grad_enabled()
-        and not is_compiling()  # a compiler understands torch's checkpoint
         and KNOWS_AUTOCAST
+        and not is_traced(x)  # a compiler understands torch's checkpoint
+        and x.numel() > 0
     )
 
 

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.ops.compiling import is_compiling
+from fishnet_mmdet.network.ops.lean import is_recorded
 
 TAKES_CONTEXTS = 'context_fn' in signature(checkpoint).parameters
 """Since torch 2.1."""
@@ -39,7 +40,8 @@ def recomputable(forward: Callable) -> Callable:
 
     @wraps(forward)
     def either(self: Recomputable, *inputs: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...]:
-        if not (self.with_cp and self.training and torch.is_grad_enabled()):
+        is_on = self.with_cp and self.training and torch.is_grad_enabled()
+        if not is_on or any(map(is_recorded, (*inputs, *named.values()))):
             return forward(self, *inputs, **named)
         named |= dict(use_reentrant=False, preserve_rng_state=False)
         # The graph of a compiler updates statistics once in any case.
