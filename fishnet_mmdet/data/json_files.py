@@ -32,6 +32,8 @@ def read_json(path: Path | str, max_bytes: float = MAX_BYTES) -> object:
             raise FormatError(f'{path}: not a regular file')
         if status.st_size > max_bytes:
             raise FormatError(f'{path}: has {status.st_size:,} bytes, and at most {max_bytes:,.0f} are read')
+        if not status.st_size:
+            raise FormatError(f'{path}: has zero bytes')
         text = Path(path).read_text(encoding='utf-8')
         with collector_paused():
             return json.loads(text)
@@ -39,7 +41,9 @@ def read_json(path: Path | str, max_bytes: float = MAX_BYTES) -> object:
         raise
     except OSError as error:
         raise FormatError(f'{path}: cannot be read: {error.strerror}') from error
-    # A ValueError is text that is not UTF-8, text that is not JSON, or a number with too many digits.
+    except UnicodeDecodeError as error:
+        raise FormatError(f'{path}: not UTF-8, as JSON has to be: save it in this encoding ({error})') from error
+    # A ValueError is text that is not JSON, or a number with too many digits.
     except (ValueError, RecursionError) as error:
         raise FormatError(f'{path}: not JSON: {error}') from error
 

@@ -13,6 +13,7 @@ from fishnet_mmdet.preflight.coco import CocoData, check_coco
 from fishnet_mmdet.preflight.findings import Finding, PreflightError, Report
 from fishnet_mmdet.preflight.folders import check_folders
 from fishnet_mmdet.preflight.kinds import KINDS
+from fishnet_mmdet.preflight.necks import check_necks
 from fishnet_mmdet.preflight.scales import check_scales
 from fishnet_mmdet.preflight.settings import check_settings
 from fishnet_mmdet.preflight.weights import check_pretrained, lines_on_downloads
@@ -67,7 +68,7 @@ def examine(cfg: Config, splits: Sequence[str], weights: bool, download: bool = 
     with _progress() as progress:
         data = CocoData.read(cfg, splits, progress)
         findings = [*check_folders(cfg, splits), *check_coco(cfg, splits, data, progress)]
-    findings += [*check_scales(data), *check_settings(cfg, splits, data)]
+    findings += [*check_scales(data), *check_necks(cfg), *check_settings(cfg, splits, data)]
     if weights:
         findings += check_pretrained(cfg.model, download)
     shown = [finding for finding in _unique(findings) if KINDS[finding.kind].stops or finding.kind not in ignored]

@@ -172,8 +172,14 @@ class TestUntrusted:
         with (tmp_path / 'large.json').open('wb') as file:
             file.truncate(MAX_BYTES + 1)
         (tmp_path / 'deep.json').write_text('[' * 100_000)
+        (tmp_path / 'empty.json').touch()
         (tmp_path / 'latin.json').write_bytes(b'["\xff"]')
-        for name, message in (('large', 'bytes'), ('deep', 'not JSON'), ('latin', 'not JSON')):
+        for name, message in (
+            ('large', 'bytes'),
+            ('deep', 'not JSON'),
+            ('latin', 'not UTF-8'),
+            ('empty', 'zero bytes'),
+        ):
             for load in (load_annotations, load_results):
                 with pytest.raises(ResultsError, match=f'{name}.json: .*{message}'):
                     load(tmp_path / f'{name}.json')

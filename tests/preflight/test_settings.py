@@ -8,9 +8,10 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 
-from fishnet_mmdet.evaluation.metric import MMDET_NAMES
+from fishnet_mmdet.evaluation.coco_names import MMDET_NAMES
 from fishnet_mmdet.preflight.figures import figures_of
 from fishnet_mmdet.preflight.kinds import KINDS
+from fishnet_mmdet.preflight.necks import NECKS, check_necks
 from fishnet_mmdet.preflight.settings import check_settings
 
 EPOCHS = dict(
@@ -119,6 +120,37 @@ def test_a_fishnet_of_somebody_else_has_arguments_of_its_own():
 
     assert findings(**{'model.backbone': dict(type=FishNet, depth=50)}) == []
     assert findings(**{'model.backbone': dict(type='elsewhere.FishNet', depth=50)}) == []
+
+
+class TestNecks:
+    NARROW = dict(type='FishNet', arch=dict(base='fishnet99', width=0.25))
+
+    @staticmethod
+    def found(**model):
+        register_all_modules(init_default_scope=False)
+        return [finding.detail for finding in check_necks(Config(dict(model=model)))]
+
+    @pytest.mark.parametrize('kind', sorted(NECKS))
+    def test_channels_of_another_backbone(self, kind):
+        neck = dict(type=kind, in_channels=[256, 512, 1024, 2048])
+        (text,) = self.found(backbone=self.NARROW, neck=neck)
+        assert text == f'{kind}.in_channels = [256, 512, 1024, 2048], but FishNet gives [80, 208, 400, 528]'
+        assert self.found(backbone=self.NARROW, neck=dict(type=kind, in_channels=[80, 208, 400, 528])) == []
+
+    def test_some_levels_for_the_first_of_several_necks(self):
+        backbone = dict(type='FishNet', out_indices=(1, 2, 3))
+        necks = [dict(type='FPN', in_channels=[320, 832, 1600]), dict(type='BFP', in_channels=256)]
+        assert '[832, 1600, 2112]' in self.found(backbone=backbone, neck=necks)[0]
+
+    def test_what_is_not_known_passes(self):
+        class FPN(torch.nn.Module):
+            pass
+
+        wrong = dict(in_channels=[1, 2])
+        assert self.found(backbone=dict(type='ResNet', depth=50), neck=dict(type='FPN', **wrong)) == []
+        assert self.found(backbone=dict(type='FishNet'), neck=dict(type=FPN, **wrong)) == []
+        assert self.found(backbone=dict(type='FishNet'), neck=dict(type='YOLOV3Neck', **wrong)) == []
+        assert self.found(backbone=dict(type='FishNet', arch='vgg'), neck=dict(type='FPN', **wrong)) == []
 
 
 def test_only_the_splits_that_run():
