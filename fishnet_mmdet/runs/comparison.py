@@ -38,6 +38,12 @@ class Group:
         seeds = sorted((at(run.settings, SEED) for run in self.runs), key=str)
         return {**settings, 'randomness': {**at(settings, 'randomness', {}), 'seed': seeds}}
 
+    @property
+    def repeated_seed(self) -> int | None:
+        """A seed that several of the runs have; None if there is none."""
+        seeds = [at(run.settings, SEED) for run in self.runs]
+        return next((seed for seed in seeds if seed is not None and seeds.count(seed) > 1), None)
+
     def bests(self, metric: Metric, seconds: float | None = None, epoch: int | None = None) -> list[Best]:
         """The best validation of each run that has one; see `Run.best`."""
         found = [run.best(metric, seconds, epoch) for run in self.runs]

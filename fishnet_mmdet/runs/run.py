@@ -1,6 +1,7 @@
 """A run: its log, its config, and what a test of it measured."""
 
 import json
+import sys
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,10 @@ from fishnet_mmdet.runs.settings import at, read_settings
 
 class RunsError(UserError):
     """A folder that holds no run that can be shown."""
+
+
+class NothingLogged(RunsError):
+    """A run that has not logged an iteration."""
 
 
 @dataclass(frozen=True)
@@ -163,14 +168,14 @@ class Run:
 
 
 def read_runs(folders: Sequence[Path], names: Sequence[str] | None = None) -> list[Run]:
-    """Reads runs.
+    """Reads runs. Those that have logged nothing are named on stderr and passed over, if there are others.
 
     Args:
         folders: Work dirs, or folders of single starts.
         names: A name for each. Default: names of the folders, without the parts that all of them share.
 
     Raises:
-        RunsError: A folder that does not exist, is given twice, or has no log of a training; a wrong number of names.
+        RunsError: A folder that does not exist or is given twice; a wrong number of names; no run has logged anything.
     """
     resolved = [folder.resolve() for folder in folders]
     twice = next((f for f, r in zip(folders, resolved, strict=True) if resolved.count(r) > 1), None)
@@ -178,7 +183,17 @@ def read_runs(folders: Sequence[Path], names: Sequence[str] | None = None) -> li
         raise RunsError(f'{twice} is given twice: give each work dir once')
     if names is not None and (len(names) != len(folders) or len(set(names)) < len(names)):
         raise RunsError(f'--names {" ".join(names)}: give {len(folders)} different names, one for each work dir')
-    return [_read(folder, name) for folder, name in zip(folders, names or short_names(resolved), strict=True)]
+    runs, lacking = [], []
+    for folder, name in zip(folders, names or short_names(resolved), strict=True):
+        try:
+            runs.append(_read(folder, name))
+        except NothingLogged as error:
+            lacking.append(error)
+    if not runs:
+        raise lacking[0]
+    for error in lacking:
+        print(f'passed over: {error}', file=sys.stderr)
+    return runs
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -209,13 +224,15 @@ def _read(folder: Path, name: str) -> Run:
     if not files:
         below = sorted({f.parents[2] for f in folder.glob('*/*/vis_data/scalars.json')})
         hint = f'; runs below it: {" ".join(map(str, below[:4]))}' if below else ''
-        raise RunsError(
+        raise NothingLogged(
             f'{folder} has no TIMESTAMP/vis_data/scalars.json: give the work dir of a run that has begun to train'
             f'{hint or ", and whose config has LocalVisBackend among visualizer.vis_backends"}'
         )
     log = read_log(folder)
     if not log.training:
-        raise RunsError(f'{files[-1]} has no logged iteration yet: wait for the first one, or lower the log interval')
+        raise NothingLogged(
+            f'{files[-1]} has no logged iteration yet: wait for the first one, or lower the log interval'
+        )
     config = log.starts[-1].folder / 'vis_data' / 'config.py'
     copies = [config, *sorted(folder.glob('*.py'), key=lambda file: -file.stat().st_mtime)]
     settings = next((found for file in copies if (found := read_settings(file))), {})

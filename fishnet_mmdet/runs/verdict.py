@@ -114,7 +114,8 @@ def _seeds(ranked: Sequence[Group]) -> str:
     counts = [len(group.runs) for group in ranked[:2]]
     if counts == [1, 1]:
         return 'with one seed each'
-    return f'with {counts[0]} seeds each' if counts[0] == counts[1] else f'with {counts[0]} and {counts[1]} seeds'
+    unit = 'runs' if any(group.repeated_seed is not None for group in ranked[:2]) else 'seeds'
+    return f'with {counts[0]} {unit} each' if counts[0] == counts[1] else f'with {counts[0]} and {counts[1]} {unit}'
 
 
 def _only(c: Comparison, group: Group) -> str:
@@ -234,6 +235,12 @@ def _values(c: Comparison, ranked: Sequence[Group], **limits: float) -> str:
 
 def _certainty(c: Comparison, first: Group, second: Group) -> str:
     counts = len(first.runs), len(second.runs)
+    for group in (first, second):
+        if group.repeated_seed is not None:
+            return (
+                f'{group.name} has several runs of the seed {group.repeated_seed}. Such runs say nothing about chance: '
+                'train with other seeds (--cfg-options randomness.seed=1).'
+            )
     if counts == (1, 1):
         return (
             'One seed each: the difference may be chance. To see how far runs of one config differ, train with other '

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from run_folders import epochs, start, training, validation
@@ -134,6 +135,11 @@ class TestFolders:
     def test_before_the_first_logged_iteration(self, tmp_path):
         with pytest.raises(RunsError, match=r'scalars.json has no logged iteration yet: wait'):
             read_runs([start(tmp_path, [])])
+
+    def test_among_others_it_is_passed_over(self, tmp_path, capsys):
+        folders = [start(tmp_path / name, epochs(1, 1) if name != 'died' else []) for name in ('one', 'died', 'other')]
+        assert [run.name for run in read_runs(folders)] == ['one', 'other']
+        assert re.match(r'passed over: .*died.*no logged iteration yet', capsys.readouterr().err)
 
     def test_names(self, tmp_path):
         names = ('mask_rcnn_fishnet_1x', 'mask_rcnn_r50_1x', 'mask_rcnn_r50_gn_1x')

@@ -100,6 +100,12 @@ class TestAnswer:
         assert verdict.standings[0].where.startswith('mean of 2 runs, 39.3 to 41.2, at epoch 4; after 20 s')
         assert 'Every run of fish is better than every run of r50; 4 runs in all are few.' in verdict.details
 
+    def test_one_seed_twice_is_not_two_seeds(self, given):
+        same = {name: (epochs(1, 4, 0.40), seed(3, OTHER)) for name in ('fish_a', 'fish_b')}
+        verdict = judge(given(**same, r50=(epochs(1, 4, 0.30), seed(3))))
+        assert verdict.answer.endswith('with 2 and 1 runs.')
+        assert 'has several runs of the seed 3. Such runs say nothing about chance' in ' '.join(verdict.details)
+
     def test_seeds_that_overlap_decide_nothing(self, given):
         c = given(
             fish_0=(epochs(1, 4, 0.29), seed(0, OTHER)),
