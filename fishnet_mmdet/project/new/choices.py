@@ -98,8 +98,9 @@ def choose_anchors(facts: Facts, picture: Picture) -> tuple[int, Choice]:
     median = float(np.median(side))
     scale = 8 if median >= 32 else 4 if median >= 12 else 2
     reason = f'half of the objects are below {median:.0f} pixels'
-    more = ", MMDetection's anchors fit" if scale == 8 else ''
-    return scale, Choice('anchors', f'{4 * scale} to {64 * scale} pixels', reason + more)
+    if scale == 8:
+        reason = f"half of the objects have {median:.0f} pixels or more, MMDetection's anchors fit"
+    return scale, Choice('anchors', f'{4 * scale} to {64 * scale} pixels', reason)
 
 
 def choose_batch(facts: Facts, picture: Picture, machine: Machine) -> tuple[int, Choice]:

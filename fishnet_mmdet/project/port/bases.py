@@ -33,7 +33,7 @@ class Base:
     def seen_from(self, folder: Path) -> str:
         """What `_base_` has to say in a config that lies in `folder`."""
         is_name = PACKAGE_CONFIG.match(self.name) and _is_found_by_mmengine(self.name)
-        return self.name if is_name else os.path.relpath(self.path.resolve(), folder.resolve())
+        return self.name if is_name else os.path.relpath(self.path.absolute(), folder.resolve())
 
 
 def _is_found_by_mmengine(name: str) -> bool:

@@ -86,11 +86,7 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f'{path} needs a package that is not installed: {error}. For classifiers: pip install '
-            "'mmpretrain>=1.2,<1.3'; for semantic segmentation: pip install 'mmsegmentation>=1.2,<1.3' ftfy regex. "
-            'Then run `python -m fishnet_mmdet.doctor`'
-        ) from error
+        raise ConfigError(_about_missing_package(path, error)) from error
     except (SyntaxError, ValueError, OSError, KeyError, AttributeError, TypeError, NameError) as error:
         raise ConfigError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
     if options:
@@ -101,6 +97,21 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
 
             register_all_modules(init_default_scope=False)
     return cfg
+
+
+def _about_missing_package(path: Path, error: ModuleNotFoundError) -> str:
+    # OneDL's MMEngine looks for the package of `mmseg::` under the name of the original.
+    if 'mmsegmentation is not installed' in str(error) and (spec := find_spec('mmseg')):
+        folder = Path(spec.origin).parent / '.mim' / 'configs'
+        return (
+            f'{path}: this MMEngine does not find the configs of the installed mmseg by `mmseg::`. Write the path in '
+            f'_base_ instead: {folder}/...'
+        )
+    return (
+        f'{path} needs a package that is not installed: {error}. For classifiers: pip install '
+        "'mmpretrain>=1.2,<1.3'; for semantic segmentation: pip install 'mmsegmentation>=1.2,<1.3' ftfy regex. "
+        'Then run `python -m fishnet_mmdet.doctor`'
+    )
 
 
 def _apply(cfg: Config, options: Mapping) -> None:
