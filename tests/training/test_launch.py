@@ -178,6 +178,17 @@ class TestMistakes:
         with pytest.raises(ConfigError, match='config file not found'):
             read_config(str(tmp_path / 'none.py'))
 
+    def test_a_package_that_onedls_mmengine_does_not_find(self, tmp_path, monkeypatch):
+        """Its `mmseg::` asks for the original package, which would overwrite the fork."""
+
+        def fromfile(_):
+            raise ModuleNotFoundError('mmsegmentation is not installed, please install mmsegmentation manually.')
+
+        (tmp_path / 'a.py').touch()
+        monkeypatch.setattr(Config, 'fromfile', fromfile)
+        with pytest.raises(ConfigError, match=r'does not find .* by `mmseg::`. Write the path in _base_ instead: /'):
+            read_config(str(tmp_path / 'a.py'))
+
 
 class TestConfigsOfClasses:
     """MMEngine's configs in pure Python: classes in place of names, and no default scope."""
