@@ -15,6 +15,7 @@ TRIED: dict[tuple[str, str, str], str] = {
     ('3.12', 'onedl', '2.11.0'): '2026-11-29: 4125 passed, 0 failed',
     ('3.13', 'onedl', '2.11.0'): '2026-11-29: 3993 passed, 0 failed',
     ('3.12', 'openmmlab', '2.14.1'): '2026-11-29: 4068 passed, 1 failed',
+    ('3.13', 'onedl', '2.14.1'): '2026-11-29: 4125 passed, 0 failed',
 }
 """Python, family and torch with which the whole test suite ran -> date and result. `make matrix` writes it."""
 
