@@ -257,7 +257,8 @@ class TestPreflight:
 def test_reports_pass_over_other_metrics():
     assert MIoUReport().measured({'coco/bbox_mAP': 0.3}, 'x') == PQReport().measured({'mIoU': 3.0}, 'x') == []
     (row,) = MIoUReport().measured({'mIoU': 40.5, 'aAcc': 80.0, 'mAcc': 50.0, 'time': 1.0}, 'iteration 8000')
-    assert MIoUReport.style.cells(row) == ['iteration 8000', '', '40.50', '50.00', '80.00']
+    table = MIoUReport().table('T', [row], [])
+    assert table.cells(table.rows[0]) == ['iteration 8000', '', '40.50', '50.00', '80.00']
 
 
 def test_a_table_counts_iterations_where_the_loop_does_and_goes_on_with_them(tmp_path):
