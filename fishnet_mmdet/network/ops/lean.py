@@ -6,7 +6,7 @@ from torch import Tensor
 from fishnet_mmdet.network.ops.compiling import is_compiling
 
 are_transforms_active = getattr(torch._C, '_are_functorch_transforms_active', lambda: False)
-"""Whether a transform of `torch.func` is running. Torch has no public name for this; before torch 2.1 it has none."""
+"""Whether a transform of `torch.func` is running. Torch has no public name for this; without it, none counts."""
 
 
 def keeps_for_backward(x: Tensor) -> bool:
