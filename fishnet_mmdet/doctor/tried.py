@@ -21,7 +21,7 @@ TRIED: dict[tuple[str, str, str], str] = {
 
 
 def check_combination(name: str) -> Diagnosis:
-    """Compares what is installed with the combinations that were tried."""
+    """Compares what is installed with the combinations that were tried: ``ok`` if no test failed, else ``note``."""
     python = '.'.join(platform.python_version_tuple()[:2])
     family = 'onedl' if takes_forks() else 'openmmlab'
     try:
@@ -30,6 +30,7 @@ def check_combination(name: str) -> Diagnosis:
         torch = 'missing'
     text = f'Python {python}, {family}, torch {torch}'
     if result := TRIED.get((python, family, torch)):
-        return Diagnosis(name, 'ok', f'{text}: tried on {result}')
+        state = 'ok' if result.endswith(' 0 failed') else 'note'
+        return Diagnosis(name, state, f'{text}: tried on {result}')
     tried = ', '.join(f'Python {p} with torch {t}' for p, f, t in TRIED if f == family)
     return Diagnosis(name, 'note', f'{text}: not tried' + (f'; with this family: {tried}' if tried else ''))
