@@ -47,6 +47,6 @@ def build(name):
     """The model of a config, on the meta device; nobody changes it but `train` and `eval`."""
     cfg = load(name)
     # mmpretrain's ResNet calls `Tensor.item` while it is built.
-    device = 'cpu' if cfg.model.backbone.type == 'ResNet_CIFAR' else 'meta'
+    device = 'cpu' if cfg.model.backbone.type.endswith('ResNet_CIFAR') else 'meta'
     with torch.device(device), DefaultScope.overwrite_default_scope(cfg.default_scope):
         return MODELS.build({**cfg.model, 'type': f'{cfg.default_scope}.{cfg.model.type}'}).to('meta')

@@ -22,6 +22,7 @@ BACKBONES = {
     'fishnet99': 'FishNet', 'fishnet150': 'FishNet', 'fishnet201': 'FishNet',
     'fishnext150': 'FishNet', 'fishnext229': 'FishNet', 'r50': 'ResNet', 'x50': 'ResNeXt',
 }  # fmt: skip
+SMALL = {'fishnet': 'FishNet', 'resnet_small': 'ResNet_CIFAR'}
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -83,11 +84,11 @@ class TestHooks:
 @pytest.mark.parametrize('name', DETECTORS)
 def test_builds_as_named(name):
     cfg, model = load(name), build(name)
-    match = re.match(rf'({"|".join(METHODS)})_({"|".join(BACKBONES)}|fishnet)_', name + '_')
+    match = re.match(rf'({"|".join(METHODS)})_({"|".join(BACKBONES | SMALL)})_', name + '_')
     assert match, f'{name} does not follow detector_backbone_neck'
     method, backbone = match.groups()
     assert type(model).__name__ == METHODS[method]
-    assert type(model.backbone).__name__ == BACKBONES.get(backbone, 'FishNet')
+    assert type(model.backbone).__name__ == (BACKBONES | SMALL)[backbone]
     assert not any('classifier' in n.lower() or type(m).__name__ == 'FishNetNeck' for n, m in model.named_modules())
     if hasattr(model.backbone, 'out_channels'):
         assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
