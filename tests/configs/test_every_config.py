@@ -76,8 +76,9 @@ def test_detectors(name, one_image, tmp_path, take_step):
             f'{LOADER}.dataset.data_prefix.img=train/',
             f'{LOADER}.dataset.ann_file=annotations/instances_train.json',
         ]
+        types = [step.type for step in load(name).train_dataloader.dataset.pipeline]
         size = 'crop_size=(64,64)' if 'nuclei' in name else 'scale=(128,128)'
-        settings += [f'{LOADER}.dataset.pipeline.2.{size}']
+        settings += [f'{LOADER}.dataset.pipeline.{types.index("RandomCrop" if "nuclei" in name else "Resize")}.{size}']
         heads = ('bbox_head', 'mask_head') if name.startswith('mask') else ('bbox_head',)
         settings += [f'model.roi_head.{head}.num_classes=3' for head in heads]
     backbone = load(name).model.backbone
