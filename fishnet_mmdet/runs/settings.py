@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +129,20 @@ def map_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def same_but_for_the_seed(one: Mapping, other: Mapping) -> bool:
-    """Whether two runs trained the same with other random numbers."""
-    return bool(one and other) and all(d.key == SEED for d in differences([one, other]))
+    """Whether two runs trained the same with other random numbers.
+
+    Weights may be named by the seed, as those of a classifier that was pretrained with each seed.
+    """
+    seeds = [str(at(one, SEED)), str(at(other, SEED))]
+    return bool(one and other) and all(d.key == SEED or _named_by(seeds, d) for d in differences([one, other]))
+
+
+def _named_by(seeds: list[str], difference: Difference) -> bool:
+    """Whether two checkpoints have the same name but for the seed in it."""
+    if not difference.key.endswith('.checkpoint') or not all(isinstance(v, str) for v in difference.values):
+        return False
+    parts = [re.split(r'(\d+)', value) for value in difference.values]
+    return len(parts[0]) == len(parts[1]) and all(a == b or [a, b] == seeds for a, b in zip(*parts, strict=True))
 
 
 def _compare(key: str, values: list[Any]):

@@ -95,6 +95,22 @@ class TestSettings:
             read(without), read(without)
         )
 
+    @pytest.mark.parametrize(
+        'weights, same',
+        [
+            (('tiny/net-4-4/epoch_4.pth', 'tiny/net-4-12/epoch_4.pth'), True),
+            (('tiny/net-4-4/epoch_4.pth', 'tiny/net-4-12/epoch_12.pth'), True),
+            (('tiny/net-4/epoch_4.pth', 'tiny/net-12/epoch_5.pth'), False),
+            (('tiny/net-4.pth', 'coco/net-12.pth'), False),
+            (('tiny/net-1.pth', 'tiny/net-2.pth'), False),
+        ],
+    )
+    def test_weights_may_be_named_by_the_seed(self, weights, same, read):
+        one, other = (
+            read(f'{seed(s)}\ninit_cfg = dict(checkpoint={w!r})') for s, w in zip((4, 12), weights, strict=True)
+        )
+        assert same_but_for_the_seed(one, other) is same
+
     def test_seeds_of_runs_without_bad_entries(self, read):
         """`train --skip-bad` trains with a file in its own work dir."""
 
