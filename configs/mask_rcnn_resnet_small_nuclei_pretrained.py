@@ -3,17 +3,14 @@
 Its levels have the strides of FishNet's, 2, 4, 8 and 16 pixels. Every BN and the stem are fixed too.
 """
 
-_base_ = './mask_rcnn_fishnet_small_nuclei_pretrained.py'
+_base_ = ['./mask_rcnn_fishnet_small_nuclei_pretrained.py', './_base_/resnet_small.py']
 
 custom_imports = dict(imports=['fishnet_mmdet', 'mmpretrain.models'])
 model = dict(
     backbone=dict(
         _delete_=True,
         type='mmpretrain.ResNet_CIFAR',
-        depth=50,
-        stem_channels=16,
-        base_channels=16,
-        strides=(2, 2, 2, 2),
+        **_base_.resnet_small,
         out_indices=(0, 1, 2, 3),
         frozen_stages=0,
         norm_cfg=dict(type='BN', requires_grad=False),

@@ -6,17 +6,10 @@ FishNet's stem does. For ResNet-18 of 1.61 million parameters, which is cheaper:
 model.head.in_channels=192`.
 """
 
-_base_ = './tiny_imagenet_fishnet_small.py'
+_base_ = ['./tiny_imagenet_fishnet_small.py', './_base_/resnet_small.py']
 
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='ResNet_CIFAR',
-        depth=50,
-        stem_channels=16,
-        base_channels=16,
-        strides=(2, 2, 2, 2),
-    ),
+    backbone=dict(_delete_=True, type='ResNet_CIFAR', **_base_.resnet_small),
     neck=dict(_delete_=True, type='GlobalAveragePooling'),
     head=dict(in_channels=512),
 )
