@@ -7,7 +7,7 @@ _base_ = ['./_base_/classifier.py', './_base_/fishnet_narrow.py']
 data_root = 'data/demo_classes/'
 
 model = dict(
-    backbone=dict(arch=dict(_delete_=True, **_base_.narrow)),
+    backbone=dict(arch=dict(_delete_=True, **_base_.narrow), init_cfg=_base_.kaiming),
     neck=dict(in_channels=_base_.narrow_head_channels[-1]),
     head=dict(num_classes=9, in_channels=_base_.narrow_head_channels[-1] // 2),
 )

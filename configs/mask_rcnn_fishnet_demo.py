@@ -17,7 +17,7 @@ width = 64
 roi_extractor = dict(out_channels=width, finest_scale=28, roi_layer=dict(sampling_ratio=1))
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
-    backbone=dict(arch=dict(_delete_=True, **_base_.narrow), norm_cfg=norm_cfg),
+    backbone=dict(arch=dict(_delete_=True, **_base_.narrow), norm_cfg=norm_cfg, init_cfg=_base_.kaiming),
     neck=dict(in_channels=_base_.narrow_head_channels, out_channels=width, norm_cfg=norm_cfg),
     rpn_head=dict(in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])),
     roi_head=dict(

@@ -17,7 +17,7 @@ roi_extractor = dict(
 )
 proposals = dict(nms_pre=600, max_per_img=300)
 model = dict(
-    backbone=dict(arch=dict(_delete_=True, **_base_.small)),
+    backbone=dict(arch=dict(_delete_=True, **_base_.small), init_cfg=_base_.kaiming),
     neck=dict(in_channels=[64, 192, 448, 704], out_channels=width),
     rpn_head=dict(
         in_channels=width,

@@ -7,7 +7,7 @@ Images have half of their size at first, three quarters later, and their whole s
 _base_ = ['./tiny_imagenet_fishnet99.py', './_base_/fishnet_small.py']
 
 model = dict(
-    backbone=dict(arch=dict(_delete_=True, **_base_.small)),
+    backbone=dict(arch=dict(_delete_=True, **_base_.small), init_cfg=_base_.kaiming),
     neck=dict(in_channels=704),
     head=dict(in_channels=352),
 )

@@ -31,6 +31,7 @@ try:
         from fishnet_mmdet.network.arch import ARCHS, FishNetArch
         from fishnet_mmdet.network.classifier import FishNetClassifier, FishNetNeck
         from fishnet_mmdet.network.fishnet import FishNet
+        from fishnet_mmdet.network.zero_residuals import ZeroResiduals
         from fishnet_mmdet.training.channels_last import ChannelsLast
         from fishnet_mmdet.training.checkpoints.backend import AtomicBackend
         from fishnet_mmdet.training.checkpoints.durable import DurableCheckpoints
@@ -92,6 +93,7 @@ __all__ = [
     'SeededBatches',
     'TinyImageNet',
     'UserError',
+    'ZeroResiduals',
     'optimize_for_inference',
 ]
 if find_spec('mmdet'):

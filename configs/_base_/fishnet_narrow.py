@@ -16,3 +16,6 @@ narrow = dict(
 )
 # FishNet.out_channels of this architecture.
 narrow_head_channels = [80, 208, 400, 528]
+
+# Kaiming alone, without zeros at the end of each bottleneck: the published figures were measured with it.
+kaiming = [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer='_BatchNorm')]

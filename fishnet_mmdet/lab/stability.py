@@ -28,6 +28,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.lab.demo_data.demo import DemoSpec, make_demo_data
 from fishnet_mmdet.lab.demo_data.drawing import CLASSES
 from fishnet_mmdet.network.arch import resolve_arch
+from fishnet_mmdet.network.fishnet import KAIMING_INIT
 from fishnet_mmdet.training.guards.non_finite import NonFiniteError
 
 DATA = DemoSpec(train=64, val=2, side=96)
@@ -41,10 +42,10 @@ LAST = 20
 BN = dict(type='BN')
 
 
-def _fishnet(norm_cfg: Mapping | None = None, **arch: Any) -> dict[str, Any]:
+def _fishnet(norm_cfg: Mapping | None = None, init_cfg: Sequence[Mapping] | None = None, **arch: Any) -> dict[str, Any]:
     arch = dict(base='fishnet150', width=0.25, **arch)
     channels = list(resolve_arch(arch).out_channels)
-    backbone = dict(_delete_=True, type='FishNet', arch=arch)
+    backbone = dict(_delete_=True, type='FishNet', arch=arch, init_cfg=init_cfg)
     return dict(backbone=backbone, neck=dict(in_channels=channels, norm_cfg=norm_cfg))
 
 
@@ -59,8 +60,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
     'fishnet150': _fishnet(),
     'fishnet150-neck-bn': _fishnet(BN),
     'fishnet150-levels': _fishnet(levels='norm_relu'),
+    'fishnet150-no-zero': _fishnet(init_cfg=KAIMING_INIT),
 }
-"""Backbone and neck by name."""
+"""Backbone and neck by name. Residuals start at zero, in ResNet as in FishNet, but for the last."""
 
 
 @dataclass(frozen=True, kw_only=True)

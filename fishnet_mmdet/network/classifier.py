@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fishnet_mmdet.network.arch import FishNetArch
 from fishnet_mmdet.network.blocks import PreActConv, build_norm
-from fishnet_mmdet.network.fishnet import SCRATCH_INIT, FishNet
+from fishnet_mmdet.network.fishnet import KAIMING_INIT, FishNet
 from fishnet_mmdet.network.ops.norm_relu import norm_relu
 
 
@@ -29,7 +29,7 @@ class FishNetNeck(BaseModule):
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg=SCRATCH_INIT if init_cfg is None else init_cfg)
+        super().__init__(init_cfg=KAIMING_INIT if init_cfg is None else init_cfg)
         norm = dict(type='BN') if norm_cfg is None else norm_cfg
         self.out_channels = in_channels // 2
         self.squeeze = PreActConv(in_channels, self.out_channels, 1, norm)

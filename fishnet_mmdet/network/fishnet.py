@@ -29,11 +29,13 @@ from fishnet_mmdet.network.stages import (
     Tail,
     TailStage,
 )
+from fishnet_mmdet.network.zero_residuals import ZeroResiduals
 
-SCRATCH_INIT = [
+KAIMING_INIT = [
     dict(type='Kaiming', layer='Conv2d'),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
 ]
+SCRATCH_INIT = [*KAIMING_INIT, dict(type=ZeroResiduals)]
 
 RECOMPUTED = {
     'norm': (ConvNormReLU, PreActConv),
@@ -66,8 +68,9 @@ class FishNet(BaseModule):
         compile: Whether to compile the backbone (`torch.compile`, each of its five parts in one graph, for images of
             any size), or options of `torch.compile` as a dict. Implies `channels_last`. The first iteration takes
             minutes.
-        init_cfg: Where weights come from; by default random (Kaiming), for training from scratch. `Pretrained` takes a
-            name (`fishnet://fishnet150-imagenet`) or any file of FishNet weights, which must fit key for key.
+        init_cfg: Where weights come from; by default random, for training from scratch: Kaiming, with zeros at the end
+            of each bottleneck (`ZeroResiduals`). `Pretrained` takes a name (`fishnet://fishnet150-imagenet`) or any
+            file of FishNet weights, which must fit key for key.
 
     Attributes:
         out_channels: Channels of each returned level, as a neck's `in_channels` needs them.

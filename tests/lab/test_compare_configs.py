@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fishnet_mmdet.lab.compare.configure import configure, split, stretch
+from fishnet_mmdet.lab.compare.configure import check_backbones, configure, split, stretch
 from fishnet_mmdet.lab.compare.experiment import CompareError, read_experiment
 from fishnet_mmdet.lab.compare.networks import level_channels
 from fishnet_mmdet.lab.compare.runs import ExperimentRun
@@ -50,6 +50,16 @@ class TestConfigs:
             assert norm['norm_eval'] == (not norm['norm_cfg']['requires_grad']) == (track == 'pretrained')
             assert made['resnet50']['optim_wrapper']['optimizer']['lr'] == 0.5
             assert made['resnet50']['randomness'] == dict(seed=1)
+
+    def test_backbones_with_initial_weights_of_their_own(self, tmp_path):
+        """The track leaves them at each backbone's default."""
+        e = read_experiment(CONFIGS / 'experiments' / 'nuclei_start.py')
+        check_backbones(e)
+        runs = {name: ExperimentRun(track='scratch', backbone=name, kind='epochs', seed=0) for name in e.backbones}
+        made = {name: configure(e, run, tmp_path).model.backbone for name, run in runs.items()}
+        assert 'init_cfg' not in made['fishnet150'] and 'init_cfg' not in made['resnet50']
+        assert made['fishnet150-no-zero'].init_cfg[0].type == 'Kaiming'
+        assert made['resnet50-no-zero'].zero_init_residual is False
 
     @pytest.mark.parametrize('name', ['fishnet150', 'resnet50', 'resnext50'])
     def test_pretraining_builds(self, nuclei, name, tmp_path):

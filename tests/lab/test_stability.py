@@ -11,7 +11,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.commands import run_command
 from fishnet_mmdet.lab.stability import Cell, Outcome, table, train_grid
 
-FLAGS = ['--networks', 'fishnet150', '--warm-ups', '0', '--seeds', '0', '--iterations', '6']
+FLAGS = ['--networks', 'fishnet150-no-zero', '--warm-ups', '0', '--seeds', '0', '--iterations', '6']
 
 
 def test_a_run_that_diverges_is_in_file_and_table(tmp_path, capsys):
@@ -20,7 +20,7 @@ def test_a_run_that_diverges_is_in_file_and_table(tmp_path, capsys):
     assert run_command('stability', [*FLAGS, '--rates', '0.5', '--out', str(out)]) == 0
     assert '| 0 | 0.5 | 0 | diverged at ' in capsys.readouterr().out
     (row,) = json.loads(out.read_text())
-    assert row['cell'] == dict(network='fishnet150', warm_up=0, rate=0.5, seed=0, iterations=6)
+    assert row['cell'] == dict(network='fishnet150-no-zero', warm_up=0, rate=0.5, seed=0, iterations=6)
     assert row['outcome']['finished'] < 6 and row['outcome']['gradient'] > 20
     # The run in the file is not repeated, and the table has the new one too.
     row['outcome'].update(finished=6, first=2.0, last=1.5)

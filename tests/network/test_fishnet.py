@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fishnet_mmdet import FishNet, FishNetClassifier
 from fishnet_mmdet.network.arch import CHOICES, PUBLISHED
 from fishnet_mmdet.network.blocks import Bottleneck, ChannelReduction, PreActConv
+from fishnet_mmdet.network.fishnet import KAIMING_INIT
 
 NARROW = dict(
     tail=(2, 1, 2), bridge=2,
@@ -22,7 +23,7 @@ FIXED = dict(type='BN', requires_grad=False)
 
 def narrow(arch=NARROW, **kwargs):
     torch.manual_seed(0)
-    net = FishNet(arch, **kwargs)
+    net = FishNet(arch, **dict(init_cfg=KAIMING_INIT) | kwargs)
     net.init_weights()
     return net
 

@@ -11,6 +11,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from fishnet_mmdet import FishNet
 from fishnet_mmdet.network.blocks import PreActConv
+from fishnet_mmdet.network.fishnet import KAIMING_INIT
 
 FIXED = dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True)
 NORMS = pytest.mark.parametrize('norm', [{}, FIXED], ids=['live', 'fixed'])
@@ -20,7 +21,7 @@ TRACED_NORMS = pytest.mark.parametrize('norm', [{}, FIXED, GROUP_NORM], ids=['li
 
 def build(**kwargs):
     torch.manual_seed(0)
-    net = FishNet(NARROW, **kwargs)
+    net = FishNet(NARROW, init_cfg=KAIMING_INIT, **kwargs)
     net.init_weights()
     return net
 

@@ -12,6 +12,7 @@ from fishnet_mmdet import ARCHS, FishNet, FishNetClassifier
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import CHOICES, resolve_arch
 from fishnet_mmdet.network.blocks import Bottleneck, PreActConv
+from fishnet_mmdet.network.fishnet import KAIMING_INIT
 
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 DEFAULT = {'stem': 'conv3x3', 'down': 'max2', 'up': 'nearest', 'dilation': 'body', 'attention': 'se', 'levels': 'sum'}
@@ -21,7 +22,7 @@ OPTIONS += [('group_width', 1), ('stem_stride', 2), ('stem_stride', 1)]
 
 def build(**options):
     torch.manual_seed(0)
-    net = FishNet(replace(NARROW, **options))
+    net = FishNet(replace(NARROW, **options), init_cfg=KAIMING_INIT)
     net.init_weights()
     return net
 
@@ -205,3 +206,28 @@ def test_levels_have_a_norm_each_and_are_not_negative():
     assert [norm.num_features for norm in net.levels] == list(net.out_channels)
     assert all((level >= 0).all() for level in net(IMAGE))
     assert not [key for key in FishNet(NARROW).state_dict() if key.startswith('levels')]
+
+
+def test_random_weights_start_as_shortcuts():
+    """Each bottleneck is its shortcut, every other weight is Kaiming's, and the zeros learn."""
+    kaiming = build()
+    torch.manual_seed(0)
+    net = FishNet(NARROW)
+    net.init_weights()
+    blocks = {name: block for name, block in net.named_modules() if isinstance(block, Bottleneck)}
+    zeros = {f'{name}.expand.conv.weight' for name in blocks}
+    state = net.state_dict()
+    assert {key for key, value in kaiming.state_dict().items() if not torch.equal(value, state[key])} == zeros
+    for block in blocks.values():
+        x = torch.randn(2, block.squeeze.conv.in_channels, 5, 6)
+        assert torch.equal(block(x), block.shortcut(x))
+    sum(level.square().mean() for level in net.train()(IMAGE)).backward()
+    assert all(net.get_parameter(key).grad.any() for key in zeros)
+
+
+def test_zeros_at_the_start_alone():
+    """As an entry of the user's own `init_cfg`; MMEngine's log names it."""
+    net = FishNet(NARROW, init_cfg=[dict(type='Kaiming', layer='Conv2d'), dict(type='ZeroResiduals')])
+    net.init_weights()
+    assert not net.head[0].refine[0].expand.conv.weight.any()
+    assert net.head[0].refine[0].conv.conv.weight.any()

@@ -67,8 +67,8 @@ def check_backbones(e: Experiment) -> None:
 
 
 def _common(cfg: Config) -> dict:
-    """The settings of a track's backbone that hold for every backbone."""
-    return {k: v for k, v in cfg.model.backbone.items() if k not in ('type', 'arch')}
+    """The settings of a track's backbone that hold for every backbone. None leaves a setting to each backbone."""
+    return {k: v for k, v in cfg.model.backbone.items() if k not in ('type', 'arch') and v is not None}
 
 
 def _set_classifier(cfg: Config, spec: Mapping, common: Mapping) -> None:

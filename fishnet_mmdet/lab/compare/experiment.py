@@ -91,7 +91,7 @@ class Experiment:
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Reads the file of an experiment.
+    """Reads the file of an experiment. A variable whose name begins with `_` is the file's own.
 
     Raises:
         ConfigError: There is no such file.
@@ -99,7 +99,7 @@ def read_experiment(path: Path) -> Experiment:
     """
     path = find_config(path)
     try:
-        values = Config.fromfile(path).to_dict()
+        values = {name: v for name, v in Config.fromfile(path).to_dict().items() if not name.startswith('_')}
     # Any code may stand in the file.
     except Exception as error:
         raise CompareError(f'{path} cannot be read: {type(error).__name__}: {error}') from error

@@ -11,7 +11,7 @@ from torch import nn
 from fishnet_mmdet.base.config_files import config_names, find_config
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.network.arch import ARCHS, FishNetArch, resolve_arch
-from fishnet_mmdet.network.fishnet import FishNet
+from fishnet_mmdet.network.fishnet import KAIMING_INIT, FishNet
 
 RESNETS = {'resnet18': 18, 'resnet34': 34, 'resnet50': 50, 'resnet101': 101, 'resnet152': 152}
 """Names and depths of the ResNets that FishNet can be compared with."""
@@ -35,7 +35,7 @@ def read_backbone(what: str) -> tuple[str, dict[str, Any]]:
         FigureError: An unknown name, a missing file, or a file without a backbone.
     """
     if what in RESNETS:
-        # As first published; mmdet's default initialises every residual branch to zero.
+        # As first published; mmdet's default, like that of FishNet, starts every residual branch at zero.
         return what, dict(type='ResNet', depth=RESNETS[what], zero_init_residual=False)
     if not what.endswith('.py') and what not in config_names():
         try:
@@ -87,7 +87,7 @@ def build_backbone(config: Mapping) -> nn.Module:
     kind = str(config.get('type')).split('.')[-1]
     try:
         if kind == 'FishNet':
-            return FishNet(**arguments)
+            return FishNet(**arguments, init_cfg=KAIMING_INIT)
         if kind == 'ResNet':
             return _resnet(arguments)
     except (TypeError, ValueError, KeyError) as error:

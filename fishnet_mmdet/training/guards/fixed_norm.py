@@ -11,8 +11,8 @@ from fishnet_mmdet.training.runner_parts import bare_model
 
 FIXED_NORM = (
     '{count} of {fixed} fixed BatchNorm layers still hold their initial statistics (mean 0, variance 1), '
-    'the first of them {first}: no weights were loaded into them. A FishNet with random weights and fixed '
-    'BN diverges (logits of more than 10,000 at depth 150) and cannot learn. Either load weights: '
+    'the first of them {first}: no weights were loaded into them. BN that is fixed at these values normalises '
+    'nothing. Either load weights: '
     "model.backbone.init_cfg=dict(type='Pretrained', checkpoint='FILE') with a file whose keys fit, or load_from. "
     'Or train from random weights: norm_cfg.requires_grad=True, norm_eval=False, frozen_stages=-1 and no init_cfg in '
     "model.backbone, and norm_cfg=dict(type='BN') in model.neck; the config mask_rcnn_fishnet150_fpn_scratch is an "

@@ -12,9 +12,9 @@ from fishnet_mmdet.network.fishnet import FishNet
 from fishnet_mmdet.training.runner_parts import bare_model
 
 SCRATCH_NORM = (
-    'FishNet has random weights, and {neck} has no norm: the first gradients are several times those of a ResNet, and '
-    "training may diverge where that of a ResNet does not. Set {neck}.norm_cfg=dict(type='BN'). For a neck that takes "
-    "none, set arch=dict(base=..., levels='norm_relu') in the backbone, which helps less"
+    'FishNet has random weights, and {neck} has no norm: training may diverge where that of a ResNet does not. '
+    "Set {neck}.norm_cfg=dict(type='BN'). For a neck that takes none, set "
+    "arch=dict(base=..., levels='norm_relu') in the backbone, which helps less"
 )
 
 
