@@ -3,6 +3,8 @@
 An example of an architecture that is given as a dict instead of a name.
 """
 
+_base_ = './kaiming.py'
+
 narrow = dict(
     tail=(1, 2, 2),
     bridge=1,
@@ -16,6 +18,3 @@ narrow = dict(
 )
 # FishNet.out_channels of this architecture.
 narrow_head_channels = [80, 208, 400, 528]
-
-# Kaiming alone, without zeros at the end of each bottleneck: the published figures were measured with it.
-kaiming = [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer='_BatchNorm')]

@@ -4,6 +4,8 @@ The bottlenecks are 16 channels wide inside, or a multiple of it, in the hope th
 measured by itself.
 """
 
+_base_ = './kaiming.py'
+
 small = dict(
     tail=(1, 2, 2),
     bridge=1,
@@ -16,6 +18,3 @@ small = dict(
     tail_widths=(64, 128, 256),
     body_widths=(128, 64, 32),
 )
-
-# Kaiming alone, without zeros at the end of each bottleneck: the published figures were measured with it.
-kaiming = [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer='_BatchNorm')]

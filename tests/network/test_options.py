@@ -226,7 +226,7 @@ def test_random_weights_start_as_shortcuts():
 
 
 def test_zeros_at_the_start_alone():
-    """As an entry of the user's own `init_cfg`; MMEngine's log names it."""
+    """As an entry of the user's own `init_cfg`."""
     net = FishNet(NARROW, init_cfg=[dict(type='Kaiming', layer='Conv2d'), dict(type='ZeroResiduals')])
     net.init_weights()
     assert not net.head[0].refine[0].expand.conv.weight.any()
