@@ -25,6 +25,7 @@ setup(
     package_data={
         'fishnet_mmdet': ['py.typed'],
         'fishnet_mmdet.configs': ['*.yml'],
+        'fishnet_mmdet.data': ['nuclei_split.txt'],
         'fishnet_mmdet.runs': ['page.css', 'page.js'],
         'fishnet_mmdet.weights': ['shipped_files/*.safetensors'],
     },

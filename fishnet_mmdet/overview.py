@@ -34,6 +34,7 @@ COMMANDS = {
     'draw': 'draw an architecture as a fish',
     'gradients': "check the paper's claim about gradients",
     'demo-data': 'draw the demo data',
+    'nuclei-data': 'convert the nuclei of the 2018 Data Science Bowl to COCO format',
 }
 """Every command, with what it does."""
 

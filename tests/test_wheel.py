@@ -59,6 +59,7 @@ class TestContent:
         tree = {path: path for path in [*REPO.glob('fishnet_mmdet/**/*.py'), REPO / 'fishnet_mmdet_console.py']}
         tree |= {path: path for path in [REPO / 'fishnet_mmdet/py.typed', *REPO.glob('fishnet_mmdet/runs/page.*')]}
         tree |= {path: path for path in REPO.glob('fishnet_mmdet/weights/shipped_files/*.safetensors')}
+        tree |= {path: path for path in REPO.glob('fishnet_mmdet/data/*.txt')}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/**/*.py')}
         tree |= {REPO / 'fishnet_mmdet' / path.relative_to(REPO): path for path in REPO.glob('configs/*.yml')}
         assert packed == {place.relative_to(REPO).as_posix(): path.read_bytes() for place, path in tree.items()}

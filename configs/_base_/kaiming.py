@@ -1,3 +1,3 @@
-"""Random weights without zeros at the end of each bottleneck, with which published figures were measured."""
+"""Initial weights without zeros at the end of each bottleneck, with which figures of docs/results.md were measured."""
 
 kaiming = [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer='_BatchNorm')]

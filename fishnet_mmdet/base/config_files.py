@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,10 +51,10 @@ def first_line(path: Path) -> str:
 
 
 def copy_config(name: str, folder: Path) -> list[Path]:
-    """Copies a config that ships, with the files that it is based on.
+    """Copies a config or an experiment that ships, with the files that it is based on or trains.
 
     Args:
-        name: Name of the config.
+        name: Name of the config, or of an experiment, such as 'experiments/nuclei'.
         folder: Folder to write to; the files keep their places relative to each other.
 
     Returns:
@@ -65,7 +66,7 @@ def copy_config(name: str, folder: Path) -> list[Path]:
     """
     shipped = config_folder().resolve()
     source = find_config(shipped / f'{name.removesuffix(".py")}.py')
-    copies = {path: folder / path.relative_to(shipped) for path in _with_bases(source.resolve())}
+    copies = {path: folder / path.relative_to(shipped) for path in _with_named(source.resolve())}
     for path, copy in copies.items():
         if copy.exists() and copy.read_bytes() != path.read_bytes():
             raise ConfigError(f'{copy} exists and is another file: choose another folder with --out')
@@ -75,12 +76,11 @@ def copy_config(name: str, folder: Path) -> list[Path]:
     return list(copies.values())
 
 
-def _with_bases(path: Path) -> Iterator[Path]:
-    """A config and the files of ours that it is based on; `mmdet::...` and the like are not ours."""
+def _with_named(path: Path) -> Iterator[Path]:
+    """A file and those of ours that it names: what a config is based on, what an experiment trains."""
     yield path
-    for node in ast.parse(path.read_text(encoding='utf-8')).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_':
-            bases = ast.literal_eval(node.value)
-            for base in [bases] if isinstance(bases, str) else bases:
-                if '::' not in base:
-                    yield from _with_bases((path.parent / base).resolve())
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        value = getattr(node, 'value', None) if isinstance(node, ast.Constant) else None
+        # `mmdet::...py` and the like are not ours.
+        if isinstance(value, str) and re.fullmatch(r'[\w./-]+\.py', value):
+            yield from _with_named((path.parent / value).resolve())

@@ -1,4 +1,4 @@
-"""Lists the configs that ship, with one line each; --copy writes one out, with the files that it is based on."""
+"""Lists the configs that ship, with one line each; --copy writes one out, with the files that it names."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from fishnet_mmdet.base.config_files import config_folder, config_names, copy_co
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
-    parser.add_argument('--copy', metavar='NAME', help='config to write out')
+    parser.add_argument('--copy', metavar='NAME', help='config, or experiment such as experiments/nuclei, to write out')
     parser.add_argument(
         '--out', type=Path, default=Path('configs'), metavar='DIR', help='folder for the copy (default: %(default)s)'
     )

@@ -19,7 +19,7 @@ from fishnet_mmdet.deploy.infer.results import IMAGES, RESULTS
 from fishnet_mmdet.deploy.infer.run import Outcome, predict_files
 from fishnet_mmdet.deploy.inference import FORMS
 from fishnet_mmdet.training.launch.config import add_options_argument
-from fishnet_mmdet.weights.load import SCHEME
+from fishnet_mmdet.weights.catalogue import SCHEME
 from fishnet_mmdet.weights.shipped import SHIPPED
 
 PASSED_OVER = 3

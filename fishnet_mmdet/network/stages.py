@@ -1,6 +1,6 @@
 """The five parts of the fish as modules: stem, tail stage, bridge, body stage, head stage.
 
-A stage is built from its row in `arch`. Widths and strides in docstrings are the released architecture's.
+A stage is built from its `StageRow`. Widths and strides in docstrings are the released architecture's.
 """
 
 from dataclasses import replace

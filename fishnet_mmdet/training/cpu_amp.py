@@ -39,7 +39,7 @@ class CpuAmpOptimWrapper(OptimWrapper):
         if not models_with_backbone(model):
             name = type(bare_model(model)).__name__
             print_log(NO_BACKBONE.format(model=name), logger='current', level=logging.WARNING)
-        elif has_fast_bfloat16() is False:
+        elif has_fast_bfloat16() is False and next(model.parameters()).device.type == 'cpu':
             print_log(SLOW, logger='current', level=logging.WARNING)
 
     @contextmanager
@@ -68,10 +68,12 @@ def parts_in_bfloat16(model: nn.Module) -> Iterator[None]:
 
 def _in_bfloat16(part: nn.Module) -> tuple[torch.utils.hooks.RemovableHandle, ...]:
     contexts = []
+    # A config with this wrapper may be trained on an accelerator, too.
+    device = next((weight.device.type for weight in part.parameters()), 'cpu')
 
     def enter(*_: Any) -> None:
         contexts.append(ExitStack())
-        contexts[-1].enter_context(torch.autocast('cpu', torch.bfloat16))
+        contexts[-1].enter_context(torch.autocast(device, torch.bfloat16))
         contexts[-1].enter_context(torch.autograd.graph.saved_tensors_hooks(_without_copy, _with_copy))
 
     def leave(_: nn.Module, __: Any, outputs: Any) -> Any:

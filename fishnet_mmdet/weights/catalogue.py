@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
+SCHEME = 'fishnet://'
+"""What a name of weights begins with in a config."""
+
 AUTHORS = 'the FishNet authors, github.com/kevin-ssy/FishNet (no licence is stated there)'
 PYTORCHCV = 'pytorchcv, github.com/osmr/imgclsmob (MIT)'
 

@@ -13,11 +13,11 @@ from fishnet_mmdet.base.hashes import file_hash
 from fishnet_mmdet.network.arch import ARCHS, FishNetArch, name_of
 from fishnet_mmdet.network.classifier import FishNetClassifier
 from fishnet_mmdet.network.fishnet import FishNet
-from fishnet_mmdet.weights.catalogue import CATALOGUE
+from fishnet_mmdet.weights.catalogue import CATALOGUE, SCHEME
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.fitting import backbone_part
 from fishnet_mmdet.weights.key_naming import CLASSIFIER_LAYERS
-from fishnet_mmdet.weights.load import SCHEME, Weights, fit_model, load, summary_line
+from fishnet_mmdet.weights.load import Weights, fit_model, load, summary_line
 from fishnet_mmdet.weights.notes import class_names
 from fishnet_mmdet.weights.reading import Take
 from fishnet_mmdet.weights.shipped import SHIPPED

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 
 from fishnet_mmdet.base.hashes import file_hash
 from fishnet_mmdet.base.transfer import Transfer, TransferError
-from fishnet_mmdet.weights.catalogue import NamedWeights
+from fishnet_mmdet.weights.catalogue import CATALOGUE, SCHEME, NamedWeights
 from fishnet_mmdet.weights.containers import sniff, unpack
 from fishnet_mmdet.weights.errors import WeightsError
 
@@ -45,7 +45,10 @@ def obtain(weights: NamedWeights) -> Path:
         WeightsError: There is no network, the address gives another file, or the checksum is wrong. The message names
             the addresses, the expected checksum, and the path where a file can be put by hand.
     """
-    return _obtain(weights.urls, cache_folder() / weights.file, weights.checksum)
+    named = CATALOGUE.items()
+    others = [f'{SCHEME}{name}' for name, other in named if other.arch == weights.arch and other.urls != weights.urls]
+    hint = f'Other weights of {weights.arch}: {", ".join(others)}' if others else ''
+    return _obtain(weights.urls, cache_folder() / weights.file, weights.checksum, hint)
 
 
 def obtain_url(url: str) -> Path:
@@ -66,7 +69,7 @@ def obtain_url(url: str) -> Path:
     return _obtain((url,), path, None)
 
 
-def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:
+def _obtain(urls: Sequence[str], path: Path, checksum: str | None, hint: str = '') -> Path:
     # Before any lock: a shared folder may be read-only, and a file gets its name when it is whole.
     if path.exists():
         _verify(path, checksum, f'delete or replace {path} (its source: {", ".join(urls)})')
@@ -84,7 +87,7 @@ def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:
     try:
         # Another process may have been first.
         if path.exists():
-            return _obtain(urls, path, checksum)
+            return _obtain(urls, path, checksum, hint)
         for url in urls:
             try:
                 _download(url, path, checksum)
@@ -97,6 +100,7 @@ def _obtain(urls: Sequence[str], path: Path, checksum: str | None) -> Path:
         f'{path.name} could not be downloaded.\n' + '\n'.join(reasons) + '\n'
         f'Put the file there by hand: {path}\n'
         f'Expected checksum: {checksum or "none is published; the SHA-256 of the file will be printed"}'
+        + (f'\n{hint}' if hint else '')
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fishnet_mmdet.network.arch import FishNetArch, name_of
 from fishnet_mmdet.weights import download, reading
-from fishnet_mmdet.weights.catalogue import CATALOGUE
+from fishnet_mmdet.weights.catalogue import CATALOGUE, SCHEME
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.fitting import backbone_part, fit
 from fishnet_mmdet.weights.infer_arch import infer_arch
@@ -21,8 +21,6 @@ from fishnet_mmdet.weights.namings import EXAMPLES, recognise_naming
 from fishnet_mmdet.weights.reading import Take, WeightFile
 from fishnet_mmdet.weights.renaming import RenamedWeights, rename
 from fishnet_mmdet.weights.shipped import SHIPPED
-
-SCHEME = 'fishnet://'
 
 WEB = ('https://', 'http://')
 

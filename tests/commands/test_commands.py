@@ -16,6 +16,7 @@ from mmengine.config import Config
 from fishnet_mmdet.base.config_files import config_folder, config_names, copy_config, find_config
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.commands import COMMANDS, main, run_command
+from fishnet_mmdet.lab.compare.experiment import read_experiment
 
 
 @pytest.fixture
@@ -113,6 +114,12 @@ class TestConfigs:
     def test_every_config_can_be_copied(self, tmp_path):
         for name in config_names():
             assert all(path.is_file() for path in copy_config(name, tmp_path))
+
+    def test_an_experiment_is_copied_with_what_it_trains(self, tmp_path):
+        copies = {path.relative_to(tmp_path).as_posix() for path in copy_config('experiments/nuclei', tmp_path)}
+        trained = {'mask_rcnn_fishnet150_nuclei.py', 'tiny_imagenet_fishnet150.py'}
+        assert copies > {'experiments/nuclei.py', '_base_/recipe.py', *trained}
+        assert read_experiment(tmp_path / 'experiments' / 'nuclei.py').tracks['scratch'].config.is_file()
 
     def test_a_changed_copy_is_kept(self, call, tmp_path):
         copy, *_ = copy_config('mask_rcnn_r50_fpn', tmp_path)

@@ -10,6 +10,7 @@ from fishnet_mmdet.commands import run_command
 from fishnet_mmdet.lab.port_report.steps import train_a_step
 from fishnet_mmdet.network.arch import ARCHS, resolve_arch
 from fishnet_mmdet.network.arch_checks import largest_group_count
+from fishnet_mmdet.network.fishnet import KAIMING_INIT
 from fishnet_mmdet.project.port import parse_arch, port_config
 from fishnet_mmdet.project.port.bases import read_base
 
@@ -103,6 +104,12 @@ class TestNorms:
         assert scratch(DC5).config().model.backbone.arch['levels'] == 'norm_relu'
         yolof = scratch('mmdet::yolof/yolof_r50-c5_8xb8-1x_coco.py').config().model
         assert 'norm_cfg' not in yolof.neck and 'levels' not in yolof.backbone.arch  # this neck has norms
+
+    def test_residuals_start_as_those_of_the_resnet(self):
+        assert 'init_cfg' not in scratch(RETINA).config().model.backbone
+        without = scratch('mmdet::scratch/mask-rcnn_r50-scratch_fpn_gn-all_6x_coco.py').config().model.backbone
+        assert without.init_cfg == KAIMING_INIT  # zero_init_residual=False
+        FishNet(**{key: value for key, value in without.items() if key != 'type'}).init_weights()
 
     def test_group_norm_gets_the_groups_that_fit(self):
         model = port_config(GN, 'fishnet150', scratch=True).config().model

@@ -1,6 +1,7 @@
 """Mixed precision on a CPU: what is computed in bfloat16, what stays in float32, and a run that resumes exactly."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -140,6 +141,15 @@ class TestWhatIsInBfloat16:
                 loss = net(torch.ones(1, 3, 8, 8)).mean()
             optim.update_params(loss)
             assert (not torch.equal(net.head.bias, before)) == moved
+
+
+def test_computes_in_bfloat16_where_the_weights_are(net, monkeypatch):
+    """A config with this wrapper on an accelerator; a device without memory stands in for it."""
+    asked = []
+    monkeypatch.setattr(torch, 'autocast', lambda *kind: asked.append(kind) or nullcontext())
+    with parts_in_bfloat16(net.to('meta')):
+        net(torch.ones(1, 3, 8, 8, device='meta'))
+    assert set(asked) == {('meta', torch.bfloat16)}
 
 
 class TestWhatItSaysBeforeTheRun:

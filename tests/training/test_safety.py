@@ -114,7 +114,8 @@ class TestScratchNorm:
     def test_names_the_wrapped_model_also_with_norms_at_the_levels(self):
         model = Detector(arch=dict(base='fishnet99', width=0.25, levels='norm_relu'), out_indices=(3,))
         (line,) = scratch_warnings(Wrapper(model))
-        assert 'Set model.student.neck.norm_cfg=' in line
+        assert 'Set model.student.neck.norm_cfg=' in line and 'levels=' not in line  # they are set already
+        assert "levels='norm_relu'" in next(scratch_warnings(Detector()))
 
     @pytest.mark.parametrize('norm_cfg', [dict(type='BN'), dict(type='GN', num_groups=4)])
     def test_with_a_norm_nothing_is_reported(self, norm_cfg):

@@ -238,6 +238,7 @@ def test_no_network(tmp_path, monkeypatch):
     for part in (
         'http://127.0.0.1:9/fish.pth',
         'sha1:12',
+        'Other weights of fishnet99: fishnet://fishnet99-imagenet',
         str(tmp_path / 'hub' / 'checkpoints' / 'fish.pth'),
     ):
         assert part in str(error.value)

@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
-from fishnet_mmdet.weights.catalogue import CATALOGUE
+from fishnet_mmdet.weights.catalogue import CATALOGUE, SCHEME
 from fishnet_mmdet.weights.errors import WeightsError
 from fishnet_mmdet.weights.key_naming import CLASSIFIER_LAYERS
-from fishnet_mmdet.weights.load import SCHEME, load_from_fishnet
+from fishnet_mmdet.weights.load import load_from_fishnet
 
 NOT_A_DETECTOR = (
     '{} holds a backbone or a classifier, not a detector. Inference needs the checkpoint of a trained detector; these '

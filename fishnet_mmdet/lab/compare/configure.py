@@ -72,7 +72,7 @@ def _common(cfg: Config) -> dict:
 
 
 def _set_classifier(cfg: Config, spec: Mapping, common: Mapping) -> None:
-    """Puts a backbone into a classifier: FishNet keeps the paper's score block, others get global average pooling."""
+    """Puts a backbone into a classifier: FishNet keeps the paper's `FishNetNeck`, others get global average pooling."""
     last = level_channels(spec)[-1]
     cfg.model.backbone = ConfigDict(**{**spec, 'type': f'mmdet.{spec["type"]}'}, **common)
     if spec['type'] == 'FishNet':

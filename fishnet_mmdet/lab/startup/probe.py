@@ -76,7 +76,7 @@ def main(command: str, arguments: list[str]) -> NoReturn:
 
     from fishnet_mmdet import preflight
     from fishnet_mmdet.training.launch import build_runner, load_config
-    from fishnet_mmdet.weights.load import SCHEME
+    from fishnet_mmdet.weights.catalogue import SCHEME
 
     cfg = load_config(args)
     keep_imports()

@@ -19,7 +19,7 @@ from fishnet_mmdet.project.new.machine import Machine, this_machine
 from fishnet_mmdet.project.new.text import Plan, config_text
 from fishnet_mmdet.project.own_data import OwnData, find_data
 from fishnet_mmdet.project.own_data.facts import Facts
-from fishnet_mmdet.weights.catalogue import first_for, released
+from fishnet_mmdet.weights.catalogue import SCHEME, first_for, released
 from fishnet_mmdet.weights.load import address_of
 
 
@@ -132,7 +132,7 @@ def _to_come(weights: str | None) -> Iterator[Choice]:
 
 def _start(weights: str | None) -> Choice:
     if weights:
-        return Choice('weights', f'fishnet://{weights}', 'of ImageNet; every BN is fixed')
+        return Choice('weights', f'{SCHEME}{weights}', 'of ImageNet; every BN is fixed')
     return Choice('weights', 'random', '--from-scratch: BN is trained, and the neck has BN too')
 
 

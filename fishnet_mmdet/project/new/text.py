@@ -9,6 +9,7 @@ from fishnet_mmdet.network.arch import resolve_arch
 from fishnet_mmdet.project.new.choices import Picture, Schedule
 from fishnet_mmdet.project.own_data import OwnData
 from fishnet_mmdet.project.source import as_comment, as_literal
+from fishnet_mmdet.weights.catalogue import SCHEME
 
 METRIC = "dict(type='OfficialCocoMetric', ann_file={file}, metric={metric})"
 
@@ -173,7 +174,7 @@ def _model(plan: Plan) -> str:
         frozen_stages=0,
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
-        init_cfg=dict(type='Pretrained', checkpoint='fishnet://{plan.weights}'),
+        init_cfg=dict(type='Pretrained', checkpoint='{SCHEME}{plan.weights}'),
 """
         norm, neck = '', f'dict(in_channels={channels})'
     else:

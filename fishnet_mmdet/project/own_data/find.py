@@ -8,7 +8,7 @@ from fishnet_mmdet.project.choice import Choice
 from fishnet_mmdet.project.own_data.convert import converted
 from fishnet_mmdet.project.own_data.facts import Facts, facts_of
 from fishnet_mmdet.project.own_data.files import choose_files, image_folder
-from fishnet_mmdet.project.own_data.split import split_annotations
+from fishnet_mmdet.project.own_data.split import SEED, split_annotations
 
 
 @dataclass(frozen=True)
@@ -105,5 +105,5 @@ def _divided(root: Path, whole: Part, made: Path, overwrite: bool, notes: list[C
         note = Choice('validation', 'on the training images', f'{path} has too few images to hold one out')
     else:
         counts = f'{len(train.facts.names):,} and {len(val.facts.names):,}'
-        note = Choice('split', f'{files[0]} and {files[1]}', f'{path} alone, by image, seed 0: {counts} images')
+        note = Choice('split', f'{files[0]} and {files[1]}', f'{path} alone, by image, seed {SEED}: {counts} images')
     return OwnData(root, train, val, (*notes, note))

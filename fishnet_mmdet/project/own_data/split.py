@@ -15,15 +15,17 @@ SHARE = 0.2
 
 MARK = 'written by fishnet-mmdet'
 
+SEED = 0
+"""Of the shuffle that decides which images are held out."""
 
-def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) -> tuple[Path, Path]:
+
+def split_annotations(path: Path, folder: Path, overwrite: bool) -> tuple[Path, Path]:
     """Divides an annotation file by image. No class loses its last training image to validation.
 
     Args:
         path: The file.
         folder: Where `train.json` and `val.json` are written.
         overwrite: Whether files of an earlier split may be replaced.
-        seed: Of the shuffle.
 
     Returns:
         The training file and the validation file; twice the file itself if no image can be spared.
@@ -32,7 +34,7 @@ def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) 
         UserError: One of the files exists, and may not be replaced.
     """
     data = read_coco(path)
-    held_out = _held_out(data, seed)
+    held_out = _held_out(data)
     if not held_out:
         return path, path
     written = []
@@ -46,7 +48,7 @@ def split_annotations(path: Path, folder: Path, overwrite: bool, seed: int = 0) 
     return written[0], written[1]
 
 
-def _held_out(data: dict, seed: int) -> set[int]:
+def _held_out(data: dict) -> set[int]:
     """Places in `images` of those that validation gets."""
     places: dict[object, int] = {key_in(image, 'id'): place for place, image in enumerate(data['images'])}
     places.pop(None, None)
@@ -57,7 +59,7 @@ def _held_out(data: dict, seed: int) -> set[int]:
             classes.setdefault(place, set()).add(category)
     left = Counter(key for keys in classes.values() for key in keys)
     order = list(range(len(data['images'])))
-    random.Random(seed).shuffle(order)
+    random.Random(SEED).shuffle(order)
     wanted, held_out = min(len(order) - 1, max(1, round(SHARE * len(order)))), set()
     for place in order:
         keys = classes.get(place, ())

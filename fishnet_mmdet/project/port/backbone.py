@@ -8,10 +8,9 @@ from typing import Any
 from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.network.arch import FishNetArch, name_of, resolve_arch
 from fishnet_mmdet.network.arch_checks import largest_group_count
+from fishnet_mmdet.network.fishnet import KAIMING_INIT
 from fishnet_mmdet.project.port.resnets import DROPPED, ResNet
-from fishnet_mmdet.weights.catalogue import CATALOGUE, first_for, released
-
-SCHEME = 'fishnet://'
+from fishnet_mmdet.weights.catalogue import CATALOGUE, SCHEME, first_for, released
 
 
 def out_indices_of(resnet: ResNet) -> tuple[int, ...]:
@@ -66,6 +65,8 @@ def fishnet(resnet: ResNet, arch: Any, checkpoint: str | None) -> dict[str, Any]
     if checkpoint is None:
         if norm := scratch_norm(resnet, resolve_arch(arch)):
             cfg['norm_cfg'] = norm
+        if not resnet.cfg.get('zero_init_residual', True):
+            cfg['init_cfg'] = copy.deepcopy(KAIMING_INIT)
         return cfg
     return cfg | dict(
         frozen_stages=0,

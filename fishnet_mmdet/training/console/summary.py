@@ -19,7 +19,7 @@ from fishnet_mmdet.preflight.weights import pretrained_files
 from fishnet_mmdet.training.checkpoints.reader import SCHEME as RUN_SCHEME
 from fishnet_mmdet.training.console.rows import Row, listed, short_path
 from fishnet_mmdet.training.runner_parts import bare_model
-from fishnet_mmdet.weights.load import SCHEME
+from fishnet_mmdet.weights.catalogue import SCHEME
 
 
 def rows_of_training(runner: Runner) -> list[Row]:

@@ -13,8 +13,10 @@ from fishnet_mmdet.training.runner_parts import bare_model
 
 SCRATCH_NORM = (
     'FishNet has random weights, and {neck} has no norm: training may diverge where that of a ResNet does not. '
-    "Set {neck}.norm_cfg=dict(type='BN'). For a neck that takes none, set "
-    "arch=dict(base=..., levels='norm_relu') in the backbone, which helps less"
+    "Set {neck}.norm_cfg=dict(type='BN')"
+)
+OTHER_NECK = (
+    ". For a neck that takes none, set arch=dict(base=..., levels='norm_relu') in the backbone, which helps less"
 )
 
 
@@ -41,7 +43,8 @@ def scratch_warnings(model: nn.Module) -> Iterator[str]:
         # A global pooling has nothing to normalise.
         has_weights = any(True for _ in neck.parameters())
         if has_weights and not any(map(is_norm, neck.modules())) and _is_random(backbone):
-            yield SCRATCH_NORM.format(neck='.'.join(filter(None, ('model', path, 'neck'))))
+            text = SCRATCH_NORM if backbone.arch.levels == 'norm_relu' else SCRATCH_NORM + OTHER_NECK
+            yield text.format(neck='.'.join(filter(None, ('model', path, 'neck'))))
 
 
 def _is_random(backbone: FishNet) -> bool:
