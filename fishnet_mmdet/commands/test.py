@@ -56,5 +56,14 @@ def run(args: argparse.Namespace) -> None:
     keep_imports()
     if get_device() == 'cpu':
         keep_freed_memory(os.environ)
-    pictures = (args.show_dir, args.show, args.wait_time)
-    test(cfg, args.checkpoint, args.out, *pictures, args.tta, form, args.console)
+    test(
+        cfg,
+        args.checkpoint,
+        out=args.out,
+        show_dir=args.show_dir,
+        show=args.show,
+        wait_time=args.wait_time,
+        tta=args.tta,
+        form=form,
+        console=args.console,
+    )

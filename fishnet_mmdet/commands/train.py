@@ -60,4 +60,11 @@ def run(args: argparse.Namespace) -> None:
     keep_imports()
     if get_device() == 'cpu':
         keep_freed_memory(os.environ)
-    train(cfg, args.amp, args.auto_scale_lr, args.resume, args.skip_bad, args.console)
+    train(
+        cfg,
+        amp=args.amp,
+        auto_scale_lr=args.auto_scale_lr,
+        resume=args.resume,
+        skip_bad=args.skip_bad,
+        console=args.console,
+    )

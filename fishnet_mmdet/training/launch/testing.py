@@ -27,6 +27,7 @@ from fishnet_mmdet.weights.load import for_mmengine
 def test(
     cfg: Config,
     checkpoint: str,
+    *,
     out: str | None = None,
     show_dir: str | None = None,
     show: bool = False,

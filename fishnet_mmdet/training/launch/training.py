@@ -21,6 +21,7 @@ from fishnet_mmdet.training.stopping import nothing_to_save_yet
 
 def train(
     cfg: Config,
+    *,
     amp: bool = False,
     auto_scale_lr: bool = False,
     resume: str | None = None,
