@@ -14,6 +14,8 @@ TRIED: dict[tuple[str, str, str], str] = {
     ('3.11', 'onedl', '2.11.0'): '2026-11-29: 4076 passed, 1 failed',
     ('3.12', 'onedl', '2.11.0'): '2026-11-29: 4125 passed, 0 failed',
     ('3.13', 'onedl', '2.11.0'): '2026-11-29: 3993 passed, 0 failed',
+    ('3.10', 'openmmlab', '2.14.1'): '2026-11-30: 4200 passed, 0 failed',
+    ('3.11', 'openmmlab', '2.14.1'): '2026-11-30: 4200 passed, 0 failed',
     ('3.12', 'openmmlab', '2.14.1'): '2026-11-29: 4068 passed, 1 failed',
     ('3.13', 'onedl', '2.14.1'): '2026-11-29: 4125 passed, 0 failed',
 }
