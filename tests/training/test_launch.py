@@ -114,7 +114,7 @@ class TestMistakes:
         'option, expected',
         [
             ("model.backbone.arch='fishnet151'", 'fishnet151'),
-            ('model.backbone.type=FishNat', "type='FishNat' is not a registered model"),
+            ('model.backbone.type=FishNat', "type='FishNat' is not a registered model. Did you mean 'FishNet'? Check"),
             ('optim_wrapper.optimizer.momentun=0.9', "AdamW got an unexpected keyword argument 'momentun'"),
             ('custom_hooks.99.type=X', '--cfg-options custom_hooks.99.type'),
             ('model.neck.in_channels=None', None),
@@ -136,6 +136,7 @@ class TestMistakes:
         [
             ('out_indices', (0, 5), 'out_indices'),
             ('depht', 50, "FishNet got an unexpected keyword argument 'depht'"),
+            ('with_pc', True, "'with_pc'. Did you mean 'with_cp'?"),
             ('norm_cfg', dict(type='BM'), "the type 'BM' is not a registered norm"),
         ],
     )
@@ -144,9 +145,17 @@ class TestMistakes:
         with pytest.raises(ConfigError, match=re.escape(expected)), config_mistakes(cfg), torch.device('meta'):
             MODELS.build(cfg.model)
 
+    def test_nothing_is_suggested_where_nothing_is_close(self):
+        said = re.escape("type='Xyzzy' is not a registered hook. Check its spelling")
+        with pytest.raises(ConfigError, match=said), config_mistakes(Config()):
+            HOOKS.build(dict(type='Xyzzy'))
+
     def test_an_unknown_optimizer(self):
         cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SDG', lr=1.0))))
-        with pytest.raises(ConfigError, match="optimizer.type='SDG' is not a registered"), config_mistakes(cfg):
+        with (
+            pytest.raises(ConfigError, match="optimizer.type='SDG' is not a registered optimizer. Did you mean 'SGD'"),
+            config_mistakes(cfg),
+        ):
             build_optim_wrapper(torch.nn.Linear(1, 1), cfg.optim_wrapper)
 
     def test_an_option_without_a_value(self, tmp_path, run_tool):

@@ -14,6 +14,7 @@ from fishnet_mmdet.base.errors import ConfigError
 from fishnet_mmdet.training.console import Screen
 from fishnet_mmdet.training.distributed import prepare_cpu_processes
 from fishnet_mmdet.training.launch.formatted import FormattedOnce
+from fishnet_mmdet.training.launch.suggestions import closest_argument, closest_type
 
 UNKNOWN_TYPE = re.compile(r'(\S+) is not in the \S+::(.+?) registry|Failed to get (\S+)')
 """MMEngine's messages for a `type` that nothing registers."""
@@ -87,14 +88,15 @@ def _explain(error: Exception, cfg: Config) -> str | None:
     if unknown := UNKNOWN_TYPE.match(text):
         name, registry = unknown[1] or unknown[3], unknown[2] or 'type'
         return (
-            f"config: type='{name}' is not a registered {registry}. Check its spelling, its scope (such as 'mmdet.') "
-            'and custom_imports'
+            f"config: type='{name}' is not a registered {registry}.{closest_type(name, registry)} Check its spelling, "
+            "its scope (such as 'mmdet.') and custom_imports"
         )
     if UNKNOWN_LAYER.match(text) and (layers := _unknown_layers(cfg)):
         return f'config: {", ".join(layers)}: not a registered layer. Check its spelling'
     if text == NO_OPTIMIZER:
         kind = (cfg.get('optim_wrapper') or {}).get('optimizer', {}).get('type')
-        return f"config: optim_wrapper.optimizer.type='{kind}' is not a registered optimizer. Check its spelling"
+        hint = closest_type(str(kind), 'optimizer')
+        return f"config: optim_wrapper.optimizer.type='{kind}' is not a registered optimizer.{hint} Check its spelling"
     arguments = ARGUMENTS.search(text) if isinstance(error, TypeError) else None
     if not arguments:
         return None
@@ -105,7 +107,8 @@ def _explain(error: Exception, cfg: Config) -> str | None:
     else:
         # MMEngine's registry makes its calls with the arguments of the config.
         is_from_config = traceback.extract_tb(error.__traceback__)[-1].filename == build_functions.__file__
-    return f'config: {name or "a constructor"} {problem}' if is_from_config else None
+    hint = closest_argument(error, keyword) if keyword else ''
+    return f'config: {name or "a constructor"} {problem}{hint and "."}{hint}' if is_from_config else None
 
 
 def _unknown_layers(cfg: Config) -> list[str]:
