@@ -24,7 +24,7 @@ MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 README = (REPO / 'README.md').read_text()
 SECTION = README.partition('## Use it in any MMDetection config')[2].partition('\n## ')[0]
 (PRETRAINED,) = re.findall(r'```python\n(.*?)```', SECTION, flags=re.DOTALL)
-FIRST, LAST, NECK = re.search(r'from `(\w+)` to `(\w+)`, and add `(.*)` to the neck', SECTION).groups()
+FIRST, LAST, NECK = re.search(r'from `(\w+)` to `(\w+)`,\s+and add `(.*)` to the neck', SECTION).groups()
 SCRATCH = re.sub(rf' *{FIRST}=.*\n *{LAST}=.*?\n', '', PRETRAINED, flags=re.DOTALL)
 SCRATCH = re.sub(r'(neck=dict\(.*)\),\n', rf'\1, {NECK}),\n', SCRATCH)
 SNIPPETS = dict(pretrained=PRETRAINED, scratch=SCRATCH)
