@@ -10,7 +10,7 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-from fishnet_mmdet.base.startup import collector_paused, is_run_as_module, share_cores
+from fishnet_mmdet.base.startup import collector_paused, import_yapf, is_run_as_module, share_cores
 
 __version__ = '0.1.0'
 
@@ -21,6 +21,7 @@ try:
     with warnings.catch_warnings(), collector_paused():
         # MMEngine imports it; nobody who imports this package can change that.
         warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+        import_yapf(os.environ)
         from fishnet_mmdet.base.errors import UserError
         from fishnet_mmdet.data.tiny_imagenet import TinyImageNet
         from fishnet_mmdet.deploy.inference import optimize_for_inference

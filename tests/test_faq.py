@@ -25,6 +25,7 @@ SOURCES = {
 
 SEEN = {
     "KeyError: 'mask'": ('mmdet/datasets/transforms/loading.py', "instance['mask']"),
+    'EOFError': ('yapf_third_party/_ylib2to3/pgen2/grammar.py', 'pickle.load(f)'),
     'Unexpected bus error': ('torch/lib/libtorch_python.so', 'Unexpected bus error encountered in worker.'),
 }
 """Messages that no Python file has as a text: a file, and what causes or holds them."""

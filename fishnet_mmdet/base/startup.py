@@ -6,8 +6,11 @@ standard library.
 
 import ctypes
 import gc
+import importlib
 import os
+import pickle
 import sys
+import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 
@@ -20,6 +23,9 @@ thread waits for one that has no core, and keeps that other one from getting it.
 
 OF_THE_USER = {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'}
 """Variables with which a user decides. The library prefers the first to the second, so neither may be there."""
+
+RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+"""Environment variables in which torchrun, Slurm and mpirun give a process its rank."""
 
 COMMAND = 'FISHNET_MMDET_COMMAND'
 """Variable with the id of the process that began as a command. Processes that it starts inherit an id not theirs."""
@@ -78,6 +84,29 @@ def begin(environment: MutableMapping[str, str]) -> None:
     share_cores(environment)
     environment[COMMAND] = str(os.getpid())
     gc.disable()
+
+
+def import_yapf(environment: Mapping[str, str], attempts: int = 50) -> None:
+    """Imports yapf, in processes that start together, as often as it takes; elsewhere does nothing.
+
+    yapf keeps its grammar in the user's cache folder, and gives the file its name before the content is written. After
+    an installation, or in a new container, one process writes the file while others read it and end in an `EOFError`.
+    MMEngine imports yapf for its configs: https://github.com/open-mmlab/mmengine/issues/1480.
+
+    Args:
+        environment: `os.environ`.
+        attempts: How often it is tried, a tenth of a second apart. Then the error is left to whoever imports it next.
+    """
+    if not any(name in environment for name in RANKS):
+        return
+    for _ in range(attempts):
+        try:
+            importlib.import_module('yapf.yapflib.yapf_api')
+            return
+        except (EOFError, pickle.UnpicklingError):
+            time.sleep(0.1)
+        except ImportError:
+            return
 
 
 def _is_command(environment: Mapping[str, str]) -> bool:

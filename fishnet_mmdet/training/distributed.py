@@ -12,9 +12,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 
 from fishnet_mmdet.base.errors import ConfigError
-
-RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-"""Environment variables in which torchrun, Slurm and mpirun give a process its rank."""
+from fishnet_mmdet.base.startup import RANKS
 
 
 @MODEL_WRAPPERS.register_module()

@@ -11,7 +11,7 @@ import pytest
 from conftest import REPO
 from mmengine.config import Config
 
-from fishnet_mmdet.base.startup import COMMAND, MALLOC_OF_THE_USER, OF_THE_USER, SPINS, collector_paused
+from fishnet_mmdet.base.startup import COMMAND, MALLOC_OF_THE_USER, OF_THE_USER, RANKS, SPINS, collector_paused
 from fishnet_mmdet.training.launch.formatted import FormattedOnce
 
 DOORS = {
@@ -191,3 +191,41 @@ class TestTextOfTheConfig:
         cfg.dump(tmp_path / 'y.py')
         assert cfg.pretty_text == before.replace("'A'", "'B'") == Path(tmp_path / 'y.py').read_text()
         assert cfg.filename == str(tmp_path / 'x.py') and type(cfg.copy()) is FormattedOnce
+
+
+class TestYapf:
+    """The cache of its grammar, which another process is writing, is waited for where several start together."""
+
+    CODE = 'import runpy, os; runpy.run_path({startup!r})["import_yapf"](os.environ, {attempts}); import yapf'
+
+    @pytest.fixture
+    def start(self, tmp_path):
+        environment = {name: value for name, value in os.environ.items() if name not in RANKS}
+        environment['XDG_CACHE_HOME'] = str(tmp_path)
+        subprocess.run([sys.executable, '-c', 'import yapf'], env=environment, check=True)
+        for path in (files := list(tmp_path.rglob('*.pickle'))):
+            path.write_bytes(b'')
+
+        def start(attempts=50, **variables):
+            code = self.CODE.format(startup=str(REPO / 'fishnet_mmdet' / 'base' / 'startup.py'), attempts=attempts)
+            command = [sys.executable, '-c', code]
+            return subprocess.Popen(command, env={**environment, **variables}, stderr=subprocess.PIPE, text=True), files
+
+        return start
+
+    @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='finds the cache folder of Linux')
+    def test_a_rank_waits_until_the_file_is_whole(self, start):
+        process, files = start(RANK='1')
+        assert files
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        for path in files:
+            path.unlink()  # the next import writes it
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0, said
+
+    @pytest.mark.parametrize('variables', [{}, dict(attempts=2, RANK='0')])
+    def test_else_the_error_is_left_to_the_import(self, variables, start):
+        process, _ = start(**variables)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode and 'EOFError' in said

@@ -11,7 +11,8 @@ import torch.distributed.run
 from conftest import REPO
 from fork_server import free_port
 
-from fishnet_mmdet.training.distributed import RANKS, is_rank_zero
+from fishnet_mmdet.base.startup import RANKS
+from fishnet_mmdet.training.distributed import is_rank_zero
 from fishnet_mmdet.training.guards.lost_rank import LOST_RANK, LostRankGuard
 
 FAULTY_RUN = REPO / 'tests' / 'faulty_run.py'
