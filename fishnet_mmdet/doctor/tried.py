@@ -17,6 +17,9 @@ TRIED: dict[tuple[str, str, str], str] = {
     ('3.10', 'openmmlab', '2.14.1'): '2026-11-30: 4200 passed, 0 failed',
     ('3.11', 'openmmlab', '2.14.1'): '2026-11-30: 4200 passed, 0 failed',
     ('3.12', 'openmmlab', '2.14.1'): '2026-11-29: 4068 passed, 1 failed',
+    ('3.10', 'onedl', '2.14.1'): '2026-11-30: 4216 passed, 1 failed',
+    ('3.11', 'onedl', '2.14.1'): '2026-11-30: 4217 passed, 0 failed',
+    ('3.12', 'onedl', '2.14.1'): '2026-11-30: 4208 passed, 2 failed',
     ('3.13', 'onedl', '2.14.1'): '2026-11-29: 4125 passed, 0 failed',
 }
 """Python, family and torch with which the whole test suite ran -> date and result. `make matrix` writes it."""

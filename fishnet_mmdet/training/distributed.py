@@ -2,6 +2,8 @@
 
 import gc
 import os
+import sys
+import time
 from datetime import timedelta
 
 import torch
@@ -21,6 +23,21 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 
     def __init__(self, module: torch.nn.Module, device_ids: list[int] | None = None, **kwargs) -> None:
         super().__init__(module=module, **kwargs)
+
+
+def let_threads_settle(seconds: float = 0.02) -> None:
+    """Waits before a fork of a process with a process group, so that threads of gloo or NCCL finish what they began.
+
+    A thread that releases a tensor of Python's makes itself known to Python. If the process forks in this moment, as it
+    does for each loader worker, the worker of a Python before 3.12 never starts, and the run hangs:
+    https://github.com/python/cpython/issues/112275. It was seen after a collective at the end of an epoch.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        time.sleep(seconds)
+
+
+if sys.version_info < (3, 12):
+    os.register_at_fork(before=let_threads_settle)
 
 
 def is_rank_zero() -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 
@@ -162,3 +163,17 @@ def test_the_rank_is_known_before_there_is_a_process_group(name, monkeypatch):
     for rank in (0, 1):
         monkeypatch.setenv(name, str(rank))
         assert is_rank_zero() == (rank == 0)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason='Python has no such fault')
+def test_a_fork_beside_a_process_group_lets_its_threads_settle(monkeypatch):
+    """As the fork of a loader worker, which else may wait for ever: cpython#112275."""
+    waited = []
+    monkeypatch.setattr(time, 'sleep', waited.append)
+    for has_group in (False, True):
+        monkeypatch.setattr(torch.distributed, 'is_initialized', lambda has_group=has_group: has_group)
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    assert waited == [0.02]
