@@ -8,7 +8,6 @@ import ctypes
 import gc
 import importlib
 import os
-import pickle
 import sys
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -26,6 +25,9 @@ OF_THE_USER = {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'}
 
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 """Environment variables in which torchrun, Slurm and mpirun give a process its rank."""
+
+NOT_WHOLE = ('EOFError', 'UnpicklingError')
+"""Errors of reading a pickle that is still being written, by name: this package imports no `pickle`."""
 
 COMMAND = 'FISHNET_MMDET_COMMAND'
 """Variable with the id of the process that began as a command. Processes that it starts inherit an id not theirs."""
@@ -95,7 +97,8 @@ def import_yapf(environment: Mapping[str, str], attempts: int = 50) -> None:
 
     Args:
         environment: `os.environ`.
-        attempts: How often it is tried, a tenth of a second apart. Then the error is left to whoever imports it next.
+        attempts: How often it is tried, a tenth of a second apart. Then the error is left to whoever imports it next,
+            as is any other error.
     """
     if not any(name in environment for name in RANKS):
         return
@@ -103,10 +106,10 @@ def import_yapf(environment: Mapping[str, str], attempts: int = 50) -> None:
         try:
             importlib.import_module('yapf.yapflib.yapf_api')
             return
-        except (EOFError, pickle.UnpicklingError):
+        except Exception as error:
+            if type(error).__name__ not in NOT_WHOLE:
+                return
             time.sleep(0.1)
-        except ImportError:
-            return
 
 
 def _is_command(environment: Mapping[str, str]) -> bool:
