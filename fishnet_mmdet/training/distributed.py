@@ -28,8 +28,8 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 def let_threads_settle(seconds: float = 0.02) -> None:
     """Waits before a fork of a process with a process group, so that threads of gloo or NCCL finish what they began.
 
-    A thread that releases a tensor of Python's makes itself known to Python. If the process forks in this moment, as it
-    does for each loader worker, the worker of a Python before 3.12 never starts, and the run hangs:
+    A thread that releases a tensor first registers itself with Python. If the process forks in this moment, as it does
+    for each loader worker, the worker of a Python before 3.12 never starts, and the run hangs:
     https://github.com/python/cpython/issues/112275. It was seen after a collective at the end of an epoch.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -149,6 +149,8 @@ class TestMistakes:
         said = re.escape("type='Xyzzy' is not a registered hook. Check its spelling")
         with pytest.raises(ConfigError, match=said), config_mistakes(Config()):
             HOOKS.build(dict(type='Xyzzy'))
+        with pytest.raises(ConfigError, match="argument 'kwarg'$"), config_mistakes(Config(dict(model=dict(kwarg=1)))):
+            MODELS.build(dict(type='FishNet', kwarg=1))  # **kwargs has no such name
 
     def test_an_unknown_optimizer(self):
         cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SDG', lr=1.0))))

@@ -31,7 +31,10 @@ def closest_argument(error: Exception, keyword: str) -> str:
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     made = frame.f_locals.get('obj_cls') or type(frame.f_locals.get('self'))
     bases = inspect.getmro(made) if isinstance(made, type) else ()
-    return _ask(keyword, (name for base in bases for name in inspect.signature(base.__init__).parameters))
+    parameters = [p for base in bases for p in inspect.signature(base.__init__).parameters.values()]
+    return _ask(
+        keyword, (p.name for p in parameters if p.name != 'self' and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    )
 
 
 def _ask(name: str, known: Iterable[str]) -> str:
