@@ -1,8 +1,10 @@
-"""Writes files atomically: whole or not at all."""
+"""Writes files and folders atomically: whole or not at all."""
 
 import errno
 import os
+import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,28 @@ def write_atomically(path: Path | str, content: bytes) -> None:
     with atomic_file(path) as file:
         for start in range(0, len(content), CHUNK):
             file.write(memoryview(content)[start : start + CHUNK])
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Context with an empty folder beside `path`, which replaces it at the end.
+
+    Args:
+        path: The folder. The one above it is created if necessary.
+
+    Yields:
+        The folder to write to.
+
+    Raises:
+        OSError: It cannot be written. After any error, `path` is unchanged.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix='.fishnet-') as scratch:
+        made = Path(scratch) / 'made'
+        made.mkdir()
+        yield made
+        shutil.rmtree(path, ignore_errors=True)
+        made.rename(path)  # one move, because both are on the same file system
 
 
 @contextmanager

