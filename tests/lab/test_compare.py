@@ -57,6 +57,7 @@ class TestExperiment:
             ('[2e-3]', '[]', 'tracks.scratch.rates'),
             ("'detector.py'", "'detectors.py'", 'there is no'),
             ("config='detector.py'", "configs='detector.py'", "unknown field 'configs'"),
+            ('rates=[2e-3]', "rates=[2e-3], options='lr=1'", "tracks.scratch.options = 'lr=1' must be a dict"),
         ],
     )
     def test_what_cannot_be_run(self, small, old, new, said):

@@ -61,6 +61,23 @@ class TestConfigs:
         assert made['fishnet150-no-zero'].init_cfg[0].type == 'Kaiming'
         assert made['resnet50-no-zero'].zero_init_residual is False
 
+    def test_tracks_with_options(self, tmp_path):
+        """Two tracks of one config differ in what an option names; the backbones bring their own weights."""
+        e = read_experiment(CONFIGS / 'experiments' / 'nuclei_chain.py')
+        check_backbones(e)
+        made = {
+            (track, name): configure(e, ExperimentRun(track=track, backbone=name, kind='epochs'), tmp_path)
+            for track in e.tracks
+            for name in e.backbones
+        }
+        for (track, name), cfg in made.items():
+            network = 'resnet' if name == 'resnet' else 'fishnet'
+            own = Config.fromfile(CONFIGS / f'mask_rcnn_{network}_small_nuclei_pretrained.py').model
+            own.backbone.init_cfg = cfg.model.backbone.init_cfg
+            assert cfg.model.backbone == own.backbone and cfg.model.neck.in_channels == own.neck.in_channels
+            assert f'/{name}-4-0/' in cfg.model.backbone.init_cfg.checkpoint
+            assert cfg.model.neck.norm_cfg == (dict(type='BN', requires_grad=True) if track == 'neck-norm' else None)
+
     @pytest.mark.parametrize('name', ['fishnet150', 'resnet50', 'resnext50'])
     def test_pretraining_builds(self, nuclei, name, tmp_path):
         cfg = configure(nuclei, ExperimentRun(track='pretrained', backbone=name, kind='pretrain'), tmp_path)

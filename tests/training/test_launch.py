@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -116,7 +117,7 @@ class TestMistakes:
             ("model.backbone.arch='fishnet151'", 'fishnet151'),
             ('model.backbone.type=FishNat', "type='FishNat' is not a registered model. Did you mean 'FishNet'? Check"),
             ('optim_wrapper.optimizer.momentun=0.9', "AdamW got an unexpected keyword argument 'momentun'"),
-            ('custom_hooks.99.type=X', '--cfg-options custom_hooks.99.type'),
+            ('custom_hooks.99.type=X', "the setting custom_hooks.99.type='X' does not fit"),
             ('model.neck.in_channels=None', None),
         ],
     )
@@ -188,6 +189,24 @@ class TestMistakes:
             read_config(str(tmp_path / 'broken.py'))
         with pytest.raises(ConfigError, match='config file not found'):
             read_config(str(tmp_path / 'none.py'))
+
+    def test_modules_that_a_setting_names_are_imported(self, tmp_path, monkeypatch):
+        """MMEngine imports only what the file names."""
+        (tmp_path / 'a.py').write_text('x = None')
+        (tmp_path / 'named_by_a_setting.py').touch()
+        monkeypatch.syspath_prepend(tmp_path)
+        config = str(tmp_path / 'a.py')
+        read_config(config, {'custom_imports': dict(imports=['named_by_a_setting'])})
+        assert 'named_by_a_setting' in sys.modules
+        with pytest.raises(ConfigError, match="the setting custom_imports.imports=.*'no_such_module'"):
+            read_config(config, {'custom_imports': dict(imports=['no_such_module'])})
+
+    def test_settings_can_be_applied_twice(self, tmp_path):
+        (tmp_path / 'a.py').write_text('norm = None')
+        settings = dict(norm=dict(_delete_=True, type='BN'))
+        assert [read_config(str(tmp_path / 'a.py'), settings).norm for _ in range(2)] == [dict(type='BN')] * 2
+        with pytest.raises(ConfigError, match=r"the setting norm.type='BN' does not fit .*a.py"):
+            read_config(str(tmp_path / 'a.py'), {'norm.type': 'BN'})
 
     def test_a_package_that_onedls_mmengine_does_not_find(self, tmp_path, monkeypatch):
         """Its `mmseg::` asks for the original package, which would overwrite the fork."""

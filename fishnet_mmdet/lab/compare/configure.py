@@ -28,7 +28,7 @@ def configure(e: Experiment, run: ExperimentRun, out: Path) -> Config:
         CompareError: Training annotations that cannot be read or split.
     """
     track = e.tracks[run.track]
-    cfg = read_config(str(track.pretrain if run.kind == 'pretrain' else track.config))
+    cfg = read_config(str(track.pretrain)) if run.kind == 'pretrain' else read_config(str(track.config), track.options)
     common = _common(cfg)
     spec = e.backbones[run.backbone]
     if run.kind == 'pretrain':
@@ -56,8 +56,8 @@ def check_backbones(e: Experiment) -> None:
         CompareError: One does.
     """
     for name, track in e.tracks.items():
-        for file in filter(None, (track.config, track.pretrain)):
-            common = _common(read_config(str(file)))
+        for file, options in ((track.config, track.options), (track.pretrain, {})):
+            common = _common(read_config(str(file), options)) if file else {}
             for backbone, spec in e.backbones.items():
                 if both := sorted(spec.keys() & common.keys()):
                     raise CompareError(

@@ -1,7 +1,7 @@
 """What is compared, as data: read from a file such as `configs/experiments/nuclei.py`, and checked before any run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -12,7 +12,7 @@ from fishnet_mmdet.base.errors import UserError
 FIELDS = {
     'backbones', 'baseline', 'rounds', 'seeds', 'tracks', 'rate_epochs', 'held_out', 'side', 'pictures',
 }  # fmt: skip
-TRACK_FIELDS = {'config', 'rates', 'pretrain'}
+TRACK_FIELDS = {'config', 'options', 'rates', 'pretrain'}
 
 
 class CompareError(UserError, ValueError):
@@ -28,11 +28,13 @@ class Track:
             where weights come from) apply to every backbone.
         rates: Learning rates to choose from.
         pretrain: Config of the classifier that pretrains each backbone; None to start from random weights.
+        options: Settings that override the config of the detector, by dotted key.
     """
 
     config: Path
     rates: tuple[float, ...]
     pretrain: Path | None = None
+    options: Mapping = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,10 @@ def _read_track(path: Path, name: str, values: Mapping) -> Track:
     rates = tuple(values['rates']) if isinstance(values['rates'], list | tuple) else ()
     if not rates or not all(isinstance(rate, int | float) and rate > 0 for rate in rates):
         raise CompareError(f'{where}.rates = {values["rates"]!r} must be one or several numbers above 0, in a list')
-    return Track(rates=rates, **files)
+    options = values.get('options', {})
+    if not isinstance(options, Mapping):
+        raise CompareError(f'{where}.options = {options!r} must be a dict of settings by dotted key')
+    return Track(rates=rates, options=options, **files)
 
 
 def _check_names(where: str, values: Mapping, known: set[str], needed: set[str]) -> None:
@@ -144,9 +149,9 @@ def _check_kinds(name: str, values: Mapping) -> None:
         (('rounds', 'seeds'), list | tuple, 'a list'),
         (('held_out',), int | float, 'a number'),
     ):
-        for field in fields:
-            if not isinstance(values[field], kind):
-                raise CompareError(f'{name}: {field} = {values[field]!r} must be {text}')
+        for key in fields:
+            if not isinstance(values[key], kind):
+                raise CompareError(f'{name}: {key} = {values[key]!r} must be {text}')
 
 
 def _check_seeds(where: str, seeds: Sequence[int]) -> None:

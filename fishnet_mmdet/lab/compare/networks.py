@@ -1,4 +1,4 @@
-"""The backbones of an experiment, built on the meta device to see their channels and to count them."""
+"""The backbones of an experiment, on the meta device to see their channels and to count them."""
 
 import copy
 from collections.abc import Mapping
@@ -11,13 +11,14 @@ from fishnet_mmdet.lab.counting import Counts, count
 
 
 def build_on_meta(spec: Mapping) -> torch.nn.Module:
-    """Builds a backbone of mmdet's registry, or FishNet, on the meta device, in eval mode.
+    """Builds a backbone of the registries, with its scope if it is not mmdet's, for the meta device, in eval mode.
 
     Args:
         spec: The backbone's config.
     """
-    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdet'):
-        network = MODELS.build(copy.deepcopy(dict(spec)))
+    # Not built under `torch.device('meta')`: mmpretrain's ResNet reads numbers out of a tensor.
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        network = MODELS.build(copy.deepcopy(dict(spec))).to('meta')
     network.eval()  # mmdet's ResNet returns nothing here
     return network
 

@@ -1,6 +1,7 @@
 """Reads a config file, with the flags that the train and test tools share."""
 
 import argparse
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.utils import import_modules_from_strings
 
 from fishnet_mmdet.base.config_files import find_config
 from fishnet_mmdet.base.errors import ConfigError
@@ -117,10 +119,16 @@ def _about_missing_package(path: Path, error: ModuleNotFoundError) -> str:
 def _apply(cfg: Config, options: Mapping) -> None:
     for key, value in options.items():
         try:
-            cfg.merge_from_dict({key: value})
+            cfg.merge_from_dict({key: copy.deepcopy(value)})  # it takes `_delete_` out
         except (AssertionError, KeyError, TypeError, ValueError, IndexError) as error:
             reason = error.args[0] if error.args else type(error).__name__
-            raise ConfigError(f'--cfg-options {key}={value!r} does not fit {cfg.filename}: {reason}') from error
+            raise ConfigError(f'the setting {key}={value!r} does not fit {cfg.filename}: {reason}') from error
+    if any(key.split('.')[0] == 'custom_imports' for key in options):
+        # `Config.fromfile` has imported only what the file names.
+        try:
+            import_modules_from_strings(**cfg.custom_imports)
+        except (ImportError, TypeError) as error:
+            raise ConfigError(f'the setting custom_imports.imports={cfg.custom_imports.imports!r}: {error}') from error
 
 
 def is_classifier(cfg: Config) -> bool:

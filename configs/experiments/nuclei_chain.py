@@ -1,0 +1,65 @@
+"""Why is a ResNet ahead of FishNet as a pretrained detector? Small backbones from Tiny ImageNet on nuclei, two cores.
+
+`tools/compare_backbones.py configs/experiments/nuclei_chain.py --kinds rate` runs this file. The weights are those of
+the classifiers of docs/results.md, section "Tiny ImageNet", after 4 epochs.
+"""
+
+# As in `_base_/fishnet_small.py` and `_base_/resnet_small.py`.
+_fishnet = dict(
+    type='FishNet',
+    arch=dict(
+        tail=(1, 2, 2),
+        bridge=1,
+        body=(1, 1, 1),
+        body_transfer=(1, 1, 1),
+        head=(1, 2, 2),
+        head_transfer=(1, 1, 1),
+        stem_width=32,
+        stem_stride=2,
+        tail_widths=(64, 128, 256),
+        body_widths=(128, 64, 32),
+    ),
+)
+_resnet = dict(
+    type='mmpretrain.ResNet_CIFAR',
+    depth=50,
+    stem_channels=16,
+    base_channels=16,
+    strides=(2, 2, 2, 2),
+    out_indices=(0, 1, 2, 3),
+)
+
+
+def _from(classifier):
+    checkpoint = f'work_dirs/tiny/{classifier}-4-0/epoch_4.pth'
+    return dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.'))
+
+
+backbones = {
+    'fishnet': dict(**_fishnet, **_from('fishnet')),
+    'fishnet-zero': dict(**_fishnet, **_from('fishnet-zero')),
+    'resnet': dict(**_resnet, **_from('resnet')),
+}
+baseline = 'resnet'
+rounds = [list(backbones)]
+seeds = [0]
+
+_detector = '../mask_rcnn_fishnet_small_nuclei_pretrained.py'
+_options = {
+    'custom_imports.imports': ['fishnet_mmdet', 'mmpretrain.models'],
+    # The backbones name their weights.
+    'model.backbone.init_cfg': None,
+    'optim_wrapper.type': 'CpuAmpOptimWrapper',
+    'train_dataloader.batch_size': 4,
+}
+_norm = dict(_delete_=True, type='BN', requires_grad=True)
+_rates = [3e-4, 1e-3, 3e-3]
+tracks = {
+    'chain': dict(config=_detector, options=_options, rates=_rates),
+    'neck-norm': dict(config=_detector, options={**_options, 'model.neck.norm_cfg': _norm}, rates=_rates),
+}
+rate_epochs = 5
+held_out = 0.2
+
+side = 256
+pictures = 0
