@@ -39,12 +39,13 @@ backbones = {
     'fishnet': dict(**_fishnet, **_from('fishnet')),
     'fishnet-zero': dict(**_fishnet, **_from('fishnet-zero')),
     'resnet': dict(**_resnet, **_from('resnet')),
+    'fishnet-random': _fishnet,
+    'resnet-random': _resnet,
 }
 baseline = 'resnet'
 rounds = [list(backbones)]
 seeds = [0]
 
-_detector = '../mask_rcnn_fishnet_small_nuclei_pretrained.py'
 _options = {
     'custom_imports.imports': ['fishnet_mmdet', 'mmpretrain.models'],
     # The backbones name their weights.
@@ -54,9 +55,13 @@ _options = {
 }
 _norm = dict(_delete_=True, type='BN', requires_grad=True)
 _rates = [3e-4, 1e-3, 3e-3]
+_fixed, _live = (f'../mask_rcnn_fishnet_small_nuclei{name}.py' for name in ('_pretrained', ''))
 tracks = {
-    'chain': dict(config=_detector, options=_options, rates=_rates),
-    'neck-norm': dict(config=_detector, options={**_options, 'model.neck.norm_cfg': _norm}, rates=_rates),
+    # The paper's: every BN and the stem are fixed.
+    'chain': dict(config=_fixed, options=_options, rates=_rates),
+    'neck-norm': dict(config=_fixed, options={**_options, 'model.neck.norm_cfg': _norm}, rates=_rates),
+    # BN is live in backbone, neck and heads, and nothing is fixed. The averages reach back as far as in the others.
+    'live': dict(config=_live, options={**_options, 'default_hooks.ema.momentum': 0.01}, rates=_rates),
 }
 rate_epochs = 5
 held_out = 0.2

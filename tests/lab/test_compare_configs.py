@@ -70,13 +70,22 @@ class TestConfigs:
             for track in e.tracks
             for name in e.backbones
         }
+        norm = dict(type='BN', requires_grad=True)
         for (track, name), cfg in made.items():
-            network = 'resnet' if name == 'resnet' else 'fishnet'
-            own = Config.fromfile(CONFIGS / f'mask_rcnn_{network}_small_nuclei_pretrained.py').model
-            own.backbone.init_cfg = cfg.model.backbone.init_cfg
-            assert cfg.model.backbone == own.backbone and cfg.model.neck.in_channels == own.neck.in_channels
-            assert f'/{name}-4-0/' in cfg.model.backbone.init_cfg.checkpoint
-            assert cfg.model.neck.norm_cfg == (dict(type='BN', requires_grad=True) if track == 'neck-norm' else None)
+            backbone, neck = cfg.model.backbone, cfg.model.neck
+            own = Config.fromfile(CONFIGS / f'mask_rcnn_{name.split("-")[0]}_small_nuclei_pretrained.py').model
+            if name.endswith('-random'):
+                assert 'init_cfg' not in backbone
+            else:
+                assert f'/{name}-4-0/' in backbone.init_cfg.checkpoint
+            settings = {k: v for k, v in own.backbone.items() if k not in ('init_cfg', 'norm_cfg', 'norm_eval')}
+            if track == 'live':
+                assert backbone.norm_cfg == norm and not backbone.get('norm_eval')
+                del settings['frozen_stages']
+            else:
+                assert backbone.norm_cfg == dict(type='BN', requires_grad=False) and backbone.norm_eval
+            assert settings.items() <= backbone.to_dict().items()
+            assert neck.in_channels == own.neck.in_channels and neck.norm_cfg == (None if track == 'chain' else norm)
 
     @pytest.mark.parametrize('name', ['fishnet150', 'resnet50', 'resnext50'])
     def test_pretraining_builds(self, nuclei, name, tmp_path):
