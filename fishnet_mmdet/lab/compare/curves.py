@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from fishnet_mmdet.lab.compare.experiment import Experiment
 from fishnet_mmdet.lab.compare.results import Results, judged
@@ -26,18 +27,23 @@ def draw_curves(e: Experiment, done: Results, out: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    drawn = [name for name in e.tracks if any(finished(e, name, b, 'epochs', done) for b in e.backbones)]
+    drawn = {
+        name: judged(run)
+        for name in e.tracks
+        for backbone in e.backbones
+        for run in finished(e, name, backbone, 'epochs', done).values()
+    }
     if not drawn:
         return False
     figure = Figure(figsize=(14, 4.2 * len(drawn)), layout='constrained')
     grid = figure.subplots(len(drawn), 3, squeeze=False)
-    for row, track in zip(grid, drawn, strict=True):
+    for row, (track, kind) in zip(grid, drawn.items(), strict=True):
         for colour, backbone in zip(_colours(e), e.backbones, strict=True):
             runs = {name: list(finished(e, track, backbone, name, done).values()) for name in READINGS}
             _draw_runs(row, runs['epochs'], backbone, 'epochs', colour, '-')
             if runs['time'] != runs['epochs']:
                 _draw_runs(row, runs['time'], backbone, 'time', colour, ':')
-        _label(row, track)
+        _label(row, track, kind)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)
     return True
@@ -63,11 +69,17 @@ def _draw_runs(
         by_time.plot(epochs / run['epochs'] * run['train_seconds'] / 60, aps, marker='o', markersize=3, **style)
 
 
-def _label(row: Sequence[Axes], track: str) -> None:
+def _label(row: Sequence[Axes], track: str, kind: str) -> None:
     by_epoch, by_time, loss = row
-    by_epoch.set(title=f'{track}: AP on val', xlabel='epochs', ylabel='AP, %')
-    by_time.set(title=f'{track}: AP on val', xlabel='minutes of training (validation not counted)')
+    by_epoch.set(title=f'{track}: {kind} AP on val', xlabel='epochs', ylabel='AP, %')
+    by_time.set(title=f'{track}: {kind} AP on val', xlabel='minutes of training (validation not counted)')
     loss.set(title=f'{track}: training loss', xlabel='iterations', yscale='log')
+    by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for axes in (by_epoch, by_time):
+        axes.set_xlim(left=0)
+    # Losses stay between 1 and 10: 2 in place of 2 x 10^0.
+    loss.yaxis.set_major_formatter(ScalarFormatter())
+    loss.yaxis.set_minor_formatter(ScalarFormatter())
     for axes in row:
         axes.grid(alpha=0.3)
     by_time.legend(fontsize=7)
