@@ -55,7 +55,8 @@ _options = {
 }
 _norm = dict(_delete_=True, type='BN', requires_grad=True)
 _rates = [3e-4, 1e-3, 3e-3]
-_fixed, _live = (f'../mask_rcnn_fishnet_small_nuclei{name}.py' for name in ('_pretrained', ''))
+_fixed = '../mask_rcnn_fishnet_small_nuclei_pretrained.py'
+_live = '../mask_rcnn_fishnet_small_nuclei.py'
 tracks = {
     # The paper's: every BN and the stem are fixed.
     'chain': dict(config=_fixed, options=_options, rates=_rates),
