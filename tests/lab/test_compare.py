@@ -58,6 +58,7 @@ class TestExperiment:
             ("'detector.py'", "'detectors.py'", 'there is no'),
             ("config='detector.py'", "configs='detector.py'", "unknown field 'configs'"),
             ('rates=[2e-3]', "rates=[2e-3], options='lr=1'", "tracks.scratch.options = 'lr=1' must be a dict"),
+            ('rates=[2e-3]', "rates=[2e-3], options={'randomness.seed': 1}", 'options sets randomness.seed, which'),
         ],
     )
     def test_what_cannot_be_run(self, small, old, new, said):

@@ -198,8 +198,14 @@ class TestMistakes:
         config = str(tmp_path / 'a.py')
         read_config(config, {'custom_imports': dict(imports=['named_by_a_setting'])})
         assert 'named_by_a_setting' in sys.modules
-        with pytest.raises(ConfigError, match="the setting custom_imports.imports=.*'no_such_module'"):
-            read_config(config, {'custom_imports': dict(imports=['no_such_module'])})
+        assert read_config(config, {'custom_imports': None}).custom_imports is None
+        for wrong, said in (
+            (dict(imports=['no_such_module']), 'no_such_module'),
+            ('a_module', 'mapping'),
+            ([1], 'mapping'),
+        ):
+            with pytest.raises(ConfigError, match=f'the setting custom_imports=.*{said}'):
+                read_config(config, {'custom_imports': wrong})
 
     def test_settings_can_be_applied_twice(self, tmp_path):
         (tmp_path / 'a.py').write_text('norm = None')

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 from fishnet_mmdet.lab.compare.experiment import Experiment
 from fishnet_mmdet.lab.compare.results import Results, judged
@@ -77,9 +77,10 @@ def _label(row: Sequence[Axes], track: str, kind: str) -> None:
     by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (by_epoch, by_time):
         axes.set_xlim(left=0)
-    # Losses stay between 1 and 10: 2 in place of 2 x 10^0.
-    loss.yaxis.set_major_formatter(ScalarFormatter())
-    loss.yaxis.set_minor_formatter(ScalarFormatter())
+    # Most of a curve lies within less than a decade.
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 7)))
+    loss.yaxis.set_minor_locator(NullLocator())
+    loss.yaxis.set_major_formatter(FormatStrFormatter('%g'))
     for axes in row:
         axes.grid(alpha=0.3)
     by_time.legend(fontsize=7)

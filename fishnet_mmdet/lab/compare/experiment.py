@@ -13,6 +13,11 @@ FIELDS = {
     'backbones', 'baseline', 'rounds', 'seeds', 'tracks', 'rate_epochs', 'held_out', 'side', 'pictures',
 }  # fmt: skip
 TRACK_FIELDS = {'config', 'options', 'rates', 'pretrain'}
+OWN_SETTINGS = (
+    'model.backbone.type', 'model.backbone.arch', 'model.neck.in_channels', 'optim_wrapper.optimizer.lr', 'randomness',
+    'work_dir',
+)  # fmt: skip
+"""Settings that a comparison makes itself: no option of a track can."""
 
 
 class CompareError(UserError, ValueError):
@@ -28,7 +33,7 @@ class Track:
             where weights come from) apply to every backbone.
         rates: Learning rates to choose from.
         pretrain: Config of the classifier that pretrains each backbone; None to start from random weights.
-        options: Settings that override the config of the detector, by dotted key.
+        options: Settings that override the config of the detector, by dotted key. They do not apply to `pretrain`.
     """
 
     config: Path
@@ -133,6 +138,8 @@ def _read_track(path: Path, name: str, values: Mapping) -> Track:
     options = values.get('options', {})
     if not isinstance(options, Mapping):
         raise CompareError(f'{where}.options = {options!r} must be a dict of settings by dotted key')
+    if own := [key for key in options if f'{key}.'.startswith(tuple(f'{name}.' for name in OWN_SETTINGS))]:
+        raise CompareError(f'{where}.options sets {own[0]}, which the comparison sets: remove it')
     return Track(rates=rates, options=options, **files)
 
 

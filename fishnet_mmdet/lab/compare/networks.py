@@ -16,9 +16,13 @@ def build_on_meta(spec: Mapping) -> torch.nn.Module:
     Args:
         spec: The backbone's config.
     """
-    # Not built under `torch.device('meta')`: mmpretrain's ResNet reads numbers out of a tensor.
     with DefaultScope.overwrite_default_scope('mmdet'):
-        network = MODELS.build(copy.deepcopy(dict(spec))).to('meta')
+        try:
+            with torch.device('meta'):
+                network = MODELS.build(copy.deepcopy(dict(spec)))
+        except RuntimeError:
+            # mmpretrain's ResNet reads numbers out of a tensor.
+            network = MODELS.build(copy.deepcopy(dict(spec))).to('meta')
     network.eval()  # mmdet's ResNet returns nothing here
     return network
 

@@ -123,12 +123,13 @@ def _apply(cfg: Config, options: Mapping) -> None:
         except (AssertionError, KeyError, TypeError, ValueError, IndexError) as error:
             reason = error.args[0] if error.args else type(error).__name__
             raise ConfigError(f'the setting {key}={value!r} does not fit {cfg.filename}: {reason}') from error
-    if any(key.split('.')[0] == 'custom_imports' for key in options):
+    named = cfg.get('custom_imports')
+    if named and any(key.split('.')[0] == 'custom_imports' for key in options):
         # `Config.fromfile` has imported only what the file names.
         try:
-            import_modules_from_strings(**cfg.custom_imports)
-        except (ImportError, TypeError) as error:
-            raise ConfigError(f'the setting custom_imports.imports={cfg.custom_imports.imports!r}: {error}') from error
+            import_modules_from_strings(**named)
+        except (ImportError, TypeError, AssertionError) as error:
+            raise ConfigError(f'the setting custom_imports={named!r}: {error.__cause__ or error}') from error
 
 
 def is_classifier(cfg: Config) -> bool:
