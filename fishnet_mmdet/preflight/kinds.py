@@ -105,7 +105,11 @@ KINDS = {
     'box-negative': Kind('boxes of negative size', _BOX_FIX, drops=True),
     'box-outside': Kind('boxes outside their image', _BOX_FIX, drops=True),
     'box-corners': Kind('boxes written as two corners', _BOX_FIX, drops=True),
-    'box-over-edge': Kind('boxes beyond the edge of their image', _BOX_FIX, stops=False),
+    'box-over-edge': Kind(
+        'boxes beyond the edge of their image',
+        f"cut them at the edge, or leave that to MMDetection's Resize (clip_object_border). Of many: {_BOX_FIX}",
+        stops=False,
+    ),
     'box-tiny': Kind('boxes with a side shorter than one pixel', _UNUSED_FIX, stops=False),
     'area-empty': Kind('objects of area 0 or less', _UNUSED_FIX, stops=False),
     'object-twice': Kind(

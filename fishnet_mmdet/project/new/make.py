@@ -138,6 +138,8 @@ def _start(weights: str | None) -> Choice:
 
 def _detector(facts: Facts, masks: bool) -> Choice:
     share = f'{facts.masks:.0%} of the objects have masks'
+    if facts.masks < 1:
+        share += ' (a polygon that is the rectangle of its box counts as none)'
     return Choice('detector', 'Mask R-CNN' if masks else 'Faster R-CNN', share if facts.masks else 'boxes, no masks')
 
 
