@@ -107,7 +107,8 @@ KINDS = {
     'box-corners': Kind('boxes written as two corners', _BOX_FIX, drops=True),
     'box-over-edge': Kind(
         'boxes beyond the edge of their image',
-        f"cut them at the edge, or leave that to MMDetection's Resize (clip_object_border). Of many: {_BOX_FIX}",
+        "cut them at the edge, or leave that to MMDetection's Resize (clip_object_border). If there are many, check "
+        'for boxes written as two corners or as fractions',
         stops=False,
     ),
     'box-tiny': Kind('boxes with a side shorter than one pixel', _UNUSED_FIX, stops=False),

@@ -11,17 +11,17 @@ from fishnet_mmdet.lab.counting import Counts, count
 
 
 def build_on_meta(spec: Mapping) -> torch.nn.Module:
-    """Builds a backbone of the registries, with its scope if it is not mmdet's, for the meta device, in eval mode.
+    """Builds a backbone on the meta device, in eval mode.
 
     Args:
-        spec: The backbone's config.
+        spec: The backbone's config. A type without a scope is mmdet's, or FishNet.
     """
     with DefaultScope.overwrite_default_scope('mmdet'):
         try:
             with torch.device('meta'):
                 network = MODELS.build(copy.deepcopy(dict(spec)))
         except RuntimeError:
-            # mmpretrain's ResNet reads numbers out of a tensor.
+            # mmpretrain's ResNet reads numbers out of a tensor, which the meta device does not have.
             network = MODELS.build(copy.deepcopy(dict(spec))).to('meta')
     network.eval()  # mmdet's ResNet returns nothing here
     return network
